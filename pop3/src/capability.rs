@@ -1,0 +1,31 @@
+//! What CAPA announces (RFC 2449, section 6).
+
+use crate::reply::Reply;
+use crate::session::Policy;
+
+/// The name that CAPA tells; a version would tell an attacker more than a client.
+pub const IMPLEMENTATION: &str = "Restante";
+
+/// The reply to CAPA, before login if `authorization`, else after it.
+///
+/// STLS is announced before login only, and not inside TLS (RFC 2595, section 4). All others are
+/// announced in both states and do not differ between them, as their RFCs ask.
+pub(crate) fn capabilities(policy: &Policy, authorization: bool) -> Reply {
+    let mut lines = vec![
+        "TOP",
+        "UIDL",
+        "RESP-CODES",
+        "AUTH-RESP-CODE",
+        "PIPELINING",
+        "EXPIRE NEVER",
+    ];
+    if policy.secrets_allowed {
+        lines.push("USER");
+    }
+    if policy.stls_offered && authorization {
+        lines.push("STLS");
+    }
+    let implementation = format!("IMPLEMENTATION {IMPLEMENTATION}");
+    lines.push(&implementation);
+    Reply::lines("what I can do follows", lines)
+}

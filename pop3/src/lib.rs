@@ -1,0 +1,34 @@
+//! The Post Office Protocol, version 3, as a value.
+//!
+//! A [`Session`] is the state of one conversation. [`Session::receive`] takes it and one line, and
+//! returns a [`Step`] that says what to do: send a reply, look up who logs in, fetch a message,
+//! commit deletions, close. Whoever calls does it and hands the outcome back to the step, which
+//! owns the session meanwhile. Nothing in this crate does I/O, knows the time or sends a message.
+//!
+//! RFC 1939 is the protocol, RFC 2449 its extension mechanism, RFC 2595 STLS, RFC 3206 the
+//! response codes.
+
+mod canonical;
+mod capability;
+mod command;
+mod line;
+mod listing;
+mod reply;
+mod session;
+mod snapshot;
+mod stuffing;
+mod top;
+
+pub use canonical::Canonical;
+pub use capability::IMPLEMENTATION;
+pub use command::{Command, Secret, SyntaxError, Verb};
+pub use line::{Line, LineBuffer, MAX_LINE_OCTETS};
+pub use listing::Listing;
+pub use reply::{Reply, ResponseCode};
+pub use session::{
+    Authorization, Commit, Login, LoginRefusal, MAX_BAD_COMMANDS, MAX_LOGIN_FAILURES, Part, Policy,
+    Retrieve, RetrieveRefusal, Session, Step, Transaction,
+};
+pub use snapshot::{InvalidUniqueId, Marks, MessageNumber, Snapshot, UniqueId};
+pub use stuffing::Stuffing;
+pub use top::Top;

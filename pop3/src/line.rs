@@ -1,0 +1,137 @@
+//! Cuts what the network delivers into lines.
+
+/// The longest command line, in octets with its CRLF (RFC 2449, section 4).
+pub const MAX_LINE_OCTETS: usize = 255;
+
+/// One line of the client, without its line end.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Line<'a> {
+    /// A line within the limit.
+    Text(&'a [u8]),
+    /// A line of more than [`MAX_LINE_OCTETS`], which has been skipped to its end.
+    TooLong,
+}
+
+/// What has been received and not yet understood.
+///
+/// It holds no memory while it is empty, and never more than one read and one line, as long as
+/// whoever reads takes out all lines before reading more.
+#[derive(Debug, Default)]
+pub struct LineBuffer {
+    octets: Vec<u8>,
+    start: usize,
+    searched: usize,
+    skipping: bool,
+}
+
+impl LineBuffer {
+    /// Adds what was read from the network.
+    pub fn push(&mut self, octets: &[u8]) {
+        self.octets.extend_from_slice(octets);
+    }
+
+    /// Is nothing here that was received and not yet taken out?
+    pub fn is_empty(&self) -> bool {
+        self.octets.is_empty()
+    }
+
+    /// Takes the next whole line out; `None` means that more must be read.
+    ///
+    /// A line ends with LF, and a CR before it belongs to the line end: people who type into
+    /// `nc` send bare LF, and no POP3 command has a use for one.
+    pub fn next_line(&mut self) -> Option<Line<'_>> {
+        let unread = self.octets.get(self.start..).unwrap_or_default();
+        let unsearched = unread.get(self.searched..).unwrap_or_default();
+        let Some(at) = memchr::memchr(b'\n', unsearched) else {
+            self.keep_partial_line();
+            return None;
+        };
+        let length = self.searched + at + 1;
+        let line = self.start..self.start + length;
+        self.start += length;
+        self.searched = 0;
+        if std::mem::take(&mut self.skipping) || length > MAX_LINE_OCTETS {
+            return Some(Line::TooLong);
+        }
+        let line = self.octets.get(line).unwrap_or_default();
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        Some(Line::Text(line.strip_suffix(b"\r").unwrap_or(line)))
+    }
+
+    fn keep_partial_line(&mut self) {
+        self.octets.drain(..self.start);
+        self.start = 0;
+        if self.octets.len() >= MAX_LINE_OCTETS {
+            self.octets.clear();
+            self.skipping = true;
+        }
+        self.searched = self.octets.len();
+        self.octets.shrink_to_fit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn lines(cuts: &[&[u8]]) -> Vec<Option<Vec<u8>>> {
+        let mut buffer = LineBuffer::default();
+        let mut lines = Vec::new();
+        for cut in cuts {
+            buffer.push(cut);
+            while let Some(line) = buffer.next_line() {
+                lines.push(match line {
+                    Line::Text(text) => Some(text.to_vec()),
+                    Line::TooLong => None,
+                });
+            }
+            assert!(buffer.octets.len() < MAX_LINE_OCTETS);
+        }
+        lines
+    }
+
+    #[test]
+    fn a_line_of_255_octets_with_its_crlf_is_the_longest() {
+        let longest = [&[b'x'; 253][..], b"\r\n"].concat();
+        assert_eq!(lines(&[&longest]), [Some(vec![b'x'; 253])]);
+        let longer = [&[b'x'; 254][..], b"\r\n"].concat();
+        assert_eq!(lines(&[&longer]), [None]);
+    }
+
+    #[test]
+    fn after_a_line_without_end_the_next_line_is_understood() {
+        let endless = [b'x'; 10_000];
+        assert_eq!(
+            lines(&[&endless, &endless, b"\nNOOP\r\n"]),
+            [None, Some(b"NOOP".to_vec())]
+        );
+    }
+
+    #[test]
+    fn an_empty_buffer_holds_no_memory() {
+        let mut buffer = LineBuffer::default();
+        buffer.push(b"NOOP\r\n");
+        while buffer.next_line().is_some() {}
+        assert!(buffer.is_empty());
+        assert_eq!(buffer.octets.capacity(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn the_way_the_network_cuts_the_stream_does_not_matter(
+            stream in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), any::<u8>()], 0..2000),
+            cut_at in proptest::collection::vec(1usize..400, 0..20),
+        ) {
+            let mut cuts = Vec::new();
+            let mut rest = stream.as_slice();
+            for at in cut_at {
+                let (cut, after) = rest.split_at(at.min(rest.len()));
+                cuts.push(cut);
+                rest = after;
+            }
+            cuts.push(rest);
+            prop_assert_eq!(lines(&cuts), lines(&[stream.as_slice()]));
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What the server says: the only place that writes `+OK` and `-ERR`.
+
+use std::fmt::Display;
+
+/// A response code, which tells a program what a text tells a person (RFC 2449, section 8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResponseCode {
+    /// `[AUTH]`: the credentials are at fault (RFC 3206, section 4).
+    Auth,
+    /// `[IN-USE]`: too many sessions have this maildrop open (RFC 2449, section 8.1.1).
+    InUse,
+    /// `[SYS/TEMP]`: a fault of the system that will pass (RFC 3206, section 4).
+    SysTemp,
+    /// `[SYS/PERM]`: a fault of the system that a person must mend (RFC 3206, section 4).
+    SysPerm,
+}
+
+impl ResponseCode {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Auth => "[AUTH]",
+            Self::InUse => "[IN-USE]",
+            Self::SysTemp => "[SYS/TEMP]",
+            Self::SysPerm => "[SYS/PERM]",
+        }
+    }
+}
+
+/// A complete reply as it goes over the wire: one line, or several with their final dot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply(String);
+
+impl Reply {
+    /// `+OK text`.
+    pub fn ok(text: impl Display) -> Self {
+        Self(format!("+OK {text}\r\n"))
+    }
+
+    /// `-ERR text`.
+    pub fn err(text: impl Display) -> Self {
+        Self(format!("-ERR {text}\r\n"))
+    }
+
+    /// `-ERR [CODE] text`.
+    pub fn coded(code: ResponseCode, text: impl Display) -> Self {
+        Self(format!("-ERR {} {text}\r\n", code.as_str()))
+    }
+
+    /// `+OK text`, the lines, and the final dot. No line may begin with a dot.
+    pub(crate) fn lines(text: impl Display, lines: impl IntoIterator<Item = impl Display>) -> Self {
+        let mut reply = Self::ok(text);
+        for line in lines {
+            reply.0.push_str(&format!("{line}\r\n"));
+        }
+        reply.0.push_str(".\r\n");
+        reply
+    }
+
+    /// The first line that a server says (RFC 1939, section 4).
+    pub fn greeting(server_name: &str) -> Self {
+        Self::ok(format_args!("{server_name} POP3 server ready"))
+    }
+
+    /// The octets to send.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
+    /// Does it begin with `+OK`?
+    pub fn is_ok(&self) -> bool {
+        self.0.starts_with('+')
+    }
+}

@@ -1,0 +1,238 @@
+//! The maildrop as it was at login, and what DELE has marked in it.
+
+use std::fmt;
+use std::num::NonZeroU32;
+
+/// The number of a message in a session: 1 is the oldest (RFC 1939, section 5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MessageNumber(NonZeroU32);
+
+impl MessageNumber {
+    /// `None` for 0 and for what no maildrop can hold.
+    pub fn new(number: u64) -> Option<Self> {
+        u32::try_from(number)
+            .ok()
+            .and_then(NonZeroU32::new)
+            .map(Self)
+    }
+
+    /// The place in a list that starts at 0.
+    pub fn index(self) -> usize {
+        // A u32 fits into the usize of every machine that this runs on.
+        self.0.get() as usize - 1
+    }
+
+    fn from_index(index: usize) -> Option<Self> {
+        Self::new(index as u64 + 1)
+    }
+}
+
+impl fmt::Display for MessageNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a maildrop calls a message for ever: 1 to 70 octets of 0x21 to 0x7E (RFC 1939, section 7).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct UniqueId(String);
+
+/// A text that can't be a unique-id.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("a unique-id has 1 to 70 characters between ! and ~, not {0:?}")]
+pub struct InvalidUniqueId(String);
+
+impl UniqueId {
+    /// The longest unique-id, in octets.
+    pub const MAX_OCTETS: usize = 70;
+
+    /// Checks the text.
+    ///
+    /// # Errors
+    /// If it is empty, longer than 70 octets, or has any other character than `!` to `~`.
+    pub fn new(text: impl Into<String>) -> Result<Self, InvalidUniqueId> {
+        let text = text.into();
+        let graphic = text.bytes().all(|octet| octet.is_ascii_graphic());
+        if graphic && (1..=Self::MAX_OCTETS).contains(&text.len()) {
+            Ok(Self(text))
+        } else {
+            Err(InvalidUniqueId(text))
+        }
+    }
+
+    /// The text as UIDL sends it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The messages of a maildrop at login, oldest first. Sessions share one while nothing changes.
+///
+/// The unique-ids stand in one string, because a maildrop may hold 100,000 of them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    entries: Vec<Entry>,
+    unique_ids: String,
+    octets: u64,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Entry {
+    octets: u64,
+    unique_id_end: usize,
+}
+
+impl Snapshot {
+    /// An empty one with room for so many messages.
+    pub fn with_capacity(messages: usize) -> Self {
+        Self {
+            entries: Vec::with_capacity(messages),
+            ..Self::default()
+        }
+    }
+
+    /// Adds the next younger message.
+    pub fn push(&mut self, octets: u64, unique_id: &UniqueId) {
+        self.unique_ids.push_str(unique_id.as_str());
+        self.octets += octets;
+        self.entries.push(Entry {
+            octets,
+            unique_id_end: self.unique_ids.len(),
+        });
+    }
+
+    /// The number of messages.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Is there no message?
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The sum of all octets.
+    pub fn octets(&self) -> u64 {
+        self.octets
+    }
+
+    /// The octets of one message, as RETR sends them before byte-stuffing.
+    pub fn octets_of(&self, number: MessageNumber) -> Option<u64> {
+        self.entries.get(number.index()).map(|entry| entry.octets)
+    }
+
+    /// The unique-id of one message.
+    pub fn unique_id_of(&self, number: MessageNumber) -> Option<&str> {
+        let end = self.entries.get(number.index())?.unique_id_end;
+        let before = number.index().checked_sub(1);
+        let start = before.map_or(Some(0), |at| self.entries.get(at).map(|e| e.unique_id_end))?;
+        self.unique_ids.get(start..end)
+    }
+}
+
+/// The messages that DELE has marked, one bit each. It holds no memory before the first DELE.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Marks {
+    words: Vec<u64>,
+    count: usize,
+}
+
+impl Marks {
+    const BITS: usize = u64::BITS as usize;
+
+    /// Is this message marked?
+    pub fn contains(&self, number: MessageNumber) -> bool {
+        let word = self.words.get(number.index() / Self::BITS);
+        word.is_some_and(|word| word & Self::bit(number) != 0)
+    }
+
+    /// How many messages are marked.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Is no message marked?
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The marked messages, in order.
+    pub fn iter(&self) -> impl Iterator<Item = MessageNumber> + '_ {
+        let all = (0..self.words.len() * Self::BITS).filter_map(MessageNumber::from_index);
+        all.filter(|number| self.contains(*number))
+    }
+
+    pub(crate) fn insert(&mut self, number: MessageNumber) {
+        let at = number.index() / Self::BITS;
+        if self.words.len() <= at {
+            self.words.resize(at + 1, 0);
+        }
+        if let Some(word) = self.words.get_mut(at) {
+            self.count += usize::from(*word & Self::bit(number) == 0);
+            *word |= Self::bit(number);
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    fn bit(number: MessageNumber) -> u64 {
+        1 << (number.index() % Self::BITS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn message_number_zero_does_not_exist() {
+        assert_eq!(MessageNumber::new(0), None);
+        assert_eq!(MessageNumber::new(u64::MAX), None);
+        assert_eq!(MessageNumber::new(1).map(MessageNumber::index), Some(0));
+    }
+
+    #[test]
+    fn a_unique_id_has_1_to_70_graphic_octets() {
+        assert!(UniqueId::new("").is_err());
+        assert!(UniqueId::new("x".repeat(70)).is_ok());
+        assert!(UniqueId::new("x".repeat(71)).is_err());
+        assert!(UniqueId::new("!~").is_ok());
+        for bad in ["a b", "a\u{7f}", "ä", "a\r\n"] {
+            assert!(UniqueId::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_tells_each_message_apart() {
+        let mut snapshot = Snapshot::default();
+        for (octets, id) in [(10, "a"), (20, "bcd"), (30, "e")] {
+            snapshot.push(octets, &UniqueId::new(id).unwrap());
+        }
+        let ids: Vec<_> = (0..4)
+            .map(|n| snapshot.unique_id_of(MessageNumber::new(n + 1).unwrap()))
+            .collect();
+        assert_eq!(ids, [Some("a"), Some("bcd"), Some("e"), None]);
+        assert_eq!(snapshot.octets_of(MessageNumber::new(2).unwrap()), Some(20));
+        assert_eq!((snapshot.len(), snapshot.octets()), (3, 60));
+    }
+
+    proptest! {
+        #[test]
+        fn marks_are_a_set(numbers in proptest::collection::vec(1u64..500, 0..100)) {
+            let mut marks = Marks::default();
+            let mut set = BTreeSet::new();
+            for number in numbers {
+                let number = MessageNumber::new(number).unwrap();
+                marks.insert(number);
+                set.insert(number);
+                prop_assert!(marks.contains(number));
+            }
+            prop_assert_eq!(marks.len(), set.len());
+            prop_assert!(marks.iter().eq(set));
+        }
+    }
+}
