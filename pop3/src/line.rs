@@ -35,18 +35,24 @@ impl LineBuffer {
         self.octets.is_empty()
     }
 
+    /// Is a whole line here? If not, what can't become one is thrown away.
+    pub fn has_line(&mut self) -> bool {
+        let whole = self.find_end().is_some();
+        if !whole {
+            self.keep_partial_line();
+        }
+        whole
+    }
+
     /// Takes the next whole line out; `None` means that more must be read.
     ///
     /// A line ends with LF, and a CR before it belongs to the line end: people who type into
     /// `nc` send bare LF, and no POP3 command has a use for one.
     pub fn next_line(&mut self) -> Option<Line<'_>> {
-        let unread = self.octets.get(self.start..).unwrap_or_default();
-        let unsearched = unread.get(self.searched..).unwrap_or_default();
-        let Some(at) = memchr::memchr(b'\n', unsearched) else {
+        let Some(length) = self.find_end() else {
             self.keep_partial_line();
             return None;
         };
-        let length = self.searched + at + 1;
         let line = self.start..self.start + length;
         self.start += length;
         self.searched = 0;
@@ -56,6 +62,14 @@ impl LineBuffer {
         let line = self.octets.get(line).unwrap_or_default();
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         Some(Line::Text(line.strip_suffix(b"\r").unwrap_or(line)))
+    }
+
+    /// The octets of the next line with its line end.
+    fn find_end(&self) -> Option<usize> {
+        let unread = self.octets.get(self.start..).unwrap_or_default();
+        let unsearched = unread.get(self.searched..).unwrap_or_default();
+        let at = memchr::memchr(b'\n', unsearched)?;
+        Some(self.searched + at + 1)
     }
 
     fn keep_partial_line(&mut self) {

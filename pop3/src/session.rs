@@ -222,8 +222,8 @@ impl Login {
         (reply, Session::Transaction(transaction))
     }
 
-    /// The session stays in AUTHORIZATION, or ends after too many wrong credentials.
-    pub fn refused(self, why: LoginRefusal) -> Step {
+    /// The session stays in AUTHORIZATION, or there is none any more after too many wrong keys.
+    pub fn refused(self, why: LoginRefusal) -> (Reply, Option<Session>) {
         let mut authorization = self.authorization;
         let reply = match why {
             LoginRefusal::Credentials => {
@@ -239,11 +239,9 @@ impl Login {
                 "the maildrop can't be opened now, try again later",
             ),
         };
-        if authorization.login_failures >= MAX_LOGIN_FAILURES {
-            Step::Close(reply)
-        } else {
-            Step::Reply(reply, Session::Authorization(authorization))
-        }
+        let goes_on = authorization.login_failures < MAX_LOGIN_FAILURES;
+        let session = goes_on.then_some(Session::Authorization(authorization));
+        (reply, session)
     }
 }
 

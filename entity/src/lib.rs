@@ -1,0 +1,15 @@
+//! The tables of Restante's own schema as types.
+//!
+//! Times are milliseconds since 1970 in UTC, because both databases then keep and compare them
+//! alike.
+
+pub mod address;
+pub mod api_key;
+pub mod chunk;
+pub mod content;
+pub mod departure;
+pub mod hold;
+pub mod message;
+pub mod server;
+pub mod unfinished;
+pub mod user;

@@ -1,0 +1,28 @@
+//! The messages in maildrops.
+
+use sea_orm::entity::prelude::*;
+
+/// One copy of a message, in the maildrop of one user.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "messages")]
+pub struct Model {
+    /// The key of the row.
+    #[sea_orm(primary_key)]
+    pub id: i64,
+    /// In whose maildrop.
+    pub user_id: i64,
+    /// What it says.
+    pub content_id: i64,
+    /// How many octets RETR sends before byte-stuffing.
+    pub octets: i64,
+    /// What UIDL calls it, for ever.
+    pub unique_id: String,
+    /// When it was received, in milliseconds since 1970; messages are numbered in this order.
+    pub received_at_ms: i64,
+}
+
+/// None that queries use: they name their joins.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,258 @@
+//! Users, their addresses and their keys.
+
+mod keys;
+
+use std::time::SystemTime;
+
+use entity::{address, user};
+use sea_orm::{
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr,
+    EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
+};
+
+use crate::store::{Database, UserId, milliseconds};
+
+pub use keys::{
+    Authentication, Key, KeyId, KeyOptions, NewKey, SCOPE_POP3, Verified, WrongCredentials,
+};
+
+/// The longest address: `USER address` must fit into a command line of 255 octets.
+pub const MAX_ADDRESS_OCTETS: usize = 248;
+
+/// What is asked and changed about users and keys.
+#[derive(Debug, Clone)]
+pub struct Accounts {
+    database: Database,
+}
+
+/// A user with all their addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// The key of their row.
+    pub id: UserId,
+    /// The first of their addresses.
+    pub address: String,
+    /// The others.
+    pub aliases: Vec<String>,
+    /// A disabled user gets mail and cannot log in.
+    pub disabled: bool,
+    /// How many messages are in the maildrop.
+    pub messages: u64,
+    /// How many octets they have.
+    pub octets: u64,
+}
+
+/// Why a change was not made. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    /// Not the form of an address.
+    #[error("{0:?} is no address: it must look like name@example.com, in at most 248 octets")]
+    NotAnAddress(String),
+    /// Nobody has this address.
+    #[error("there is no user {0} (restante user list shows all)")]
+    NoSuchUser(String),
+    /// Somebody has this address already.
+    #[error("the address {0} is taken already")]
+    AddressTaken(String),
+    /// No key has this number, or it is revoked.
+    #[error("there is no key {0} that could be revoked (restante key list shows them)")]
+    NoSuchKey(i64),
+    /// The user has a key of this name.
+    #[error("{address} has a key named {name:?} already: revoke it first, or choose another name")]
+    KeyNameTaken {
+        /// The user.
+        address: String,
+        /// The name.
+        name: String,
+    },
+    /// Not a name for a key.
+    #[error("the name of a key has 1 to 100 characters, and no # or control characters")]
+    BadKeyName,
+    /// Not a scope that a key can have.
+    #[error("{0:?} is no scope; the one that there is, is pop3")]
+    UnknownScope(String),
+    /// The database could not say.
+    #[error("the database did not answer as it should: {0}")]
+    Database(#[from] DbErr),
+}
+
+impl Accounts {
+    /// Users and keys in this database.
+    pub fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// Adds a user.
+    ///
+    /// # Errors
+    /// If an address is malformed or taken, or the database refuses.
+    pub async fn add(&self, address: &str, aliases: &[String]) -> Result<UserId, AccountError> {
+        let address = normal_address(address)?;
+        let aliases: Result<Vec<String>, _> = aliases.iter().map(|a| normal_address(a)).collect();
+        let transaction = self.database.begin().await?;
+        let user = user::ActiveModel {
+            address: Set(address.clone()),
+            created_at_ms: Set(milliseconds(SystemTime::now())),
+            maildrop_version: Set(0),
+            ..Default::default()
+        };
+        let mut addresses = vec![address.clone()];
+        addresses.extend(aliases?);
+        for address in &addresses {
+            if find(&transaction, address).await?.is_some() {
+                return Err(AccountError::AddressTaken(address.clone()));
+            }
+        }
+        let user = user.insert(&transaction).await?;
+        for (at, address) in addresses.iter().enumerate() {
+            if addresses.iter().take(at).any(|before| before == address) {
+                continue;
+            }
+            let row = address::ActiveModel {
+                address: Set(address.clone()),
+                user_id: Set(user.id),
+            };
+            row.insert(&transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(UserId(user.id))
+    }
+
+    /// All users, by address.
+    ///
+    /// # Errors
+    /// If the database can't say.
+    pub async fn list(&self) -> Result<Vec<User>, AccountError> {
+        let read = self.database.read();
+        let users = user::Entity::find()
+            .order_by_asc(user::Column::Address)
+            .all(read)
+            .await?;
+        let mut aliases = std::collections::HashMap::<i64, Vec<String>>::new();
+        let addresses = address::Entity::find().order_by_asc(address::Column::Address);
+        for row in addresses.all(read).await? {
+            aliases.entry(row.user_id).or_default().push(row.address);
+        }
+        let sizes = maildrop_sizes(read).await?;
+        let user = |row: user::Model| {
+            let mut aliases = aliases.remove(&row.id).unwrap_or_default();
+            aliases.retain(|alias| *alias != row.address);
+            let (messages, octets) = sizes.get(&row.id).copied().unwrap_or_default();
+            User {
+                id: UserId(row.id),
+                address: row.address,
+                aliases,
+                disabled: row.disabled_at_ms.is_some(),
+                messages,
+                octets,
+            }
+        };
+        Ok(users.into_iter().map(user).collect())
+    }
+
+    /// The user of this address, in any case, or of this alias.
+    ///
+    /// # Errors
+    /// If there is none, or the database can't say.
+    pub async fn find(&self, address: &str) -> Result<UserId, AccountError> {
+        let row = find(self.database.read(), &address.to_lowercase()).await?;
+        row.map(|row| UserId(row.id))
+            .ok_or_else(|| AccountError::NoSuchUser(address.to_owned()))
+    }
+
+    /// Removes a user with their keys and their maildrop.
+    ///
+    /// Open sessions go on to read what they see; that much leaves the database when they end.
+    ///
+    /// # Errors
+    /// If there is none, or the database refuses.
+    pub async fn remove(&self, address: &str) -> Result<(), AccountError> {
+        let transaction = self.database.begin().await?;
+        let user = require(&transaction, address).await?;
+        let (id, version) = (user.id, user.maildrop_version + 1);
+        for sql in [
+            format!("UPDATE users SET maildrop_version = {version} WHERE id = {id}"),
+            format!(
+                "INSERT INTO departures (message_id, user_id, content_id, maildrop_version) \
+                 SELECT id, user_id, content_id, {version} FROM messages WHERE user_id = {id}"
+            ),
+            format!("DELETE FROM messages WHERE user_id = {id}"),
+            format!("DELETE FROM api_keys WHERE user_id = {id}"),
+            format!("DELETE FROM addresses WHERE user_id = {id}"),
+            format!("DELETE FROM users WHERE id = {id}"),
+        ] {
+            transaction.execute_unprepared(&sql).await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Disables a user, or enables them again.
+    ///
+    /// # Errors
+    /// If there is none, or the database refuses.
+    pub async fn set_disabled(&self, address: &str, disabled: bool) -> Result<(), AccountError> {
+        let transaction = self.database.begin().await?;
+        let user = require(&transaction, address).await?;
+        let since = user
+            .disabled_at_ms
+            .unwrap_or_else(|| milliseconds(SystemTime::now()));
+        let mut user = user.into_active_model();
+        user.disabled_at_ms = Set(disabled.then_some(since));
+        user.update(&transaction).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+}
+
+/// The address in the form in which it is kept and compared.
+fn normal_address(address: &str) -> Result<String, AccountError> {
+    let plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '#';
+    let halves = address.rsplit_once('@');
+    let whole = halves.is_some_and(|(name, domain)| !name.is_empty() && !domain.is_empty());
+    if whole && address.chars().all(plain) && address.len() <= MAX_ADDRESS_OCTETS {
+        Ok(address.to_lowercase())
+    } else {
+        Err(AccountError::NotAnAddress(address.to_owned()))
+    }
+}
+
+async fn find(
+    connection: &impl ConnectionTrait,
+    address: &str,
+) -> Result<Option<user::Model>, AccountError> {
+    let Some(row) = address::Entity::find_by_id(address).one(connection).await? else {
+        return Ok(None);
+    };
+    let user = user::Entity::find().filter(user::Column::Id.eq(row.user_id));
+    Ok(user.one(connection).await?)
+}
+
+async fn require(
+    transaction: &DatabaseTransaction,
+    address: &str,
+) -> Result<user::Model, AccountError> {
+    find(transaction, &address.to_lowercase())
+        .await?
+        .ok_or_else(|| AccountError::NoSuchUser(address.to_owned()))
+}
+
+/// Messages and octets of every user who has any.
+async fn maildrop_sizes(
+    connection: &impl ConnectionTrait,
+) -> Result<std::collections::HashMap<i64, (u64, u64)>, DbErr> {
+    let sql =
+        "SELECT user_id, COUNT(*), CAST(SUM(octets) AS BIGINT) FROM messages GROUP BY user_id";
+    let rows = connection
+        .query_all_raw(sea_orm::Statement::from_string(
+            connection.get_database_backend(),
+            sql,
+        ))
+        .await?;
+    let size = |row: &sea_orm::QueryResult| {
+        let (user, messages): (i64, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+        let octets: i64 = row.try_get_by_index(2)?;
+        Ok((user, (messages.unsigned_abs(), octets.unsigned_abs())))
+    };
+    rows.iter().map(size).collect()
+}

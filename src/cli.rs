@@ -1,0 +1,123 @@
+//! The command line: what operators type.
+//!
+//! Only here is anything printed. Results go to stdout, all else to stderr.
+#![expect(clippy::print_stdout, reason = "this is where the program prints")]
+
+mod deliver;
+mod demo;
+mod import;
+mod keys;
+mod log;
+mod serve;
+mod table;
+mod users;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+
+use crate::settings::Config;
+use crate::store::Database;
+
+/// The exit status of a command that failed (`sysexits.h` has none for "anything").
+const FAILED: u8 = 1;
+
+/// A POP3 server that serves maildrops from SQLite or PostgreSQL.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    /// Read settings from this TOML file; the environment (`Pop3__Port=110`) wins over it.
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server in the foreground, until SIGTERM or Ctrl-C.
+    Serve,
+    /// Run a server with sample mail on loopback, to try things out; nothing of it remains.
+    Demo,
+    /// Add, list, disable and remove users.
+    #[command(subcommand)]
+    User(users::UserCommand),
+    /// Make, list and revoke the keys that open maildrops.
+    #[command(subcommand)]
+    Key(keys::KeyCommand),
+    /// Store the message on stdin in a user's maildrop.
+    ///
+    /// Exit status: 0 stored, 67 no such user, 65 bad message, 75 try again later.
+    Deliver(deliver::Deliver),
+    /// Import mail into a user's maildrop: an mbox file, a Maildir, an .eml file or a folder of
+    /// them.
+    ///
+    /// A message that is there already is not imported again, so an import that was broken off
+    /// can be repeated. Exit status: 0 all imported, 1 something was skipped.
+    Import(import::Import),
+    /// Bring the database's schema up to date (serve and all others do it by themselves).
+    Migrate,
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let fallback = match &cli.command {
+        // An MTA keeps the message and tries again; any other status would bounce it.
+        Command::Deliver(_) => deliver::TRY_LATER,
+        Command::Serve
+        | Command::Demo
+        | Command::User(_)
+        | Command::Key(_)
+        | Command::Import(_)
+        | Command::Migrate => FAILED,
+    };
+    match actix_rt::System::new().block_on(run(cli)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("restante: {error:#}");
+            ExitCode::from(fallback)
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    if matches!(cli.command, Command::Demo) {
+        return demo::run().await;
+    }
+    let loaded = Config::load(cli.config.as_deref(), std::env::vars_os())?;
+    log::start(&loaded.config.log)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let config = loaded.config;
+    match cli.command {
+        Command::Serve => serve::run(&config).await,
+        Command::Demo => demo::run().await,
+        Command::User(command) => users::run(command, &open(&config).await?).await,
+        Command::Key(command) => keys::run(command, &open(&config).await?).await,
+        Command::Deliver(command) => deliver::run(command, open(&config).await?).await,
+        Command::Import(command) => import::run(command, open(&config).await?).await,
+        Command::Migrate => migrate(&config).await,
+    }
+}
+
+/// Opens the configured database with its schema up to date.
+async fn open(config: &Config) -> anyhow::Result<Database> {
+    let database = Database::open(&config.database.url).await?;
+    database.migrate().await?;
+    Ok(database)
+}
+
+async fn migrate(config: &Config) -> anyhow::Result<ExitCode> {
+    let database = Database::open(&config.database.url).await?;
+    let applied = database.migrate().await?;
+    database
+        .close()
+        .await
+        .context("while closing the database")?;
+    println!("{applied} schema changes applied, the schema is up to date");
+    Ok(ExitCode::SUCCESS)
+}

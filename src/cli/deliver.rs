@@ -1,0 +1,61 @@
+//! `restante deliver`: what an MTA calls with a message.
+
+use std::io::Read;
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use crate::accounts::{AccountError, Accounts};
+use crate::store::{Database, Delivery};
+
+/// `EX_DATAERR` of `sysexits.h`: the message can't be stored as it is.
+const BAD_MESSAGE: u8 = 65;
+
+/// `EX_NOUSER` of `sysexits.h`: nobody has this address.
+const NO_SUCH_USER: u8 = 67;
+
+/// `EX_TEMPFAIL` of `sysexits.h`: the MTA keeps the message and tries again.
+pub(super) const TRY_LATER: u8 = 75;
+
+/// How much is read from stdin at once, in octets.
+const READ_OCTETS: usize = 64 * 1024;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Deliver {
+    /// Who gets the message.
+    address: String,
+}
+
+pub(super) async fn run(command: Deliver, database: Database) -> anyhow::Result<ExitCode> {
+    let user = match Accounts::new(database.clone()).find(&command.address).await {
+        Ok(user) => user,
+        Err(AccountError::Database(error)) => return Err(error.into()),
+        Err(error) => {
+            eprintln!("restante: {error}");
+            return Ok(ExitCode::from(NO_SUCH_USER));
+        }
+    };
+    let mut delivery = Delivery::new(database.clone());
+    // Nothing else goes on in this process, so a read may block it.
+    let mut stdin = std::io::stdin().lock();
+    let mut piece = vec![0; READ_OCTETS];
+    loop {
+        let octets = stdin.read(&mut piece)?;
+        if octets == 0 {
+            break;
+        }
+        delivery
+            .write(piece.get(..octets).unwrap_or_default())
+            .await?;
+    }
+    let message = delivery.finish();
+    if message.octets() == 0 {
+        eprintln!("restante: the message on stdin is empty, so nothing was stored");
+        return Ok(ExitCode::from(BAD_MESSAGE));
+    }
+    // The exit status is the promise that the message is stored, so it follows the commit.
+    database
+        .store(&[user], vec![(message, SystemTime::now())])
+        .await?;
+    database.close().await?;
+    Ok(ExitCode::SUCCESS)
+}

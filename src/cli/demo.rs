@@ -1,0 +1,89 @@
+//! `restante demo`: a server to try things out with.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+
+use super::log;
+use super::serve::Signals;
+use crate::accounts::{Accounts, KeyOptions, SCOPE_POP3};
+use crate::demo_mail;
+use crate::listener::Bound;
+use crate::server::Server;
+use crate::session::ListenerKind;
+use crate::settings::{Config, Log};
+use crate::store::{Database, Delivery};
+
+/// The port that a demo listens on if nobody else does.
+const PORT: u16 = 1110;
+
+/// Who has mail in the demo.
+const ADDRESS: &str = "ada@example.com";
+
+/// The messages arrive so long after each other.
+const APART: Duration = Duration::from_secs(600);
+
+/// How long open sessions may go on after Ctrl-C.
+const STOP_TIMEOUT: Duration = Duration::from_secs(1);
+
+pub(super) async fn run() -> anyhow::Result<ExitCode> {
+    log::start(&Log {
+        level: "warn".into(),
+        ..Log::default()
+    })?;
+    let mut signals = Signals::new()?;
+    let folder = tempfile::Builder::new().prefix("restante-demo-").tempdir();
+    let folder = folder.context("while making a folder for the demo")?;
+    let url = format!("sqlite://{}", folder.path().join("demo.db").display());
+    let database = Database::open(&url).await?;
+    database.migrate().await?;
+    let key = fill(&database).await?;
+    let here = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let socket = Bound::new(here, PORT, ListenerKind::Plain)
+        .or_else(|_| Bound::new(here, 0, ListenerKind::Plain))?;
+    let server = Server::start(&Config::default(), database, vec![socket])?;
+    let address = server.addresses().first().copied();
+    let address = address.context("the demo does not listen")?;
+    explain(&address.to_string(), &key);
+    signals.next().await;
+    server.stop(STOP_TIMEOUT).await;
+    folder.close().context("while removing the demo's folder")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn fill(database: &Database) -> anyhow::Result<String> {
+    let accounts = Accounts::new(database.clone());
+    let user = accounts.add(ADDRESS, &[]).await?;
+    let messages = demo_mail::messages();
+    let mut received_at = SystemTime::now() - APART * u32::try_from(messages.len())?;
+    let mut prepared = Vec::new();
+    for message in messages {
+        let mut delivery = Delivery::new(database.clone());
+        delivery.write(&message).await?;
+        prepared.push((delivery.finish(), received_at));
+        received_at += APART;
+    }
+    database.store(&[user], prepared).await?;
+    let options = KeyOptions {
+        name: "demo".into(),
+        scopes: vec![SCOPE_POP3.into()],
+        expires_at: None,
+    };
+    Ok(accounts.create_key(ADDRESS, options).await?.key)
+}
+
+fn explain(server: &str, key: &str) {
+    let login = ADDRESS.replace('@', "%40");
+    println!("A POP3 server with sample mail listens on {server}.");
+    println!();
+    println!("List the messages:       curl pop3://{login}:{key}@{server}/");
+    println!("Read the first one:      curl pop3://{login}:{key}@{server}/1");
+    println!("See the conversation:    curl -v pop3://{login}:{key}@{server}/1");
+    println!();
+    println!("In a mail client: server and port as above, no encryption, user name {ADDRESS},");
+    println!("and as the password {key}");
+    println!();
+    println!("Ctrl-C ends it; nothing of it remains.");
+}

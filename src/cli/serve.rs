@@ -1,0 +1,52 @@
+//! `restante serve`: the daemon.
+
+use std::process::ExitCode;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::server::{Server, bind};
+use crate::settings::Config;
+
+pub(super) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::new()?;
+    let database = super::open(config).await?;
+    let sockets = bind(&config.pop3)?;
+    let server = Server::start(config, database, sockets)?;
+    for address in server.addresses() {
+        tracing::info!(%address, "listening");
+    }
+    signals.next().await;
+    tracing::info!("stopping: no new sessions, and time for those that are here to QUIT");
+    tokio::select! {
+        () = server.stop(config.pop3.shutdown_timeout) => {
+            tracing::info!("stopped");
+            Ok(ExitCode::SUCCESS)
+        }
+        () = signals.next() => {
+            tracing::warn!("stopped at once by a second signal");
+            Ok(ExitCode::from(super::FAILED))
+        }
+    }
+}
+
+/// SIGTERM and SIGINT.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(super) fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    pub(super) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Restante: a POP3 server that serves maildrops from a database.
+//!
+//! `docs/ARCHITECTURE.md` tells how the parts work together.
+
+pub mod accounts;
+pub mod cli;
+pub mod demo_mail;
+pub mod identity;
+pub mod listener;
+pub mod mailbox;
+pub mod metrics;
+pub mod registry;
+pub mod server;
+pub mod session;
+pub mod settings;
+pub mod sources;
+pub mod store;
+pub mod supervision;
+pub mod tls;

@@ -1,0 +1,382 @@
+//! The actor that owns every query of the running server.
+//!
+//! Its handlers call one method of the store each and answer when it has. A query that has begun
+//! goes on when its session has ended, so a commit is never broken off.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use actix::{Actor, AsyncContext, Context, Handler, Message, ResponseFuture};
+use pop3::Secret;
+use quick_cache::Weighter;
+use quick_cache::unsync::Cache;
+
+use crate::accounts::{Authentication, KeyId, Verified, WrongCredentials};
+use crate::metrics::Metrics;
+use crate::store::{
+    ContentId, Lease, MailStore, Maildrop, MaildropVersion, MessageId, StoreError, TIDY_INTERVAL,
+    Tidied, UserId, milliseconds,
+};
+
+/// How many messages the remembered snapshots have together; each takes about 70 octets.
+const REMEMBERED_MESSAGES: u64 = 1_000_000;
+
+/// How many snapshots are expected to be remembered.
+const REMEMBERED_SNAPSHOTS: usize = 1000;
+
+/// How often the last use of keys is written down.
+const NOTE_USE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Owns the store: opens maildrops, reads messages, commits deletions.
+#[derive(Debug)]
+pub struct MailboxActor {
+    mailbox: Mailbox,
+}
+
+/// What the actor works with. It outlives the actor, so a new one goes on where the last ended.
+#[derive(Clone)]
+pub struct Mailbox {
+    store: Arc<dyn MailStore>,
+    authentication: Arc<dyn Authentication>,
+    metrics: Arc<Metrics>,
+    require_authentication: bool,
+    max_messages: u32,
+    memory: Arc<Mutex<Memory>>,
+}
+
+struct Memory {
+    /// The last snapshot of each maildrop: most logins find nothing new.
+    snapshots: Cache<UserId, (MaildropVersion, Arc<Maildrop>), ByMessages>,
+    /// The keys used since this was last written down.
+    used: HashMap<KeyId, i64>,
+}
+
+#[derive(Clone)]
+struct ByMessages;
+
+impl Weighter<UserId, (MaildropVersion, Arc<Maildrop>)> for ByMessages {
+    fn weight(&self, _: &UserId, (_, maildrop): &(MaildropVersion, Arc<Maildrop>)) -> u64 {
+        maildrop.snapshot.len() as u64 + 1
+    }
+}
+
+impl std::fmt::Debug for Mailbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mailbox").finish_non_exhaustive()
+    }
+}
+
+impl Mailbox {
+    /// Serves from this store the users that this authentication knows.
+    pub fn new(
+        store: Arc<dyn MailStore>,
+        authentication: Arc<dyn Authentication>,
+        metrics: Arc<Metrics>,
+        require_authentication: bool,
+        max_messages: u32,
+    ) -> Self {
+        let snapshots = Cache::with_weighter(REMEMBERED_SNAPSHOTS, REMEMBERED_MESSAGES, ByMessages);
+        Self {
+            store,
+            authentication,
+            metrics,
+            require_authentication,
+            max_messages,
+            memory: Arc::new(Mutex::new(Memory {
+                snapshots,
+                used: HashMap::new(),
+            })),
+        }
+    }
+
+    /// Writes down which keys were used, and tells other servers that this one has ended.
+    pub async fn close(&self) {
+        self.note_use().await;
+        if let Err(error) = self.store.leave().await {
+            self.note_fault("leaving the database", &error);
+        }
+    }
+
+    async fn tidy(&self) {
+        match self.store.tidy().await {
+            Ok(tidied) if tidied == Tidied::default() => {}
+            Ok(Tidied {
+                departures,
+                broken_deliveries,
+            }) => {
+                tracing::debug!(
+                    departures,
+                    broken_deliveries,
+                    "removed what nobody reads any more"
+                );
+            }
+            Err(error) => self.note_fault("removing what nobody reads any more", &error),
+        }
+    }
+
+    async fn note_use(&self) {
+        let used = std::mem::take(&mut self.memory().used);
+        if used.is_empty() {
+            return;
+        }
+        if let Err(error) = self.authentication.note_use(&used).await {
+            self.note_fault("noting when keys were used", &error);
+        }
+    }
+
+    fn watch<T>(&self, while_doing: &str, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(error) = &result {
+            self.note_fault(while_doing, error);
+        }
+        result
+    }
+
+    /// The one place where a fault of storage is logged and counted.
+    fn note_fault(&self, while_doing: &str, error: &StoreError) {
+        self.metrics.database_error();
+        tracing::error!(error = %error, "storage failed while {while_doing}");
+    }
+
+    fn remembered(&self, user: UserId, version: MaildropVersion) -> Option<Arc<Maildrop>> {
+        let memory = self.memory();
+        let (known, maildrop) = memory.snapshots.get(&user)?;
+        (*known == version).then(|| Arc::clone(maildrop))
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        // It only ever saves work, so whatever a panic left there does no harm.
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl MailboxActor {
+    /// Works with this.
+    pub fn new(mailbox: Mailbox) -> Self {
+        Self { mailbox }
+    }
+}
+
+impl Actor for MailboxActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.set_mailbox_capacity(MAILBOX_CAPACITY);
+        let mailbox = self.mailbox.clone();
+        let tidy = async move {
+            loop {
+                tokio::time::sleep(TIDY_INTERVAL).await;
+                mailbox.tidy().await;
+            }
+        };
+        let mailbox = self.mailbox.clone();
+        let note_use = async move {
+            loop {
+                tokio::time::sleep(NOTE_USE_INTERVAL).await;
+                mailbox.note_use().await;
+            }
+        };
+        context.spawn(actix::fut::wrap_future(tidy));
+        context.spawn(actix::fut::wrap_future(note_use));
+    }
+}
+
+/// How many messages wait for the actor before senders do. It hands each on at once.
+const MAILBOX_CAPACITY: usize = 256;
+
+/// Who is this, and what is in their maildrop?
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Result<Identified, WrongCredentials>, StoreError>")]
+pub struct Identify {
+    /// What USER said.
+    pub address: String,
+    /// What PASS said.
+    pub secret: Secret,
+}
+
+/// A user whose maildrop may be opened.
+#[derive(Debug)]
+pub struct Identified {
+    /// Who it is.
+    pub user: Verified,
+    /// The maildrop, if it has not changed since it was last opened.
+    pub maildrop: Option<Arc<Maildrop>>,
+    /// Keeps readable what is in the maildrop now.
+    pub lease: Lease,
+}
+
+impl Handler<Identify> for MailboxActor {
+    type Result = ResponseFuture<Result<Result<Identified, WrongCredentials>, StoreError>>;
+
+    fn handle(
+        &mut self,
+        Identify { address, secret }: Identify,
+        _: &mut Self::Context,
+    ) -> Self::Result {
+        let mailbox = self.mailbox.clone();
+        Box::pin(async move {
+            let verified = if mailbox.require_authentication {
+                mailbox.authentication.verify(&address, &secret).await
+            } else {
+                mailbox.authentication.trust(&address).await
+            };
+            let user = match mailbox.watch("looking up a key", verified)? {
+                Ok(user) => user,
+                Err(wrong) => return Ok(Err(wrong)),
+            };
+            let lease = mailbox.store.lease(user.user, user.version);
+            let maildrop = mailbox.remembered(user.user, user.version);
+            Ok(Ok(Identified {
+                user,
+                maildrop,
+                lease,
+            }))
+        })
+    }
+}
+
+/// A login has succeeded with this key; it will be written down.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct KeyUsed(pub KeyId);
+
+impl Handler<KeyUsed> for MailboxActor {
+    type Result = ();
+
+    fn handle(&mut self, KeyUsed(key): KeyUsed, _: &mut Self::Context) {
+        let now = milliseconds(SystemTime::now());
+        self.mailbox.memory().used.insert(key, now);
+    }
+}
+
+/// What is in this maildrop?
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<Arc<Maildrop>, StoreError>")]
+pub struct OpenMaildrop {
+    /// Whose.
+    pub user: UserId,
+    /// The version that it had when the user was identified.
+    pub version: MaildropVersion,
+}
+
+impl Handler<OpenMaildrop> for MailboxActor {
+    type Result = ResponseFuture<Result<Arc<Maildrop>, StoreError>>;
+
+    fn handle(
+        &mut self,
+        OpenMaildrop { user, version }: OpenMaildrop,
+        _: &mut Self::Context,
+    ) -> Self::Result {
+        let mailbox = self.mailbox.clone();
+        Box::pin(async move {
+            let opened = mailbox.store.open(user, mailbox.max_messages).await;
+            let maildrop = Arc::new(mailbox.watch("opening a maildrop", opened)?);
+            // It may be newer than the version, never older: then the next login reads it again.
+            let entry = (version, Arc::clone(&maildrop));
+            mailbox.memory().snapshots.insert(user, entry);
+            Ok(maildrop)
+        })
+    }
+}
+
+/// The first chunks of messages, in any order.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Vec<(ContentId, Vec<u8>)>, StoreError>")]
+pub struct ReadFirstChunks(pub Vec<ContentId>);
+
+impl Handler<ReadFirstChunks> for MailboxActor {
+    type Result = ResponseFuture<Result<Vec<(ContentId, Vec<u8>)>, StoreError>>;
+
+    fn handle(
+        &mut self,
+        ReadFirstChunks(contents): ReadFirstChunks,
+        _: &mut Self::Context,
+    ) -> Self::Result {
+        let mailbox = self.mailbox.clone();
+        Box::pin(async move {
+            let chunks = mailbox.store.first_chunks(&contents).await;
+            mailbox.watch("reading messages", chunks)
+        })
+    }
+}
+
+/// Some chunks of one message, in order.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Vec<Vec<u8>>, StoreError>")]
+pub struct ReadChunks {
+    /// Of which message.
+    pub content: ContentId,
+    /// Which chunks; the first is 0.
+    pub numbers: Range<u32>,
+}
+
+impl Handler<ReadChunks> for MailboxActor {
+    type Result = ResponseFuture<Result<Vec<Vec<u8>>, StoreError>>;
+
+    fn handle(
+        &mut self,
+        ReadChunks { content, numbers }: ReadChunks,
+        _: &mut Self::Context,
+    ) -> Self::Result {
+        let mailbox = self.mailbox.clone();
+        Box::pin(async move {
+            let chunks = mailbox.store.chunks(content, numbers).await;
+            mailbox.watch("reading a message", chunks)
+        })
+    }
+}
+
+/// The first octets of a message, at most so many.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<Vec<u8>, StoreError>")]
+pub struct ReadBeginning {
+    /// Of which message.
+    pub content: ContentId,
+    /// How many.
+    pub octets: u32,
+}
+
+impl Handler<ReadBeginning> for MailboxActor {
+    type Result = ResponseFuture<Result<Vec<u8>, StoreError>>;
+
+    fn handle(
+        &mut self,
+        ReadBeginning { content, octets }: ReadBeginning,
+        _: &mut Self::Context,
+    ) -> Self::Result {
+        let mailbox = self.mailbox.clone();
+        Box::pin(async move {
+            let beginning = mailbox.store.beginning(content, octets).await;
+            mailbox.watch("reading the beginning of a message", beginning)
+        })
+    }
+}
+
+/// Delete these messages, all or none.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub struct CommitDeletions {
+    /// Whose.
+    pub user: UserId,
+    /// Which.
+    pub messages: Vec<MessageId>,
+}
+
+impl Handler<CommitDeletions> for MailboxActor {
+    type Result = ResponseFuture<Result<(), StoreError>>;
+
+    fn handle(
+        &mut self,
+        CommitDeletions { user, messages }: CommitDeletions,
+        _: &mut Self::Context,
+    ) -> Self::Result {
+        let mailbox = self.mailbox.clone();
+        Box::pin(async move {
+            let deleted = mailbox.store.delete(user, &messages).await;
+            mailbox.watch("committing deletions", deleted)?;
+            mailbox.metrics.messages_deleted(messages.len());
+            Ok(())
+        })
+    }
+}

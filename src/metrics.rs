@@ -1,0 +1,221 @@
+//! What is counted. Labels are chosen here, never by a client.
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{Counter, MeterProvider, UpDownCounter};
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use pop3::Verb;
+use prometheus::{Encoder, Registry, TextEncoder};
+
+/// The instruments of one server.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    // Dropping the provider would end the instruments.
+    _provider: SdkMeterProvider,
+    sessions_active: UpDownCounter<i64>,
+    commands: Counter<u64>,
+    auth_attempts: Counter<u64>,
+    auth_failures: Counter<u64>,
+    messages_retrieved: Counter<u64>,
+    messages_deleted: Counter<u64>,
+    bytes_sent: Counter<u64>,
+    session_panics: Counter<u64>,
+    actor_restarts: Counter<u64>,
+    database_errors: Counter<u64>,
+}
+
+/// Why a login failed, as the metric's label says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthFailure {
+    /// No such user, or not a key that opens their maildrop.
+    Credentials,
+    /// Too many sessions of this user.
+    TooManySessions,
+    /// The database, or an actor, did not answer.
+    Unavailable,
+}
+
+impl AuthFailure {
+    const ALL: [Self; 3] = [Self::Credentials, Self::TooManySessions, Self::Unavailable];
+
+    fn label(self) -> KeyValue {
+        let reason = match self {
+            Self::Credentials => "credentials",
+            Self::TooManySessions => "too_many_sessions",
+            Self::Unavailable => "unavailable",
+        };
+        KeyValue::new("reason", reason)
+    }
+}
+
+impl Metrics {
+    /// Registers all instruments, each at 0.
+    ///
+    /// # Errors
+    /// If the exporter refuses a name.
+    pub fn new() -> anyhow::Result<Self> {
+        let registry = Registry::new();
+        let exporter = opentelemetry_prometheus::exporter()
+            .with_registry(registry.clone())
+            .scope_info_enabled(false)
+            .without_target_info()
+            .without_units()
+            .build()?;
+        let provider = SdkMeterProvider::builder().with_reader(exporter).build();
+        let meter = provider.meter("restante");
+        let counter = |name: &'static str, what: &'static str| {
+            meter.u64_counter(name).with_description(what).build()
+        };
+        let metrics = Self {
+            sessions_active: meter
+                .i64_up_down_counter("pop3.sessions.active")
+                .with_description("Sessions that are connected")
+                .build(),
+            commands: counter("pop3.commands", "Commands received, by command"),
+            auth_attempts: counter("pop3.auth.attempts", "Logins tried"),
+            auth_failures: counter("pop3.auth.failures", "Logins refused, by reason"),
+            messages_retrieved: counter("pop3.messages.retrieved", "Messages sent whole by RETR"),
+            messages_deleted: counter("pop3.messages.deleted", "Deletions committed by QUIT"),
+            bytes_sent: counter("pop3.bytes.sent", "Octets sent to clients"),
+            session_panics: counter(
+                "pop3.session.panics",
+                "Sessions ended by a fault of the program",
+            ),
+            actor_restarts: counter(
+                "restante.actor.restarts",
+                "Actors built again after they ended, by actor",
+            ),
+            database_errors: counter(
+                "restante.database.errors",
+                "Times that the database did not do what it was asked",
+            ),
+            registry,
+            _provider: provider,
+        };
+        metrics.begin_at_zero();
+        Ok(metrics)
+    }
+
+    /// Alerts need a series before its first event.
+    fn begin_at_zero(&self) {
+        self.sessions_active.add(0, &[]);
+        for verb in Verb::ALL {
+            self.commands.add(0, &[command_label(verb)]);
+        }
+        for reason in AuthFailure::ALL {
+            self.auth_failures.add(0, &[reason.label()]);
+        }
+        for counter in [
+            &self.auth_attempts,
+            &self.messages_retrieved,
+            &self.messages_deleted,
+            &self.bytes_sent,
+            &self.session_panics,
+            &self.database_errors,
+        ] {
+            counter.add(0, &[]);
+        }
+    }
+
+    pub(crate) fn session_began(&self) {
+        self.sessions_active.add(1, &[]);
+    }
+
+    pub(crate) fn session_ended(&self) {
+        self.sessions_active.add(-1, &[]);
+    }
+
+    pub(crate) fn session_panicked(&self) {
+        self.session_panics.add(1, &[]);
+    }
+
+    pub(crate) fn command(&self, verb: Verb) {
+        self.commands.add(1, &[command_label(verb)]);
+    }
+
+    pub(crate) fn auth_attempt(&self) {
+        self.auth_attempts.add(1, &[]);
+    }
+
+    pub(crate) fn auth_failure(&self, reason: AuthFailure) {
+        self.auth_failures.add(1, &[reason.label()]);
+    }
+
+    pub(crate) fn message_retrieved(&self) {
+        self.messages_retrieved.add(1, &[]);
+    }
+
+    pub(crate) fn messages_deleted(&self, count: usize) {
+        self.messages_deleted.add(count as u64, &[]);
+    }
+
+    pub(crate) fn octets_sent(&self, octets: u64) {
+        self.bytes_sent.add(octets, &[]);
+    }
+
+    pub(crate) fn database_error(&self) {
+        self.database_errors.add(1, &[]);
+    }
+
+    pub(crate) fn actor_restarted(&self, actor: &'static str) {
+        self.actor_restarts.add(1, &[KeyValue::new("actor", actor)]);
+    }
+
+    /// All series in the text form that Prometheus reads.
+    ///
+    /// # Errors
+    /// If a series can't be written, which would be a fault of the exporter.
+    pub fn render(&self) -> anyhow::Result<String> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(String::from_utf8(text)?)
+    }
+}
+
+fn command_label(verb: Verb) -> KeyValue {
+    KeyValue::new("command", verb.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_series_is_there_before_its_first_event() {
+        let metrics = Metrics::new().unwrap();
+        let text = metrics.render().unwrap();
+        for line in [
+            "pop3_sessions_active 0",
+            "pop3_commands_total{command=\"RETR\"} 0",
+            "pop3_commands_total{command=\"UNKNOWN\"} 0",
+            "pop3_auth_attempts_total 0",
+            "pop3_auth_failures_total{reason=\"credentials\"} 0",
+            "pop3_messages_retrieved_total 0",
+            "pop3_messages_deleted_total 0",
+            "pop3_bytes_sent_total 0",
+            "pop3_session_panics_total 0",
+            "restante_database_errors_total 0",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn counters_count() {
+        let metrics = Metrics::new().unwrap();
+        metrics.command(Verb::Retr);
+        metrics.octets_sent(10);
+        metrics.octets_sent(32);
+        metrics.session_began();
+        metrics.actor_restarted("mailbox");
+        let text = metrics.render().unwrap();
+        for line in [
+            "pop3_commands_total{command=\"RETR\"} 1",
+            "pop3_bytes_sent_total 42",
+            "pop3_sessions_active 1",
+            "restante_actor_restarts_total{actor=\"mailbox\"} 1",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! What is seen of a session from outside, while it goes on.
+
+use std::net::IpAddr;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+/// The state of a session, as RFC 1939 calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum State {
+    /// Not logged in.
+    Authorization,
+    /// A maildrop is open.
+    Transaction,
+    /// Deletions are being committed.
+    Update,
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// By QUIT; what was marked is deleted.
+    Quit,
+    /// By QUIT, but the deletions could not be committed.
+    CommitFailed,
+    /// Nothing came, or nothing was read, for too long.
+    TimedOut,
+    /// The client went away, or its connection broke.
+    Disconnected,
+    /// Too many bad commands or wrong keys.
+    Refused,
+    /// The TLS handshake failed.
+    Handshake,
+    /// Storage failed in the middle of a message.
+    Storage,
+    /// An operator ended it.
+    Killed,
+    /// The server stopped.
+    Shutdown,
+}
+
+impl Ending {
+    const ALL: [Self; 9] = [
+        Self::Quit,
+        Self::CommitFailed,
+        Self::TimedOut,
+        Self::Disconnected,
+        Self::Refused,
+        Self::Handshake,
+        Self::Storage,
+        Self::Killed,
+        Self::Shutdown,
+    ];
+
+    /// As the log says it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Quit => "quit",
+            Self::CommitFailed => "commit failed",
+            Self::TimedOut => "timed out",
+            Self::Disconnected => "disconnected",
+            Self::Refused => "refused",
+            Self::Handshake => "TLS handshake failed",
+            Self::Storage => "storage failed",
+            Self::Killed => "killed",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// A session that goes on. The session writes, everybody may read.
+#[derive(Debug)]
+pub struct Live {
+    id: String,
+    peer: SocketAddr,
+    connected_at: SystemTime,
+    login: Mutex<Option<Login>>,
+    state: AtomicU8,
+    tls: AtomicU8,
+    ending: AtomicU8,
+    messages: AtomicU64,
+    marked: AtomicU64,
+    retrieved: AtomicU64,
+    octets_sent: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Login {
+    address: Box<str>,
+    key: Box<str>,
+}
+
+/// A session at one moment, as the admin endpoint tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "each is what its name says")]
+pub struct SessionReport {
+    pub id: String,
+    pub user: Option<String>,
+    pub key: Option<String>,
+    pub peer: SocketAddr,
+    pub state: State,
+    pub tls: bool,
+    #[serde(serialize_with = "rfc3339")]
+    pub connected_at: SystemTime,
+    pub messages: u64,
+    pub deleted: u64,
+    pub retrieved: u64,
+    pub octets_sent: u64,
+}
+
+impl Live {
+    /// A session that has just connected.
+    pub fn new(id: String, peer: SocketAddr) -> Self {
+        // A client of an IPv4 address is the same client on a listener for both.
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        Self {
+            id,
+            peer,
+            connected_at: SystemTime::now(),
+            login: Mutex::default(),
+            state: AtomicU8::new(0),
+            tls: AtomicU8::new(0),
+            ending: AtomicU8::new(u8::MAX),
+            messages: AtomicU64::new(0),
+            marked: AtomicU64::new(0),
+            retrieved: AtomicU64::new(0),
+            octets_sent: AtomicU64::new(0),
+        }
+    }
+
+    /// The name of the session, in logs and everywhere else.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The address of the client.
+    pub fn ip(&self) -> IpAddr {
+        self.peer.ip()
+    }
+
+    pub(crate) fn set_state(&self, state: State) {
+        self.state.store(state as u8, Relaxed);
+    }
+
+    pub(crate) fn set_tls(&self) {
+        self.tls.store(1, Relaxed);
+    }
+
+    pub(crate) fn set_login(&self, address: &str, key: &str, messages: usize) {
+        *self.login() = Some(Login {
+            address: address.into(),
+            key: key.into(),
+        });
+        self.messages.store(messages as u64, Relaxed);
+    }
+
+    pub(crate) fn set_marked(&self, marked: usize) {
+        self.marked.store(marked as u64, Relaxed);
+    }
+
+    pub(crate) fn add_retrieved(&self) {
+        self.retrieved.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn add_sent(&self, octets: u64) {
+        self.octets_sent.fetch_add(octets, Relaxed);
+    }
+
+    /// The first reason that is given is the one that counts.
+    pub(crate) fn set_ending(&self, ending: Ending) {
+        let _ = self
+            .ending
+            .compare_exchange(u8::MAX, ending as u8, Relaxed, Relaxed);
+    }
+
+    /// How it ended, if it did so in an orderly way.
+    pub(crate) fn ending(&self) -> Option<Ending> {
+        let ending = self.ending.load(Relaxed);
+        Ending::ALL.into_iter().find(|known| *known as u8 == ending)
+    }
+
+    pub(crate) fn state(&self) -> State {
+        match self.state.load(Relaxed) {
+            1 => State::Transaction,
+            2 => State::Update,
+            _ => State::Authorization,
+        }
+    }
+
+    /// What it is doing now.
+    pub fn report(&self) -> SessionReport {
+        let (user, key) = self
+            .login()
+            .as_ref()
+            .map(|login| (login.address.to_string(), login.key.to_string()))
+            .unzip();
+        SessionReport {
+            id: self.id.clone(),
+            user,
+            key,
+            peer: self.peer,
+            state: self.state(),
+            tls: self.tls.load(Relaxed) != 0,
+            connected_at: self.connected_at,
+            messages: self.messages.load(Relaxed),
+            deleted: self.marked.load(Relaxed),
+            retrieved: self.retrieved.load(Relaxed),
+            octets_sent: self.octets_sent.load(Relaxed),
+        }
+    }
+
+    fn login(&self) -> MutexGuard<'_, Option<Login>> {
+        self.login.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn rfc3339<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    match jiff::Timestamp::try_from(*time) {
+        Ok(time) => serializer.collect_str(&time),
+        Err(error) => Err(serde::ser::Error::custom(error)),
+    }
+}

@@ -1,0 +1,222 @@
+//! Puts the actors together, starts them and stops them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_rt::Arbiter;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::accounts::Accounts;
+use crate::identity::new_name;
+use crate::listener::{Bound, ListenerActor};
+use crate::mailbox::{Mailbox, MailboxActor};
+use crate::metrics::Metrics;
+use crate::registry::{End, Inspect, RegistryActor, SessionReport, Table};
+use crate::session::{ListenerKind, Service};
+use crate::settings::{Config, Pop3};
+use crate::store::{Database, SqlStore};
+use crate::supervision::Post;
+
+/// How long a commit that has begun may take when the server stops.
+const COMMIT_GRACE: Duration = Duration::from_secs(10);
+
+/// How often a stopping server looks whether sessions are left.
+const DRAIN_POLL: Duration = Duration::from_millis(20);
+
+/// A server that accepts sessions.
+pub struct Server {
+    addresses: Vec<SocketAddr>,
+    table: Table,
+    metrics: Arc<Metrics>,
+    mailbox: Mailbox,
+    registry: Post<RegistryActor>,
+    #[cfg(test)]
+    pub(crate) posts: (Post<ListenerActor>, Post<MailboxActor>),
+    database: Database,
+    arbiters: Vec<Arbiter>,
+    listening: CancellationToken,
+    drain: CancellationToken,
+    working: CancellationToken,
+}
+
+/// The sockets that the settings ask for.
+///
+/// # Errors
+/// If one can't be had, or there would be none, or anybody could reach maildrops without a key.
+pub fn bind(settings: &Pop3) -> anyhow::Result<Vec<Bound>> {
+    let address = settings.bind_address;
+    if !settings.require_authentication {
+        anyhow::ensure!(
+            address.is_some_and(|address| address.is_loopback()),
+            "Pop3__RequireAuthentication=false opens every maildrop to whoever connects, \
+             so it needs Pop3__BindAddress=127.0.0.1 (or ::1)"
+        );
+        tracing::warn!("any key opens any maildrop: Pop3__RequireAuthentication is false");
+    }
+    let mut sockets = Vec::new();
+    if settings.port != 0 {
+        sockets.push(Bound::new(address, settings.port, ListenerKind::Plain)?);
+    }
+    if settings.secure_port != 0 {
+        if settings.certificate_path.is_some() {
+            sockets.push(Bound::new(
+                address,
+                settings.secure_port,
+                ListenerKind::Tls,
+            )?);
+        } else {
+            tracing::warn!(
+                "no POP3S on port {}: Pop3__CertificatePath is not set",
+                settings.secure_port
+            );
+        }
+    }
+    anyhow::ensure!(
+        !sockets.is_empty(),
+        "nothing to listen on: set Pop3__Port, or Pop3__SecurePort and Pop3__CertificatePath"
+    );
+    Ok(sockets)
+}
+
+impl Server {
+    /// Starts to accept sessions on these sockets.
+    ///
+    /// The listener, registry and mailbox live on the calling thread's arbiter, and sessions on
+    /// one more for each core.
+    ///
+    /// # Errors
+    /// If the certificate can't be used.
+    pub fn start(config: &Config, database: Database, sockets: Vec<Bound>) -> anyhow::Result<Self> {
+        let tls = crate::tls::acceptor(&config.pop3)?;
+        let metrics = Arc::new(Metrics::new()?);
+        let table = Table::new(Arc::clone(&metrics));
+        let mailbox = Mailbox::new(
+            Arc::new(SqlStore::new(database.clone(), new_name())),
+            Arc::new(Accounts::new(database.clone())),
+            Arc::clone(&metrics),
+            config.pop3.require_authentication,
+            config.pop3.max_messages_per_session,
+        );
+        let [listening, drain, working] = std::array::from_fn(|_| CancellationToken::new());
+        let here = Arbiter::current();
+        let registry_of = (table.clone(), config.pop3.max_connections_per_user);
+        let registry = Post::keep(
+            "registry",
+            &here,
+            Arc::clone(&metrics),
+            working.clone(),
+            move || {
+                let (table, limit) = registry_of.clone();
+                RegistryActor::new(table, limit)
+            },
+        );
+        let mailbox_of = mailbox.clone();
+        let mailbox_post = Post::keep(
+            "mailbox",
+            &here,
+            Arc::clone(&metrics),
+            working.clone(),
+            move || MailboxActor::new(mailbox_of.clone()),
+        );
+        let service = Arc::new(Service {
+            server_name: config.pop3.server_name.clone(),
+            session_timeout: config.pop3.session_timeout,
+            plaintext_auth: config.pop3.plaintext_auth,
+            tls,
+            mailbox: mailbox_post.clone(),
+            registry: registry.clone(),
+            metrics: Arc::clone(&metrics),
+            drain: drain.clone(),
+        });
+        let addresses: Result<_, _> = sockets.iter().map(Bound::address).collect();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let arbiters: Vec<Arbiter> = (0..cores).map(|_| Arbiter::new()).collect();
+        let handles = Arc::new(arbiters.iter().map(Arbiter::handle).collect());
+        let sockets = Arc::new(sockets);
+        let listener = Post::keep(
+            "listener",
+            &here,
+            Arc::clone(&metrics),
+            listening.clone(),
+            move || {
+                ListenerActor::new(
+                    Arc::clone(&sockets),
+                    Arc::clone(&service),
+                    Arc::clone(&handles),
+                )
+            },
+        );
+        #[cfg(not(test))]
+        drop(listener);
+        Ok(Self {
+            addresses: addresses?,
+            table,
+            metrics,
+            mailbox,
+            registry,
+            #[cfg(test)]
+            posts: (listener, mailbox_post),
+            database,
+            arbiters,
+            listening,
+            drain,
+            working,
+        })
+    }
+
+    /// Where it listens, in the order of its sockets.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// What the live sessions are doing.
+    pub async fn sessions(&self) -> Vec<SessionReport> {
+        self.registry.ask(|| Inspect).await.unwrap_or_default()
+    }
+
+    /// Ends a session without committing its deletions; false if there is none of this name.
+    pub async fn end_session(&self, id: &str) -> bool {
+        self.registry
+            .ask(|| End(id.to_owned()))
+            .await
+            .unwrap_or(false)
+    }
+
+    /// Stops: no new sessions, and so long for those that are here to reach their QUIT.
+    pub async fn stop(self, timeout: Duration) {
+        self.listening.cancel();
+        self.drain.cancel();
+        if !self.wait_until_empty(timeout).await {
+            for session in self.sessions().await {
+                self.end_session(&session.id).await;
+            }
+            self.wait_until_empty(COMMIT_GRACE).await;
+        }
+        self.mailbox.close().await;
+        self.working.cancel();
+        for arbiter in &self.arbiters {
+            arbiter.stop();
+        }
+        if let Err(error) = self.database.close().await {
+            tracing::warn!(error = %error, "the database was not closed in order");
+        }
+    }
+
+    async fn wait_until_empty(&self, timeout: Duration) -> bool {
+        let until = Instant::now() + timeout;
+        while !self.table.is_empty() {
+            if Instant::now() >= until {
+                return false;
+            }
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+        true
+    }
+}

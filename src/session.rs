@@ -1,0 +1,198 @@
+//! The actor that owns one connection.
+//!
+//! It has an address, so that it can be ended from outside; the talking is one straight future in
+//! [`conversation`]. When the actor stops, the future is dropped, and everything that the session
+//! had taken is given back by what it owned.
+
+mod conversation;
+mod reader;
+mod transport;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::mailbox::MailboxActor;
+use crate::metrics::Metrics;
+use crate::registry::{Admit, Ending, Kill, Live, RegistryActor, State};
+use crate::settings::PlaintextAuth;
+use crate::supervision::Post;
+use conversation::Conversation;
+use transport::Transport;
+
+/// What all sessions of a server share.
+pub struct Service {
+    /// The name in the greeting.
+    pub server_name: String,
+    /// How long a client may be inactive.
+    pub session_timeout: Duration,
+    /// Where a key may be sent in clear.
+    pub plaintext_auth: PlaintextAuth,
+    /// How to shake hands, if there is a certificate.
+    pub tls: Option<TlsAcceptor>,
+    /// Where maildrops are opened and read.
+    pub mailbox: Post<MailboxActor>,
+    /// Where sessions are admitted.
+    pub registry: Post<RegistryActor>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Cancelled when the server begins to stop.
+    pub drain: CancellationToken,
+}
+
+impl Service {
+    fn plaintext_allowed(&self, client: IpAddr) -> bool {
+        match self.plaintext_auth {
+            PlaintextAuth::Never => false,
+            PlaintextAuth::Loopback => client.is_loopback(),
+            PlaintextAuth::Always => true,
+        }
+    }
+}
+
+/// What a listener speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenerKind {
+    /// POP3, with STLS if there is a certificate.
+    Plain,
+    /// POP3S: TLS from the first octet on.
+    Tls,
+}
+
+/// A connection that has been accepted and not yet greeted.
+pub struct Connection {
+    /// The connection itself.
+    pub stream: TcpStream,
+    /// Which listener accepted it.
+    pub listener: ListenerKind,
+    /// What is seen of it from outside.
+    pub live: Arc<Live>,
+}
+
+/// How many messages wait for a session: it only ever gets [`Kill`].
+const MAILBOX_CAPACITY: usize = 4;
+
+/// Owns one connection.
+pub struct SessionActor {
+    service: Arc<Service>,
+    live: Arc<Live>,
+    connection: Option<Connection>,
+    _end: EndOfSession,
+}
+
+impl SessionActor {
+    /// For a connection of this server.
+    pub fn new(service: Arc<Service>, connection: Connection) -> Self {
+        let live = Arc::clone(&connection.live);
+        Self {
+            _end: EndOfSession {
+                live: Arc::clone(&live),
+                metrics: Arc::clone(&service.metrics),
+                began: Instant::now(),
+            },
+            service,
+            live,
+            connection: Some(connection),
+        }
+    }
+}
+
+impl Actor for SessionActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.set_mailbox_capacity(MAILBOX_CAPACITY);
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
+        let span =
+            tracing::info_span!("session", session.id = self.live.id(), peer = %self.live.ip());
+        let session = serve(Arc::clone(&self.service), connection, context.address());
+        let session = session.instrument(span).into_actor(self);
+        context.spawn(session.map(|ending, actor, context| {
+            actor.live.set_ending(ending);
+            context.stop();
+        }));
+    }
+}
+
+async fn serve(
+    service: Arc<Service>,
+    connection: Connection,
+    address: actix::Addr<SessionActor>,
+) -> Ending {
+    let Connection {
+        stream,
+        listener,
+        live,
+    } = connection;
+    let admit = || Admit {
+        live: Arc::clone(&live),
+        end: address.clone().recipient(),
+    };
+    let Ok(_admission) = service.registry.ask(admit).await else {
+        return Ending::Refused;
+    };
+    let transport = Transport::new(stream, service.session_timeout, Arc::clone(&live));
+    Conversation::new(Arc::clone(&service), Arc::clone(&live), transport)
+        .run(listener)
+        .await
+}
+
+impl Handler<Kill> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, Kill: Kill, context: &mut Self::Context) {
+        // Once deletions are being committed the session ends by itself, and its client is to
+        // learn whether they were.
+        if self.live.state() != State::Update {
+            self.live.set_ending(Ending::Killed);
+            context.stop();
+        }
+    }
+}
+
+/// Says in the log how a session ended, whichever way it did.
+struct EndOfSession {
+    live: Arc<Live>,
+    metrics: Arc<Metrics>,
+    began: Instant,
+}
+
+impl Drop for EndOfSession {
+    fn drop(&mut self) {
+        let report = self.live.report();
+        let ending = match self.live.ending() {
+            Some(ending) => ending.as_str(),
+            None if std::thread::panicking() => {
+                self.metrics.session_panicked();
+                tracing::error!(
+                    session.id = report.id,
+                    "a session has ended by a fault of the program"
+                );
+                "panic"
+            }
+            None => "stopped",
+        };
+        tracing::info!(
+            session.id = report.id,
+            user = report.user,
+            key = report.key,
+            peer = %report.peer,
+            tls = report.tls,
+            ending,
+            seconds = self.began.elapsed().as_secs(),
+            retrieved = report.retrieved,
+            marked = report.deleted,
+            messages = report.messages,
+            octets_sent = report.octets_sent,
+            "session ended"
+        );
+    }
+}

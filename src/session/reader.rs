@@ -1,0 +1,158 @@
+//! Brings a session its messages, some of them before it asks.
+//!
+//! A client that retrieves one message after the other would cause a query for each. So the
+//! reader fetches ahead: first one message, then 4, 16 and 64 at a time, as long as the client
+//! goes on in order, and never more than [`READ_AHEAD_OCTETS`].
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use pop3::{MessageNumber, RetrieveRefusal};
+
+use crate::mailbox::{MailboxActor, ReadBeginning, ReadChunks, ReadFirstChunks};
+use crate::store::{CHUNK_OCTETS, ContentId, Maildrop};
+use crate::supervision::Post;
+
+/// How many octets a session may hold of messages that were not asked for yet.
+pub(super) const READ_AHEAD_OCTETS: u64 = 256 * 1024;
+
+/// How many messages it may hold of these.
+const READ_AHEAD_MESSAGES: usize = 64;
+
+/// How many chunks of a large message are fetched at once.
+const CHUNKS_AT_ONCE: u32 = 2;
+
+/// How much TOP reads before it knows whether it needs more.
+const BEGINNING_OCTETS: u32 = 8 * 1024;
+
+/// Reads the messages of one maildrop for one session.
+pub(super) struct Reader {
+    maildrop: Arc<Maildrop>,
+    ahead: VecDeque<(MessageNumber, Vec<u8>)>,
+    /// The message that comes next if the client goes on in order.
+    expected: Option<MessageNumber>,
+    batch: usize,
+}
+
+impl Reader {
+    pub(super) fn new(maildrop: Arc<Maildrop>) -> Self {
+        Self {
+            maildrop,
+            ahead: VecDeque::new(),
+            expected: None,
+            batch: 1,
+        }
+    }
+
+    /// Is anything held that was not asked for yet?
+    pub(super) fn is_ahead(&self) -> bool {
+        !self.ahead.is_empty()
+    }
+
+    /// Gives back what was fetched ahead.
+    pub(super) fn forget_ahead(&mut self) {
+        self.ahead = VecDeque::new();
+        self.batch = 1;
+    }
+
+    /// The first chunk of a message.
+    pub(super) async fn first_chunk(
+        &mut self,
+        mailbox: &Post<MailboxActor>,
+        number: MessageNumber,
+    ) -> Result<Vec<u8>, RetrieveRefusal> {
+        let in_order = self.expected == Some(number);
+        self.expected = MessageNumber::new(number.index() as u64 + 2);
+        while let Some((ahead, octets)) = self.ahead.pop_front() {
+            if ahead == number {
+                return Ok(octets);
+            }
+        }
+        self.batch = if in_order {
+            (self.batch * 4).min(READ_AHEAD_MESSAGES)
+        } else {
+            1
+        };
+        let wanted = self.wanted(number);
+        let contents: Vec<ContentId> = wanted.iter().map(|(_, content)| *content).collect();
+        let found = mailbox.ask(|| ReadFirstChunks(contents.clone())).await;
+        let found = found
+            .ok()
+            .and_then(Result::ok)
+            .ok_or(RetrieveRefusal::Unavailable)?;
+        let mut found: std::collections::HashMap<_, _> = found.into_iter().collect();
+        for (number, content) in wanted {
+            // A content that two of these messages share is fetched for the first of them only.
+            let Some(octets) = found.remove(&content) else {
+                break;
+            };
+            self.ahead.push_back((number, octets));
+        }
+        match self.ahead.pop_front() {
+            Some((first, octets)) if first == number => Ok(octets),
+            Some(_) | None => Err(RetrieveRefusal::Gone),
+        }
+    }
+
+    /// More chunks of a message, from this one on; none beyond its end.
+    pub(super) async fn next_chunks(
+        &self,
+        mailbox: &Post<MailboxActor>,
+        number: MessageNumber,
+        from: u32,
+    ) -> Result<Vec<Vec<u8>>, RetrieveRefusal> {
+        let content = self.content(number)?;
+        let numbers = from..from + CHUNKS_AT_ONCE;
+        let chunks = mailbox
+            .ask(|| ReadChunks {
+                content,
+                numbers: numbers.clone(),
+            })
+            .await;
+        chunks
+            .ok()
+            .and_then(Result::ok)
+            .ok_or(RetrieveRefusal::Unavailable)
+    }
+
+    /// The first octets of a message.
+    pub(super) async fn beginning(
+        &self,
+        mailbox: &Post<MailboxActor>,
+        number: MessageNumber,
+    ) -> Result<Vec<u8>, RetrieveRefusal> {
+        let content = self.content(number)?;
+        let octets = BEGINNING_OCTETS;
+        let beginning = mailbox.ask(|| ReadBeginning { content, octets }).await;
+        beginning
+            .ok()
+            .and_then(Result::ok)
+            .ok_or(RetrieveRefusal::Unavailable)
+    }
+
+    fn content(&self, number: MessageNumber) -> Result<ContentId, RetrieveRefusal> {
+        self.maildrop.content(number).ok_or(RetrieveRefusal::Gone)
+    }
+
+    /// This message, and those after it that are worth fetching with it.
+    fn wanted(&self, number: MessageNumber) -> Vec<(MessageNumber, ContentId)> {
+        let mut octets = 0;
+        let mut wanted = Vec::with_capacity(self.batch);
+        for next in (number.index() as u64 + 1)..=self.maildrop.snapshot.len() as u64 {
+            let Some(next) = MessageNumber::new(next) else {
+                break;
+            };
+            let Some(content) = self.maildrop.content(next) else {
+                break;
+            };
+            let size = self.maildrop.snapshot.octets_of(next).unwrap_or_default();
+            octets += size.min(CHUNK_OCTETS as u64);
+            let fits = octets <= READ_AHEAD_OCTETS && size <= CHUNK_OCTETS as u64;
+            if !wanted.is_empty() && (!fits || wanted.len() >= self.batch) {
+                break;
+            }
+            wanted.push((next, content));
+        }
+        wanted
+    }
+}

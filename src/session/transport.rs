@@ -1,0 +1,149 @@
+//! The octets of one connection, in clear or inside TLS.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use pop3::LineBuffer;
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::registry::Live;
+
+/// How long a TLS handshake may take.
+pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How much is read at once. One such buffer serves all sessions of a thread, so that an idle one
+/// holds none.
+const READ_OCTETS: usize = 16 * 1024;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_OCTETS]);
+}
+
+/// A connection whose every read and write has a deadline.
+pub(super) struct Transport {
+    stream: Stream,
+    write_timeout: Duration,
+    live: Arc<Live>,
+    unreported: u64,
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Transport {
+    pub(super) fn new(stream: TcpStream, write_timeout: Duration, live: Arc<Live>) -> Self {
+        Self {
+            stream: Stream::Plain(stream),
+            write_timeout,
+            live,
+            unreported: 0,
+        }
+    }
+
+    /// Shakes hands. What was read in clear before this must have been thrown away.
+    pub(super) async fn start_tls(self, acceptor: &TlsAcceptor) -> io::Result<Self> {
+        let Stream::Plain(stream) = self.stream else {
+            return Err(io::Error::other("TLS has begun already"));
+        };
+        // The handshake is large and rare: boxed, it takes no room in a resting session.
+        let handshake = Box::pin(acceptor.accept(stream));
+        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await;
+        let stream = handshake.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        self.live.set_tls();
+        Ok(Self {
+            stream: Stream::Tls(Box::new(stream)),
+            ..self
+        })
+    }
+
+    /// Adds what the client sends next to the buffer; 0 octets mean that it has closed.
+    ///
+    /// Dropping the future loses nothing.
+    pub(super) async fn read(&mut self, lines: &mut LineBuffer) -> io::Result<usize> {
+        std::future::poll_fn(|context| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                let mut read = ReadBuf::new(scratch);
+                ready!(self.poll_read(context, &mut read))?;
+                lines.push(read.filled());
+                Poll::Ready(Ok(read.filled().len()))
+            })
+        })
+        .await
+    }
+
+    /// Sends all octets, first those of `head` and then those of `body`.
+    ///
+    /// # Errors
+    /// If the connection breaks, or nothing could be sent for as long as the timeout.
+    pub(super) async fn write_all(&mut self, mut head: &[u8], mut body: &[u8]) -> io::Result<()> {
+        while !(head.is_empty() && body.is_empty()) {
+            let slices = [io::IoSlice::new(head), io::IoSlice::new(body)];
+            let write = match &mut self.stream {
+                Stream::Plain(stream) => {
+                    tokio::time::timeout(self.write_timeout, stream.write_vectored(&slices)).await
+                }
+                Stream::Tls(stream) => {
+                    tokio::time::timeout(self.write_timeout, stream.write_vectored(&slices)).await
+                }
+            };
+            let written = write.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            self.unreported += written as u64;
+            self.live.add_sent(written as u64);
+            let of_head = written.min(head.len());
+            head = head.get(of_head..).unwrap_or_default();
+            body = body.get(written - of_head..).unwrap_or_default();
+        }
+        self.flush().await
+    }
+
+    /// Ends the connection in order, as far as the client lets it.
+    pub(super) async fn close(mut self) {
+        let shutdown = async {
+            match &mut self.stream {
+                Stream::Plain(stream) => stream.shutdown().await,
+                Stream::Tls(stream) => stream.shutdown().await,
+            }
+        };
+        // The client may be gone already; then there is nobody to tell.
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, shutdown).await;
+    }
+
+    /// How many octets were sent since this was last asked.
+    pub(super) fn take_sent(&mut self) -> u64 {
+        std::mem::take(&mut self.unreported)
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        let Stream::Tls(stream) = &mut self.stream else {
+            return Ok(());
+        };
+        let flush = tokio::time::timeout(self.write_timeout, stream.flush()).await;
+        flush.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+    }
+
+    fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(context, buf),
+            Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_read(context, buf),
+        }
+    }
+}
+
+/// How long a client may take to read the last reply when the connection ends.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,0 +1,417 @@
+//! The settings, read once at the start: defaults, then the file, then the environment.
+//!
+//! After [`Config::load`] nobody looks at the file or at an environment variable again.
+
+mod connection_string;
+mod duration;
+mod environment;
+mod file;
+mod load;
+mod names;
+mod value;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use value::{octets, read};
+
+pub use load::{ConfigError, Loaded};
+pub use value::{ExpireAfter, LogFormat, PlaintextAuth, Secret};
+
+/// All settings.
+///
+/// Every value is deserialised from text, as an environment variable has it. What is serialised
+/// is for people to read: it has no secrets in it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The POP3 listeners and what a session may do.
+    pub pop3: Pop3,
+    /// Where the mail is.
+    pub database: Database,
+    /// The HTTP endpoint for whoever runs the server.
+    pub admin: Admin,
+    /// Delivery over LMTP.
+    pub lmtp: Lmtp,
+    /// What the server writes to stderr.
+    pub log: Log,
+    /// What the server exports over OpenTelemetry.
+    pub otel: Otel,
+}
+
+/// The POP3 listeners and what a session may do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pop3 {
+    /// The name in the greeting.
+    pub server_name: String,
+    /// The address to listen on; `None` is all addresses, IPv4 and IPv6.
+    #[serde(deserialize_with = "read")]
+    pub bind_address: Option<IpAddr>,
+    /// The port for clear text and STLS; 0 is off.
+    #[serde(deserialize_with = "read")]
+    pub port: u16,
+    /// The port for TLS from the first octet; 0 is off.
+    #[serde(deserialize_with = "read")]
+    pub secure_port: u16,
+    /// Whether a client must log in.
+    #[serde(deserialize_with = "read")]
+    pub require_authentication: bool,
+    /// The file with the certificate chain.
+    #[serde(deserialize_with = "read")]
+    pub certificate_path: Option<PathBuf>,
+    /// The file with the private key of the certificate.
+    #[serde(deserialize_with = "read")]
+    pub certificate_key_path: Option<PathBuf>,
+    /// What the private key is encrypted with.
+    #[serde(deserialize_with = "read")]
+    pub certificate_password: Option<Secret>,
+    /// Whether to ask if a certificate has been revoked.
+    #[serde(deserialize_with = "read")]
+    pub check_certificate_revocation: bool,
+    /// How many sessions a user may have at once, at least 1.
+    #[serde(deserialize_with = "read")]
+    pub max_connections_per_user: u32,
+    /// How long a client may be silent, more than 0.
+    #[serde(with = "duration")]
+    pub session_timeout: Duration,
+    /// How many messages a session sees, the newest; 0 is all.
+    #[serde(deserialize_with = "read")]
+    pub max_messages_per_session: u32,
+    /// How long open sessions may go on once the server is told to stop.
+    #[serde(with = "duration")]
+    pub shutdown_timeout: Duration,
+    /// How long a deleted message can be restored.
+    #[serde(with = "duration")]
+    pub deleted_retention: Duration,
+    /// When a message is deleted although no client asked.
+    #[serde(deserialize_with = "read")]
+    pub expire_after: ExpireAfter,
+    /// From where a client may send its key without TLS.
+    #[serde(deserialize_with = "read")]
+    pub plaintext_auth: PlaintextAuth,
+}
+
+/// Where the mail is.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Database {
+    /// `sqlite://…` or `postgres://…`. It may hold a password: see [`Database::shown`].
+    #[serde(serialize_with = "without_password")]
+    pub url: String,
+}
+
+/// The HTTP endpoint for whoever runs the server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// The address to listen on.
+    #[serde(deserialize_with = "read")]
+    pub bind_address: IpAddr,
+    /// The port to listen on.
+    #[serde(deserialize_with = "read")]
+    pub port: u16,
+    /// What a caller must present.
+    #[serde(deserialize_with = "read")]
+    pub token: Option<Secret>,
+}
+
+/// Delivery over LMTP.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Lmtp {
+    /// The address to listen on.
+    #[serde(deserialize_with = "read")]
+    pub bind_address: IpAddr,
+    /// The port to listen on; 0 is off.
+    #[serde(deserialize_with = "read")]
+    pub port: u16,
+    /// The Unix socket to listen on.
+    #[serde(deserialize_with = "read")]
+    pub socket_path: Option<PathBuf>,
+    /// The largest message that is taken, in octets, at least 1.
+    #[serde(deserialize_with = "octets")]
+    pub max_message_size: u64,
+    /// How long a client may be silent, more than 0.
+    #[serde(with = "duration")]
+    pub session_timeout: Duration,
+}
+
+/// What the server writes to stderr.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// A level, or a filter directive of `tracing`.
+    pub level: String,
+    /// The form of a line.
+    #[serde(deserialize_with = "read")]
+    pub format: LogFormat,
+}
+
+/// What the server exports over OpenTelemetry.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Otel {
+    /// The URL of the collector.
+    #[serde(deserialize_with = "read")]
+    pub endpoint: Option<String>,
+}
+
+impl Config {
+    /// Reads the settings: the file wins over the defaults, the environment wins over the file.
+    ///
+    /// A variable counts if its name is `Section__Key` with a section of ours, in any case and
+    /// with or without underscores between words. The first mistake that is found is the error.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Loaded, ConfigError> {
+        load::load(file, environment)
+    }
+
+    /// The first value that its type allows and the server cannot work with: its path and why.
+    fn mistake(&self) -> Option<(&'static str, &'static str)> {
+        let (pop3, lmtp) = (&self.pop3, &self.lmtp);
+        let name_is_a_word =
+            !pop3.server_name.is_empty() && pop3.server_name.chars().all(|c| c.is_ascii_graphic());
+        let url_is_known = ["sqlite:", "postgres://", "postgresql://"]
+            .iter()
+            .any(|scheme| self.database.url.starts_with(scheme));
+        [
+            (
+                name_is_a_word,
+                "pop3.server_name",
+                "a server name is one word in ASCII, such as mail.example.org",
+            ),
+            (
+                pop3.max_connections_per_user > 0,
+                "pop3.max_connections_per_user",
+                "0 would let nobody log in; the least is 1",
+            ),
+            (
+                !pop3.session_timeout.is_zero(),
+                "pop3.session_timeout",
+                "0 would end every session at once; RFC 1939 asks for 10m or more",
+            ),
+            (
+                url_is_known,
+                "database.url",
+                "a database URL begins with sqlite:, postgres:// or postgresql:// \
+                 (a string of the form Host=...;Database=... belongs in the environment variable \
+                 ConnectionStrings__DefaultConnection)",
+            ),
+            (
+                lmtp.max_message_size > 0,
+                "lmtp.max_message_size",
+                "0 would refuse every message; give a size such as 50MiB",
+            ),
+            (
+                !lmtp.session_timeout.is_zero(),
+                "lmtp.session_timeout",
+                "0 would end every session at once; give a time such as 5m",
+            ),
+            (
+                !self.log.level.trim().is_empty(),
+                "log.level",
+                "the level is empty; choose off, error, warn, info, debug or trace, \
+                 or give a filter such as info,restante=debug",
+            ),
+        ]
+        .into_iter()
+        .find_map(|(good, path, why)| (!good).then_some((path, why)))
+    }
+}
+
+/// Reads a duration as the settings write it: `10m`, `90s`, `00:10:00`.
+///
+/// # Errors
+/// If it is none; the text says what is possible.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    value::FromText::from_text(text)
+}
+
+impl Database {
+    /// The URL for people to read, with `***` for what may be a password.
+    pub fn shown(&self) -> String {
+        let url = match self.url.split_once("password=") {
+            Some((before, _)) => format!("{before}password=***"),
+            None => self.url.clone(),
+        };
+        let (Some((scheme, rest)), false) = (url.split_once("://"), url.starts_with("sqlite:"))
+        else {
+            return url;
+        };
+        // A password that was not percent-encoded may hold any of `:/?#@`, so what is hidden
+        // reaches to the last @ of all.
+        match rest.rsplit_once('@') {
+            Some((user, host)) => match user.split_once(':') {
+                Some((name, _)) => format!("{scheme}://{name}:***@{host}"),
+                None => url,
+            },
+            None => url,
+        }
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database")
+            .field("url", &self.shown())
+            .finish()
+    }
+}
+
+impl Default for Pop3 {
+    fn default() -> Self {
+        Self {
+            server_name: "localhost".to_owned(),
+            bind_address: None,
+            port: 110,
+            secure_port: 995,
+            require_authentication: true,
+            certificate_path: None,
+            certificate_key_path: None,
+            certificate_password: None,
+            check_certificate_revocation: true,
+            max_connections_per_user: 5,
+            session_timeout: Duration::from_secs(10 * 60),
+            max_messages_per_session: 1000,
+            shutdown_timeout: Duration::from_secs(30),
+            deleted_retention: Duration::ZERO,
+            expire_after: ExpireAfter::Never,
+            plaintext_auth: PlaintextAuth::Loopback,
+        }
+    }
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self {
+            url: "sqlite://data/restante.db".to_owned(),
+        }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            bind_address: Ipv4Addr::LOCALHOST.into(),
+            port: 8110,
+            token: None,
+        }
+    }
+}
+
+impl Default for Lmtp {
+    fn default() -> Self {
+        Self {
+            bind_address: Ipv4Addr::LOCALHOST.into(),
+            port: 0,
+            socket_path: None,
+            max_message_size: 50 * 1024 * 1024,
+            session_timeout: Duration::from_secs(5 * 60),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Text,
+        }
+    }
+}
+
+fn without_password<S: Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    let url = url.to_owned();
+    serializer.serialize_str(&Database { url }.shown())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHIPPED: &str = include_str!("../config/restante.toml");
+
+    #[test]
+    fn the_defaults_are_no_mistake() {
+        assert_eq!(Config::default().mistake(), None);
+    }
+
+    #[test]
+    fn the_shipped_file_says_what_the_defaults_say() {
+        let loaded = load::load_text(SHIPPED).unwrap();
+        assert_eq!(loaded.config, Config::default());
+        assert_eq!(loaded.warnings, Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_shipped_file_lists_every_setting_under_its_section() {
+        let names = serde_json::to_value(Config::default()).unwrap();
+        for (section, keys) in names.as_object().unwrap() {
+            let (_, listed) = SHIPPED.split_once(&format!("\n[{section}]\n")).unwrap();
+            let listed = listed.split("\n[").next().unwrap();
+            for key in keys.as_object().unwrap().keys() {
+                let as_default = listed.contains(&format!("\n{key} = "));
+                let as_example = listed.contains(&format!("\n#{key} = "));
+                assert!(as_default != as_example, "[{section}] {key}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_example_in_the_shipped_file_is_a_good_value() {
+        let uncommented = |line: &str| match line.strip_prefix('#') {
+            Some(example) if !example.starts_with(' ') => format!("{example}\n"),
+            Some(_) | None => format!("{line}\n"),
+        };
+        let text: String = SHIPPED.lines().map(uncommented).collect();
+        let config = load::load_text(&text).unwrap().config;
+        assert!(config.pop3.certificate_path.is_some());
+        assert!(config.otel.endpoint.is_some());
+    }
+
+    #[test]
+    fn a_secret_is_neither_in_debug_nor_in_json() {
+        let mut config = Config::default();
+        config.pop3.certificate_password = Some(Secret::new("hunter2"));
+        config.admin.token = Some(Secret::new("hunter2"));
+        config.database.url = "postgres://relate:hunter2@db/relate".to_owned();
+        let json = serde_json::to_string(&config).unwrap();
+        for shown in [format!("{config:?}"), json] {
+            assert!(!shown.contains("hunter2"), "{shown}");
+            assert!(shown.contains("postgres://relate:***@db/relate"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_database_url_is_shown_without_its_password() {
+        for (url, shown) in [
+            ("sqlite://data/me@home.db", "sqlite://data/me@home.db"),
+            ("postgres://db/relate", "postgres://db/relate"),
+            ("postgres://u@db/relate", "postgres://u@db/relate"),
+            ("postgres://u:x@db/relate", "postgres://u:***@db/relate"),
+            (
+                "postgres://u:x:/?#@x@db/relate",
+                "postgres://u:***@db/relate",
+            ),
+            (
+                "postgres://u@db?password=x@x",
+                "postgres://u@db?password=***",
+            ),
+            (
+                "postgres://u:x@db?password=x",
+                "postgres://u:***@db?password=***",
+            ),
+        ] {
+            let url = url.to_owned();
+            assert_eq!(Database { url }.shown(), shown);
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Reads settings from a TOML file.
+
+use std::fs;
+use std::path::Path;
+
+use config::{FileFormat, Source, Value, ValueKind};
+
+use super::load::{ConfigError, Given, Setting};
+use super::names::Names;
+
+/// What a file says.
+pub(super) fn read(path: &Path, names: &Names) -> Result<Given, ConfigError> {
+    let file = path.display().to_string();
+    match fs::read_to_string(path) {
+        Ok(text) => parse(&file, &text, names),
+        Err(source) => Err(ConfigError::Unreadable { file, source }),
+    }
+}
+
+/// What the text of a file says.
+pub(super) fn parse(file: &str, text: &str, names: &Names) -> Result<Given, ConfigError> {
+    let sections = config::File::from_str(text, FileFormat::Toml)
+        .collect()
+        .map_err(|error| ConfigError::Malformed {
+            file: file.to_owned(),
+            reason: without_source(&error.to_string()),
+        })?;
+    let mut given = Given::default();
+    for (spelled, value) in sorted(sections) {
+        let origin = format!("{file}: {spelled}");
+        let section = match names.section(&spelled) {
+            Ok(section) => section,
+            Err(near) => return Err(ConfigError::unknown("section", origin, format!("[{near}]"))),
+        };
+        let ValueKind::Table(settings) = value.kind else {
+            let reason = format!("this is a section, which begins with a line [{section}]");
+            return Err(ConfigError::invalid(origin, reason));
+        };
+        for (spelled, value) in sorted(settings) {
+            let origin = format!("{origin}.{spelled}");
+            let path = match names.key(section, &spelled) {
+                Ok(key) => format!("{section}.{key}"),
+                Err(near) => {
+                    let near = format!("{section}.{near}");
+                    return Err(ConfigError::unknown("setting", origin, near));
+                }
+            };
+            let Ok(text) = value.into_string() else {
+                let reason = "this takes one value, neither a list nor a table";
+                return Err(ConfigError::invalid(origin, reason));
+            };
+            given.add(path, Setting { origin, text })?;
+        }
+    }
+    Ok(given)
+}
+
+/// Sorted by name, so that the same file always has the same first mistake.
+fn sorted(table: impl IntoIterator<Item = (String, Value)>) -> Vec<(String, Value)> {
+    let mut entries: Vec<_> = table.into_iter().collect();
+    entries.sort_by(|(one, _), (other, _)| one.cmp(other));
+    entries
+}
+
+/// The place and the reason of a syntax error.
+///
+/// The lines between them quote the file, which may hold a password.
+fn without_source(error: &str) -> String {
+    let Some(error) = error.strip_prefix("TOML parse error at ") else {
+        return error.to_owned();
+    };
+    let mut lines = error.lines();
+    let place = lines.next().unwrap_or_default();
+    let reason: Vec<_> = lines.skip(3).collect();
+    format!("{place}: {}", reason.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(text: &str) -> Vec<(String, String)> {
+        let given = parse("r.toml", text, &Names::new()).unwrap();
+        let text = |(path, setting): (String, Setting)| (path, setting.text);
+        given.0.into_iter().map(text).collect()
+    }
+
+    fn error(text: &str) -> String {
+        let error = parse("r.toml", text, &Names::new()).err().unwrap();
+        error.to_string()
+    }
+
+    #[test]
+    fn every_spelling_of_a_key_works() {
+        let expected = [("pop3.max_connections_per_user".to_owned(), "7".to_owned())];
+        for text in [
+            "[pop3]\nmax_connections_per_user = 7",
+            "[Pop3]\nMaxConnectionsPerUser = 7",
+            "[POP3]\nMAX_CONNECTIONS_PER_USER = '7'",
+            "pop3.max-connections-per-user = 7",
+            "\u{feff}[pop3]\r\nmaxconnectionsperuser = 7\r\n",
+        ] {
+            assert_eq!(given(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_value_may_be_a_number_a_truth_or_a_time() {
+        let text =
+            "[pop3]\nport = 1_110\nrequire_authentication = false\nsession_timeout = 00:10:00";
+        let texts: Vec<_> = given(text).into_iter().map(|(_, text)| text).collect();
+        assert_eq!(texts, ["1110", "false", "00:10:00"]);
+    }
+
+    #[test]
+    fn an_unknown_section_or_key_is_named_with_its_nearest() {
+        assert_eq!(
+            error("[pop]\nport = 110"),
+            "r.toml: pop: there is no such section; did you mean [pop3]?"
+        );
+        assert_eq!(
+            error("[Pop3]\nMaxConns = 3"),
+            "r.toml: Pop3.MaxConns: there is no such setting; \
+             did you mean pop3.max_connections_per_user?"
+        );
+    }
+
+    #[test]
+    fn a_setting_given_twice_is_refused() {
+        assert_eq!(
+            error("[pop3]\nport = 110\nPort = 111"),
+            "r.toml: pop3.Port and r.toml: pop3.port are the same setting; keep one of them"
+        );
+        assert_eq!(
+            error("[pop3]\nport = 110\n[POP3]\nport = 110"),
+            "r.toml: POP3.port and r.toml: pop3.port are the same setting; keep one of them"
+        );
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_shape_is_refused() {
+        assert_eq!(
+            error("pop3 = 110"),
+            "r.toml: pop3: this is a section, which begins with a line [pop3]"
+        );
+        assert_eq!(
+            error("[admin]\ntoken = ['hunter2']"),
+            "r.toml: admin.token: this takes one value, neither a list nor a table"
+        );
+    }
+
+    #[test]
+    fn a_syntax_error_names_the_line_and_quotes_nothing() {
+        for text in [
+            "[admin]\ntoken = hunter2",
+            "[admin]\ntoken = \"hunter2",
+            "[admin]\ntoken hunter2 = 2",
+            "[admin]\nhunter2",
+            "[admin]\ntoken = 'a' 'hunter2'",
+            "[admin]\ntoken = \"\\hunter2\"",
+        ] {
+            let error = error(text);
+            assert!(
+                error.starts_with("r.toml is not valid TOML: line 2, column "),
+                "{error}"
+            );
+            assert!(!error.contains("hunter2"), "{error}");
+            assert!(!error.contains('\n') && !error.ends_with(": "), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_named() {
+        let missing = Path::new("no/such/restante.toml");
+        let error = read(missing, &Names::new()).err().unwrap().to_string();
+        assert!(
+            error.starts_with("cannot read no/such/restante.toml: "),
+            "{error}"
+        );
+    }
+}

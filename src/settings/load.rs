@@ -1,0 +1,425 @@
+//! Brings defaults, file and environment together.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::names::{Names, json, pascal};
+use super::{Config, environment, file};
+
+/// Settings that are accepted and have no effect yet: section and key.
+///
+/// Who sets one to something else than its default is warned. Remove a line when its feature
+/// is there.
+const NOT_YET: [(&str, &str); 13] = [
+    ("admin", "bind_address"),
+    ("admin", "port"),
+    ("admin", "token"),
+    ("lmtp", "bind_address"),
+    ("lmtp", "max_message_size"),
+    ("lmtp", "port"),
+    ("lmtp", "session_timeout"),
+    ("lmtp", "socket_path"),
+    ("otel", "endpoint"),
+    ("pop3", "certificate_password"),
+    ("pop3", "check_certificate_revocation"),
+    ("pop3", "deleted_retention"),
+    ("pop3", "expire_after"),
+];
+
+/// The settings in force, and what there is to say about them.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub config: Config,
+    /// What whoever runs the server should know. No secrets are in it.
+    pub warnings: Vec<String>,
+    /// Where each setting that is not a default came from, by its path, such as `pop3.port`.
+    pub origins: BTreeMap<String, String>,
+}
+
+/// Why the settings cannot be used. No secrets are in it.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {file}: {source}")]
+    Unreadable {
+        /// The file.
+        file: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The file is not in the form of TOML.
+    #[error("{file} is not valid TOML: {reason}")]
+    Malformed {
+        /// The file.
+        file: String,
+        /// The line, and what is wrong there.
+        reason: String,
+    },
+    /// There is no section or setting of this name.
+    #[error("{origin}: there is no such {kind}; did you mean {nearest}?")]
+    Unknown {
+        /// `section` or `setting`.
+        kind: &'static str,
+        /// The variable, or the file and the key.
+        origin: String,
+        /// The nearest name there is, as it is written in the same place.
+        nearest: String,
+    },
+    /// Two spellings of one setting in one place.
+    #[error("{first} and {second} are the same setting; keep one of them")]
+    Twice {
+        /// Where it was found first.
+        first: String,
+        /// Where it was found again.
+        second: String,
+    },
+    /// A value is not possible for its setting.
+    #[error("{origin}: {reason}")]
+    Invalid {
+        /// The variable, or the file and the key.
+        origin: String,
+        /// What is wrong and what is possible.
+        reason: String,
+    },
+}
+
+/// The text of a setting, and where it came from.
+pub(super) struct Setting {
+    pub(super) origin: String,
+    pub(super) text: String,
+}
+
+/// What one place says about the settings, by path.
+#[derive(Default)]
+pub(super) struct Given(pub(super) BTreeMap<String, Setting>);
+
+/// Does what [`Config::load`] promises.
+pub(super) fn load(
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Loaded, ConfigError> {
+    let names = Names::new();
+    let mut given = match file {
+        Some(file) => file::read(file, &names)?,
+        None => Given::default(),
+    };
+    let (from_environment, warnings) = environment::read(environment, &names)?;
+    given.0.extend(from_environment.0);
+    given.loaded(warnings)
+}
+
+/// Loads the text of a file and nothing else.
+#[cfg(test)]
+pub(super) fn load_text(text: &str) -> Result<Loaded, ConfigError> {
+    file::parse("restante.toml", text, &Names::new())?.loaded(Vec::new())
+}
+
+impl Given {
+    /// Adds a setting, unless this place has it already.
+    pub(super) fn add(&mut self, path: String, setting: Setting) -> Result<(), ConfigError> {
+        match self.0.entry(path) {
+            Entry::Vacant(entry) => {
+                entry.insert(setting);
+                Ok(())
+            }
+            Entry::Occupied(entry) => Err(ConfigError::Twice {
+                first: entry.get().origin.clone(),
+                second: setting.origin,
+            }),
+        }
+    }
+
+    fn loaded(self, mut warnings: Vec<String>) -> Result<Loaded, ConfigError> {
+        let config = self.deserialise().map_err(|error| self.explained(&error))?;
+        if let Some((path, reason)) = config.mistake() {
+            return Err(self.invalid(path, reason));
+        }
+        warnings.extend(self.without_effect(&config));
+        let origin = |(path, setting): (String, Setting)| (path, setting.origin);
+        let origins = self.0.into_iter().map(origin).collect();
+        Ok(Loaded {
+            config,
+            warnings,
+            origins,
+        })
+    }
+
+    fn deserialise(&self) -> Result<Config, config::ConfigError> {
+        let mut builder = config::Config::builder();
+        for (path, setting) in &self.0 {
+            builder = builder.set_override(path, setting.text.as_str())?;
+        }
+        builder.build()?.try_deserialize()
+    }
+
+    /// Which setting it was, and what was wrong with it.
+    fn explained(&self, error: &config::ConfigError) -> ConfigError {
+        if let config::ConfigError::At {
+            error,
+            key: Some(path),
+            ..
+        } = error
+        {
+            return self.invalid(path, &error.to_string());
+        }
+        self.invalid("settings", &error.to_string())
+    }
+
+    fn invalid(&self, path: &str, reason: &str) -> ConfigError {
+        let origin = self.0.get(path).map_or(path, |setting| &setting.origin);
+        ConfigError::invalid(origin, reason)
+    }
+
+    /// A warning for each setting of [`NOT_YET`] that someone counts on.
+    fn without_effect(&self, config: &Config) -> Vec<String> {
+        let (config, defaults) = (json(config), json(&Config::default()));
+        let mut warnings = Vec::new();
+        for (section, key) in NOT_YET {
+            let pointer = format!("/{section}/{key}");
+            // The default asks for a check that nobody makes, so it is no comfort here.
+            let harmless = match key {
+                "check_certificate_revocation" => Some(&Value::Bool(false)),
+                _ => defaults.pointer(&pointer),
+            };
+            if let Some(setting) = self.0.get(&format!("{section}.{key}"))
+                && config.pointer(&pointer) != harmless
+            {
+                let name = format!("{}.{}", pascal(section), pascal(key));
+                warnings.push(format!("{}: {name} has no effect yet", setting.origin));
+            }
+        }
+        warnings
+    }
+}
+
+impl ConfigError {
+    pub(super) fn unknown(kind: &'static str, origin: String, nearest: String) -> Self {
+        Self::Unknown {
+            kind,
+            origin,
+            nearest,
+        }
+    }
+
+    pub(super) fn invalid(origin: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Invalid {
+            origin: origin.into(),
+            reason: reason.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use super::super::{ExpireAfter, PlaintextAuth};
+    use super::*;
+
+    fn variables(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+        let os = |(name, text): &(&str, &str)| (name.into(), text.into());
+        pairs.iter().map(os).collect()
+    }
+
+    fn loaded(pairs: &[(&str, &str)]) -> Loaded {
+        load(None, variables(pairs)).unwrap()
+    }
+
+    fn error(name: &str, text: &str) -> String {
+        let error = load(None, variables(&[(name, text)])).unwrap_err();
+        error.to_string()
+    }
+
+    #[test]
+    fn without_a_file_and_variables_the_defaults_are_in_force() {
+        let loaded = loaded(&[("PATH", "/bin"), ("HOME", "/root")]);
+        assert_eq!(loaded.config, Config::default());
+        assert!(loaded.warnings.is_empty() && loaded.origins.is_empty());
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("restante.toml");
+        fs::write(&file, "[Pop3]\nPort = 1110\nSecurePort = 1995\n").unwrap();
+        let loaded = load(Some(&file), variables(&[("POP3__PORT", "2110")])).unwrap();
+
+        let pop3 = &loaded.config.pop3;
+        assert_eq!((pop3.port, pop3.secure_port), (2110, 1995));
+        assert_eq!(pop3.max_connections_per_user, 5);
+        let origins: Vec<_> = loaded.origins.into_iter().collect();
+        let secure_port = format!("{}: Pop3.SecurePort", file.display());
+        let expected = [
+            ("pop3.port", "environment variable POP3__PORT"),
+            ("pop3.secure_port", &secure_port),
+        ];
+        assert_eq!(
+            origins,
+            expected.map(|(path, origin)| (path.to_owned(), origin.to_owned()))
+        );
+    }
+
+    #[test]
+    fn every_kind_of_value_arrives() {
+        let config = loaded(&[
+            ("Pop3__BindAddress", "::1"),
+            ("Pop3__RequireAuthentication", "False"),
+            ("Pop3__CertificatePath", "/etc/cert.pem"),
+            ("Pop3__CertificatePassword", " hunter2 "),
+            ("Pop3__SessionTimeout", "00:20:00"),
+            ("Pop3__ExpireAfter", "30d"),
+            ("Pop3__PlaintextAuth", "Never"),
+            ("Lmtp__MaxMessageSize", "1 KiB"),
+            ("Database__Url", "postgres://db/relate"),
+        ])
+        .config;
+        let pop3 = &config.pop3;
+        assert_eq!(pop3.bind_address, "::1".parse().ok());
+        assert!(!pop3.require_authentication);
+        assert_eq!(pop3.certificate_path, Some("/etc/cert.pem".into()));
+        let password = pop3.certificate_password.as_ref().unwrap();
+        assert_eq!(password.expose(), " hunter2 ");
+        assert_eq!(pop3.session_timeout, Duration::from_secs(1200));
+        let month = Duration::from_secs(30 * 86_400);
+        assert_eq!(pop3.expire_after, ExpireAfter::After(month));
+        assert_eq!(pop3.plaintext_auth, PlaintextAuth::Never);
+        assert_eq!(config.lmtp.max_message_size, 1024);
+        assert_eq!(config.database.url, "postgres://db/relate");
+    }
+
+    #[test]
+    fn an_empty_variable_undoes_what_the_file_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("restante.toml");
+        fs::write(&file, "[pop3]\nbind_address = \"::1\"\n").unwrap();
+        let loaded = load(Some(&file), variables(&[("Pop3__BindAddress", "")])).unwrap();
+        assert_eq!(loaded.config.pop3.bind_address, None);
+    }
+
+    #[test]
+    fn a_wrong_value_is_explained() {
+        for (name, text, reason) in [
+            (
+                "Pop3__Port",
+                "eleven",
+                "\"eleven\" is not a whole number from 0 to 65535",
+            ),
+            (
+                "Pop3__Port",
+                "true",
+                "\"true\" is not a whole number from 0 to 65535",
+            ),
+            (
+                "POP3__BIND_ADDRESS",
+                "localhost",
+                "\"localhost\" is not an IP address such as 127.0.0.1 or ::1",
+            ),
+            (
+                "Pop3__PlaintextAuth",
+                "sometimes",
+                "\"sometimes\" is not one of never, loopback and always",
+            ),
+            (
+                "Pop3__SessionTimeout",
+                "soon",
+                "\"soon\" is not a duration; write 10m, 90s, 1h30m, 1d, 500ms, 00:10:00 \
+                 or a number of seconds, up to 36500d",
+            ),
+            (
+                "Lmtp__MaxMessageSize",
+                "big",
+                "\"big\" is not a size; write a number of octets, \
+                 or a number with B, kB, MB, GB, KiB, MiB or GiB",
+            ),
+        ] {
+            let expected = format!("environment variable {name}: {reason}");
+            assert_eq!(error(name, text), expected);
+        }
+        let error = load_text("[Pop3]\nPort = 1.5\n").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "restante.toml: Pop3.Port: \"1.5\" is not a whole number from 0 to 65535"
+        );
+    }
+
+    #[test]
+    fn a_value_that_the_server_cannot_work_with_is_refused() {
+        for (name, text) in [
+            ("Pop3__ServerName", ""),
+            ("Pop3__ServerName", "two words"),
+            ("Pop3__ServerName", "a\r\nb"),
+            ("Pop3__MaxConnectionsPerUser", "0"),
+            ("Pop3__SessionTimeout", "0s"),
+            ("Pop3__ExpireAfter", "0"),
+            ("Database__Url", ""),
+            ("Database__Url", "mysql://db/relate"),
+            ("Lmtp__MaxMessageSize", "0"),
+            ("Lmtp__SessionTimeout", "0"),
+            ("Log__Level", " "),
+        ] {
+            let error = error(name, text);
+            let origin = format!("environment variable {name}: ");
+            assert!(error.starts_with(&origin), "{error}");
+        }
+        let allowed = loaded(&[
+            ("Pop3__ShutdownTimeout", "0"),
+            ("Pop3__MaxMessagesPerSession", "0"),
+            ("Pop3__Port", "0"),
+            ("Pop3__MaxConnectionsPerUser", "1"),
+            ("Pop3__SessionTimeout", "1ms"),
+        ]);
+        assert_eq!(allowed.config.pop3.shutdown_timeout, Duration::ZERO);
+    }
+
+    #[test]
+    fn no_error_quotes_a_database_url() {
+        for url in ["postgre://u:hunter2@db/d", "Host=db;Password=hunter2"] {
+            let error = error("Database__Url", url);
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_setting_without_its_feature_is_accepted_with_a_warning() {
+        let warned = |name, text| loaded(&[(name, text)]).warnings;
+        for (name, text, setting) in [
+            ("Admin__Port", "8111", "Admin.Port"),
+            ("ADMIN__TOKEN", "hunter2", "Admin.Token"),
+            ("Lmtp__SocketPath", "/run/lmtp", "Lmtp.SocketPath"),
+            ("Otel__Endpoint", "http://otel:4317", "Otel.Endpoint"),
+            ("Pop3__DeletedRetention", "7d", "Pop3.DeletedRetention"),
+            (
+                "Pop3__CheckCertificateRevocation",
+                "true",
+                "Pop3.CheckCertificateRevocation",
+            ),
+        ] {
+            let warning = format!("environment variable {name}: {setting} has no effect yet");
+            assert_eq!(warned(name, text), [warning]);
+        }
+        for (name, text) in [
+            ("Admin__Port", "8110"),
+            ("Admin__Token", ""),
+            ("Pop3__DeletedRetention", "0"),
+            ("Pop3__CheckCertificateRevocation", "false"),
+        ] {
+            assert!(warned(name, text).is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_setting_that_has_no_effect_is_a_setting() {
+        let defaults = json(&Config::default());
+        for (section, key) in NOT_YET {
+            let pointer = format!("/{section}/{key}");
+            assert!(defaults.pointer(&pointer).is_some(), "{pointer}");
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! The values of settings, each read from text.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::duration;
+
+/// A password or a token. It is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+/// From where a client may send its key without TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PlaintextAuth {
+    /// From nowhere: only inside TLS.
+    Never,
+    /// From the machine that the server runs on.
+    Loopback,
+    /// From everywhere.
+    Always,
+}
+
+/// When a message is deleted although no client asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExpireAfter {
+    /// It is kept until a client deletes it.
+    Never,
+    /// Once it is this old.
+    After(Duration),
+}
+
+/// The form of a line in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs: an object per line.
+    Json,
+}
+
+/// What can be read from the text of a setting.
+pub(super) trait FromText: Sized {
+    /// Reads it, or says what is wrong and what is possible.
+    fn from_text(text: &str) -> Result<Self, String>;
+}
+
+/// Deserialises any value from text.
+pub(super) fn read<'de, D: Deserializer<'de>, T: FromText>(deserializer: D) -> Result<T, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    T::from_text(&text).map_err(D::Error::custom)
+}
+
+/// Deserialises a number of octets: `52428800`, `50MiB` or `50 MiB`.
+pub(super) fn octets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    octets_from(&text).ok_or_else(|| {
+        let units = "B, kB, MB, GB, KiB, MiB or GiB";
+        D::Error::custom(format!(
+            "{text:?} is not a size; write a number of octets, or a number with {units}"
+        ))
+    })
+}
+
+fn octets_from(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit());
+    let (number, unit) = text.split_at(end.unwrap_or(text.len()));
+    let octets: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kb" => 1000,
+        "mb" => 1000 * 1000,
+        "gb" => 1000 * 1000 * 1000,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(octets)
+}
+
+impl Secret {
+    /// Takes the text as it came.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, for whoever needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
+    }
+}
+
+impl Serialize for ExpireAfter {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Never => serializer.serialize_str("never"),
+            Self::After(age) => duration::serialize(age, serializer),
+        }
+    }
+}
+
+/// Nothing but spaces is `None`, so that `Section__Key=` in the environment undoes the file.
+impl<T: FromText> FromText for Option<T> {
+    fn from_text(text: &str) -> Result<Self, String> {
+        if text.trim().is_empty() {
+            return Ok(None);
+        }
+        T::from_text(text).map(Some)
+    }
+}
+
+impl FromText for String {
+    fn from_text(text: &str) -> Result<Self, String> {
+        Ok(text.to_owned())
+    }
+}
+
+impl FromText for Secret {
+    fn from_text(text: &str) -> Result<Self, String> {
+        Ok(Self::new(text))
+    }
+}
+
+impl FromText for PathBuf {
+    fn from_text(text: &str) -> Result<Self, String> {
+        Ok(Self::from(text))
+    }
+}
+
+impl FromText for u16 {
+    fn from_text(text: &str) -> Result<Self, String> {
+        number(text, Self::MAX)
+    }
+}
+
+impl FromText for u32 {
+    fn from_text(text: &str) -> Result<Self, String> {
+        number(text, Self::MAX)
+    }
+}
+
+impl FromText for bool {
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" | "1" => Ok(true),
+            "false" | "no" | "off" | "0" => Ok(false),
+            _ => Err(format!("{text:?} is neither true nor false")),
+        }
+    }
+}
+
+impl FromText for IpAddr {
+    fn from_text(text: &str) -> Result<Self, String> {
+        let possible = || format!("{text:?} is not an IP address such as 127.0.0.1 or ::1");
+        text.trim().parse().map_err(|_| possible())
+    }
+}
+
+impl FromText for PlaintextAuth {
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "never" => Ok(Self::Never),
+            "loopback" => Ok(Self::Loopback),
+            "always" => Ok(Self::Always),
+            _ => Err(format!("{text:?} is not one of never, loopback and always")),
+        }
+    }
+}
+
+impl FromText for LogFormat {
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(format!("{text:?} is neither text nor json")),
+        }
+    }
+}
+
+impl FromText for ExpireAfter {
+    fn from_text(text: &str) -> Result<Self, String> {
+        if text.trim().eq_ignore_ascii_case("never") {
+            return Ok(Self::Never);
+        }
+        let age = Duration::from_text(text).map_err(|reason| format!("{reason}, or never"))?;
+        if age.is_zero() {
+            return Err("0 would delete every message at once; write never to keep them".into());
+        }
+        Ok(Self::After(age))
+    }
+}
+
+fn number<T: FromStr + fmt::Display>(text: &str, most: T) -> Result<T, String> {
+    let possible = || format!("{text:?} is not a whole number from 0 to {most}");
+    text.trim().parse().map_err(|_| possible())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_is_read_with_and_without_a_unit() {
+        for (text, octets) in [
+            ("52428800", 52_428_800),
+            ("50MiB", 52_428_800),
+            ("50 MiB", 52_428_800),
+            (" 50mib ", 52_428_800),
+            ("1 KiB", 1024),
+            ("1GiB", 1 << 30),
+            ("1kB", 1000),
+            ("50MB", 50_000_000),
+            ("2GB", 2_000_000_000),
+            ("7 B", 7),
+            ("18446744073709551615", u64::MAX),
+        ] {
+            assert_eq!(octets_from(text), Some(octets), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_size_or_too_large_is_refused() {
+        for text in [
+            "",
+            "MiB",
+            "-1",
+            "1.5MiB",
+            "50 MiB 3",
+            "50MiBs",
+            "18446744073709551616",
+            "18446744073709551615KiB",
+        ] {
+            assert_eq!(octets_from(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_read_up_to_its_limit_and_not_one_past_it() {
+        assert_eq!(u16::from_text("65535"), Ok(u16::MAX));
+        assert_eq!(u32::from_text(" 4294967295 "), Ok(u32::MAX));
+        assert!(u32::from_text("4294967296").is_err());
+        for text in ["65536", "-1", "eleven", "1.5", "true", ""] {
+            let reason = u16::from_text(text).unwrap_err();
+            assert_eq!(
+                reason,
+                format!("{text:?} is not a whole number from 0 to 65535")
+            );
+        }
+    }
+
+    #[test]
+    fn yes_and_no_have_several_words() {
+        for text in ["true", "True", "yes", "on", "1"] {
+            assert_eq!(bool::from_text(text), Ok(true), "{text}");
+        }
+        for text in ["false", "FALSE", "no", "off", "0"] {
+            assert_eq!(bool::from_text(text), Ok(false), "{text}");
+        }
+        for text in ["", "2", "maybe"] {
+            assert!(bool::from_text(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_choice_is_told_what_is_possible() {
+        let reason = PlaintextAuth::from_text("sometimes").unwrap_err();
+        assert_eq!(
+            reason,
+            "\"sometimes\" is not one of never, loopback and always"
+        );
+        let reason = LogFormat::from_text("xml").unwrap_err();
+        assert_eq!(reason, "\"xml\" is neither text nor json");
+    }
+
+    #[test]
+    fn messages_expire_never_or_after_more_than_nothing() {
+        assert_eq!(ExpireAfter::from_text("Never"), Ok(ExpireAfter::Never));
+        let day = Duration::from_secs(86_400);
+        assert_eq!(ExpireAfter::from_text("1d"), Ok(ExpireAfter::After(day)));
+        assert!(ExpireAfter::from_text("0").is_err());
+        assert!(ExpireAfter::from_text("soon").is_err());
+    }
+
+    #[test]
+    fn an_empty_text_is_no_value_where_there_may_be_none() {
+        assert_eq!(Option::<IpAddr>::from_text(""), Ok(None));
+        assert_eq!(Option::<Secret>::from_text(" "), Ok(None));
+        assert!(Option::<IpAddr>::from_text("here").is_err());
+        let spaced = Some(Secret::new(" x "));
+        assert_eq!(Option::<Secret>::from_text(" x "), Ok(spaced));
+    }
+}

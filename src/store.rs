@@ -1,0 +1,163 @@
+//! Where maildrops are kept: what the rest of the program may ask of storage.
+//!
+//! [`MailStore`] is the boundary; [`SqlStore`] is its form over our own schema, on SQLite and on
+//! PostgreSQL. Another product's database is a second form one day.
+
+mod database;
+mod delivery;
+mod leases;
+mod maildrops;
+mod tidy;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use pop3::{MessageNumber, Snapshot, UniqueId};
+use sea_orm::DbErr;
+
+pub(crate) use database::statement;
+pub use database::{Database, OpenError};
+pub(crate) use delivery::milliseconds;
+pub use delivery::{CHUNK_OCTETS, Delivery, Prepared};
+pub use leases::Lease;
+pub use maildrops::SqlStore;
+pub use tidy::{TIDY_INTERVAL, Tidied};
+
+/// The key of a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UserId(pub i64);
+
+/// The key of one copy of a message, in one maildrop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MessageId(pub i64);
+
+/// The key of what a message says, which its copies share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ContentId(pub i64);
+
+/// Grows with every change of a maildrop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MaildropVersion(pub i64);
+
+/// Why storage did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database could not be reached or refused.
+    #[error("the database did not answer as it should: {0}")]
+    Database(#[from] DbErr),
+    /// The octets of a message are not there, or not all of them.
+    #[error("content {} is not stored", .0.0)]
+    NoContent(ContentId),
+    /// A delivery took so long that what it had written was taken for a broken one.
+    #[error("the delivery was broken off because nothing arrived for too long")]
+    DeliveryExpired,
+    /// A row of the database holds what it can't hold.
+    #[error("the database holds what it should not: {0}")]
+    Corrupt(String),
+}
+
+/// A maildrop as it was when it was opened. Sessions share one while nothing changes.
+#[derive(Debug)]
+pub struct Maildrop {
+    /// Whose it is.
+    pub user: UserId,
+    /// What the protocol knows of it.
+    pub snapshot: Arc<Snapshot>,
+    messages: Vec<(MessageId, ContentId)>,
+}
+
+impl Maildrop {
+    fn new(user: UserId, oldest_first: Vec<Entry>) -> Self {
+        let mut snapshot = Snapshot::with_capacity(oldest_first.len());
+        let mut messages = Vec::with_capacity(oldest_first.len());
+        for entry in oldest_first {
+            snapshot.push(entry.octets, &entry.unique_id);
+            messages.push((entry.message, entry.content));
+        }
+        Self {
+            user,
+            snapshot: Arc::new(snapshot),
+            messages,
+        }
+    }
+
+    /// The row of a message.
+    pub fn message(&self, number: MessageNumber) -> Option<MessageId> {
+        Some(self.messages.get(number.index())?.0)
+    }
+
+    /// What a message says.
+    pub fn content(&self, number: MessageNumber) -> Option<ContentId> {
+        Some(self.messages.get(number.index())?.1)
+    }
+}
+
+/// One message of a maildrop that is being opened.
+struct Entry {
+    message: MessageId,
+    content: ContentId,
+    octets: u64,
+    unique_id: UniqueId,
+}
+
+/// What sessions need of storage. Every method is one transaction.
+#[async_trait]
+pub trait MailStore: Send + Sync {
+    /// Keeps what a maildrop holds at this version readable, until the lease is dropped.
+    fn lease(&self, user: UserId, version: MaildropVersion) -> Lease;
+
+    /// The newest messages of a maildrop, at most `limit` of them; 0 means all.
+    ///
+    /// No message body is read.
+    ///
+    /// # Errors
+    /// If the database can't say.
+    async fn open(&self, user: UserId, limit: u32) -> Result<Maildrop, StoreError>;
+
+    /// The first chunk of each content, in any order; one that is not there is left out.
+    ///
+    /// # Errors
+    /// If the database can't say.
+    async fn first_chunks(
+        &self,
+        contents: &[ContentId],
+    ) -> Result<Vec<(ContentId, Vec<u8>)>, StoreError>;
+
+    /// The first octets of a content, at most so many and at most one chunk.
+    ///
+    /// # Errors
+    /// If the database can't say.
+    async fn beginning(&self, content: ContentId, octets: u32) -> Result<Vec<u8>, StoreError>;
+
+    /// The chunks of one content with these numbers, in order. Beyond the last there are none.
+    ///
+    /// # Errors
+    /// If the database can't say.
+    async fn chunks(
+        &self,
+        content: ContentId,
+        numbers: Range<u32>,
+    ) -> Result<Vec<Vec<u8>>, StoreError>;
+
+    /// Deletes these messages of this user, all or none, durably.
+    ///
+    /// A message that is already gone counts as deleted, so that asking twice is the same as
+    /// once. Open leases keep their octets readable.
+    ///
+    /// # Errors
+    /// If the database can't say; then nothing is deleted.
+    async fn delete(&self, user: UserId, messages: &[MessageId]) -> Result<(), StoreError>;
+
+    /// Removes what nobody can read any more; to be called every [`TIDY_INTERVAL`].
+    ///
+    /// # Errors
+    /// If the database can't say; the next call goes on.
+    async fn tidy(&self) -> Result<Tidied, StoreError>;
+
+    /// Tells other servers that this one has ended.
+    ///
+    /// # Errors
+    /// If the database can't say; the others will notice after a while.
+    async fn leave(&self) -> Result<(), StoreError>;
+}

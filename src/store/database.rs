@@ -1,0 +1,227 @@
+//! Opens the database and brings its schema up to date.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use migration::{Migrator, MigratorTrait};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
+    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
+};
+
+/// How many connections read from SQLite at a time; more were no faster on two cores.
+const SQLITE_READERS: u32 = 4;
+
+/// How many connections a process holds to PostgreSQL at most.
+const POSTGRES_CONNECTIONS: u32 = 8;
+
+/// How long to wait for another process that writes to the same SQLite file.
+const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long to wait for a connection, to the database or out of the pool.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How much of the SQLite file is mapped into memory for reading, in octets.
+const SQLITE_MAPPED_OCTETS: u64 = 1 << 30;
+
+/// Rows that SQLite's thread may be ahead of who reads them.
+const SQLITE_ROW_BUFFER: usize = 1024;
+
+/// A name for PostgreSQL's advisory lock, so that two processes never migrate at once.
+const MIGRATION_LOCK: i64 = 0x7265_7374_616e_7465;
+
+/// Connections to one database: some to read, and on SQLite a single one to write.
+///
+/// SQLite has one writer at a time anyway. With one connection its writers queue in order; with
+/// several they poll for the lock, and the unlucky one waits a second.
+#[derive(Debug, Clone)]
+pub struct Database {
+    read: DatabaseConnection,
+    write: DatabaseConnection,
+}
+
+/// Why the database can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The URL names no database that we know.
+    #[error("Database__Url must begin with sqlite:// or postgres://, not {0:?}")]
+    UnknownKind(String),
+    /// The URL can't be read.
+    #[error(
+        "Database__Url can't be read: {0} (characters such as # or @ in a password are written %23, %40)"
+    )]
+    Malformed(url::ParseError),
+    /// A database in memory would differ for every connection.
+    #[error("Database__Url names no file; write for example sqlite://data/restante.db")]
+    NoFile,
+    /// The folder of the file can't be made.
+    #[error("the folder {} of the database can't be made: {reason}", .folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system says.
+        reason: std::io::Error,
+    },
+    /// The database did not let us in.
+    #[error(
+        "the database can't be opened: {0} (check Database__Url, and that this user may write there)"
+    )]
+    Connect(DbErr),
+    /// The schema can't be brought up to date.
+    #[error("the database's schema can't be brought up to date: {0}")]
+    Migrate(DbErr),
+}
+
+impl Database {
+    /// Opens the database, and makes the file and its folder where SQLite has none yet.
+    ///
+    /// # Errors
+    /// If the URL is of no known kind, or the database can't be opened.
+    pub async fn open(url: &str) -> Result<Self, OpenError> {
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            // SeaORM panics on a URL that it can't read.
+            url::Url::parse(url).map_err(OpenError::Malformed)?;
+            let both = connect(postgres_options(url)).await?;
+            return Ok(Self {
+                read: both.clone(),
+                write: both,
+            });
+        }
+        let Some(path) = url.strip_prefix("sqlite:") else {
+            let kind = url.split(':').next().unwrap_or_default();
+            return Err(OpenError::UnknownKind(format!("{kind}:…")));
+        };
+        make_folder(path.strip_prefix("//").unwrap_or(path))?;
+        // The writer first: it makes the file and switches it to WAL.
+        let write = connect(sqlite_options(url, 1)).await?;
+        let read = connect(sqlite_options(url, SQLITE_READERS)).await?;
+        Ok(Self { read, write })
+    }
+
+    /// Applies the schema changes that are missing, all or none; tells how many there were.
+    ///
+    /// # Errors
+    /// If the database refuses, or knows changes that this program does not.
+    pub async fn migrate(&self) -> Result<usize, OpenError> {
+        self.apply_migrations().await.map_err(OpenError::Migrate)
+    }
+
+    async fn apply_migrations(&self) -> Result<usize, DbErr> {
+        let known = Migrator::get_migration_with_status_read_only(&self.read).await;
+        if known.is_ok_and(|all| all.iter().all(is_applied)) {
+            return Ok(0);
+        }
+        let transaction = self.begin().await?;
+        if transaction.get_database_backend() == DbBackend::Postgres {
+            let lock = "SELECT pg_advisory_xact_lock($1)";
+            let lock = statement(&transaction, lock, [MIGRATION_LOCK.into()]);
+            transaction.execute_raw(lock).await?;
+        }
+        let pending = Migrator::get_pending_migrations(&transaction).await?.len();
+        Migrator::up(&transaction, None).await?;
+        transaction.commit().await?;
+        Ok(pending)
+    }
+
+    /// Closes all connections; on SQLite this tidies the write-ahead log up.
+    ///
+    /// # Errors
+    /// If a connection ends with a fault.
+    pub async fn close(self) -> Result<(), DbErr> {
+        self.read.close().await?;
+        self.write.close().await
+    }
+
+    /// For what only reads.
+    pub(crate) fn read(&self) -> &DatabaseConnection {
+        &self.read
+    }
+
+    /// Begins a transaction that may write.
+    ///
+    /// On SQLite it takes the write lock at once: a transaction that reads first and writes later
+    /// may find that another has written meanwhile, and fails.
+    pub(crate) async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        self.write.begin_with_options(options).await
+    }
+}
+
+/// A statement with values, for whichever database this is. Both understand `$1`.
+pub(crate) fn statement(
+    connection: &impl ConnectionTrait,
+    sql: &str,
+    values: impl IntoIterator<Item = Value>,
+) -> Statement {
+    Statement::from_sql_and_values(connection.get_database_backend(), sql, values)
+}
+
+/// Row keys as a list for SQL. They are numbers, so nothing in them needs quoting.
+pub(crate) fn sql_list(keys: impl IntoIterator<Item = i64>) -> String {
+    let keys: Vec<String> = keys.into_iter().map(|key| key.to_string()).collect();
+    keys.join(",")
+}
+
+fn is_applied(migration: &migration::Migration) -> bool {
+    migration.status() == migration::MigrationStatus::Applied
+}
+
+async fn connect(options: ConnectOptions) -> Result<DatabaseConnection, OpenError> {
+    sea_orm::Database::connect(options)
+        .await
+        .map_err(OpenError::Connect)
+}
+
+fn make_folder(path: &str) -> Result<(), OpenError> {
+    let path = path.split('?').next().unwrap_or_default();
+    if path.is_empty() || path == ":memory:" {
+        return Err(OpenError::NoFile);
+    }
+    let Some(folder) = Path::new(path).parent() else {
+        return Ok(());
+    };
+    std::fs::create_dir_all(folder).map_err(|reason| OpenError::Folder {
+        folder: folder.to_owned(),
+        reason,
+    })
+}
+
+fn sqlite_options(url: &str, connections: u32) -> ConnectOptions {
+    let mut options = common_options(url);
+    options
+        .max_connections(connections)
+        .map_sqlx_sqlite_opts(|sqlite| {
+            sqlite
+                .create_if_missing(true)
+                .busy_timeout(SQLITE_BUSY_TIMEOUT)
+                .row_buffer_size(SQLITE_ROW_BUFFER)
+                .pragma("journal_mode", "WAL")
+                // What is answered +OK must survive a power cut: NORMAL does not sync at commit.
+                .pragma("synchronous", "FULL")
+                .pragma("foreign_keys", "ON")
+                .pragma("mmap_size", SQLITE_MAPPED_OCTETS.to_string())
+        });
+    options
+}
+
+fn postgres_options(url: &str) -> ConnectOptions {
+    let mut options = common_options(url);
+    options.max_connections(POSTGRES_CONNECTIONS);
+    options
+}
+
+fn common_options(url: &str) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url);
+    options
+        .min_connections(1)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .acquire_timeout(CONNECT_TIMEOUT)
+        // Statements would carry addresses into the log, and each test of a connection is a
+        // round trip: a broken one shows itself at its next statement.
+        .sqlx_logging(false)
+        .test_before_acquire(false);
+    options
+}

@@ -1,0 +1,191 @@
+//! The maildrops of our own schema.
+//!
+//! The statements of login, RETR and QUIT are written out, since building them anew each time
+//! costs as much as SQLite needs to answer.
+
+use std::ops::Range;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use pop3::UniqueId;
+use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
+
+use super::database::{sql_list, statement};
+use super::leases::Leases;
+use super::tidy::{Sightings, Tidied};
+use super::{
+    ContentId, Database, Entry, Lease, MailStore, Maildrop, MaildropVersion, MessageId, StoreError,
+    UserId,
+};
+
+/// How many row keys stand in one statement.
+const KEYS_PER_STATEMENT: usize = 1000;
+
+/// Lists of contents are filled up to one of these lengths, so that the database prepares a
+/// handful of statements and no more.
+const BATCH_LENGTHS: [usize; 4] = [1, 4, 16, 64];
+
+/// Maildrops in our own schema.
+#[derive(Debug)]
+pub struct SqlStore {
+    pub(super) database: Database,
+    pub(super) leases: Leases,
+    pub(super) server_id: String,
+    pub(super) sightings: Mutex<Sightings>,
+}
+
+impl SqlStore {
+    /// Serves maildrops from this database. `server_id` tells this process from others.
+    pub fn new(database: Database, server_id: String) -> Self {
+        Self {
+            database,
+            leases: Leases::default(),
+            server_id,
+            sightings: Mutex::default(),
+        }
+    }
+}
+
+#[async_trait]
+impl MailStore for SqlStore {
+    fn lease(&self, user: UserId, version: MaildropVersion) -> Lease {
+        self.leases.take(user, version)
+    }
+
+    async fn open(&self, user: UserId, limit: u32) -> Result<Maildrop, StoreError> {
+        const NEWEST: &str = "SELECT id, content_id, octets, unique_id FROM messages \
+            WHERE user_id = $1 ORDER BY received_at_ms DESC, id DESC LIMIT $2";
+        let limit = if limit == 0 {
+            i64::MAX
+        } else {
+            i64::from(limit)
+        };
+        let read = self.database.read();
+        let newest = statement(read, NEWEST, [user.0.into(), limit.into()]);
+        let rows = read.query_all_raw(newest).await?;
+        let oldest_first: Result<_, _> = rows.iter().rev().map(entry).collect();
+        Ok(Maildrop::new(user, oldest_first?))
+    }
+
+    async fn first_chunks(
+        &self,
+        contents: &[ContentId],
+    ) -> Result<Vec<(ContentId, Vec<u8>)>, StoreError> {
+        let read = self.database.read();
+        let mut chunks = Vec::with_capacity(contents.len());
+        let largest = BATCH_LENGTHS.into_iter().max().unwrap_or(1);
+        for batch in contents.chunks(largest) {
+            let (sql, keys) = first_chunks_of(batch);
+            for row in read.query_all_raw(statement(read, &sql, keys)).await? {
+                let content = ContentId(row.try_get_by_index(0)?);
+                chunks.push((content, row.try_get_by_index(1)?));
+            }
+        }
+        Ok(chunks)
+    }
+
+    async fn beginning(&self, content: ContentId, octets: u32) -> Result<Vec<u8>, StoreError> {
+        const BEGINNING: &str = "SELECT SUBSTR(octets, 1, $2) FROM chunks \
+            WHERE content_id = $1 AND number = 0";
+        let octets = i32::try_from(octets).unwrap_or(i32::MAX);
+        let read = self.database.read();
+        let beginning = statement(read, BEGINNING, [content.0.into(), octets.into()]);
+        match read.query_one_raw(beginning).await? {
+            Some(row) => Ok(row.try_get_by_index(0)?),
+            None => Err(StoreError::NoContent(content)),
+        }
+    }
+
+    async fn chunks(
+        &self,
+        content: ContentId,
+        numbers: Range<u32>,
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
+        const CHUNKS: &str = "SELECT octets FROM chunks \
+            WHERE content_id = $1 AND number >= $2 AND number < $3 ORDER BY number";
+        let number = |n: u32| Value::from(i32::try_from(n).unwrap_or(i32::MAX));
+        let values = [content.0.into(), number(numbers.start), number(numbers.end)];
+        let read = self.database.read();
+        let rows = read.query_all_raw(statement(read, CHUNKS, values)).await?;
+        let chunks: Result<_, DbErr> = rows.iter().map(|row| row.try_get_by_index(0)).collect();
+        Ok(chunks?)
+    }
+
+    async fn delete(&self, user: UserId, messages: &[MessageId]) -> Result<(), StoreError> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        // Either row order or lock order could deadlock two sessions of one user; the row of the
+        // user comes first in both.
+        const NEXT_VERSION: &str = "UPDATE users SET maildrop_version = maildrop_version + 1 \
+            WHERE id = $1 RETURNING maildrop_version";
+        let transaction = self.database.begin().await?;
+        let next_version = statement(&transaction, NEXT_VERSION, [user.0.into()]);
+        let Some(row) = transaction.query_one_raw(next_version).await? else {
+            // The user has been removed, and all messages with it.
+            return Ok(());
+        };
+        let version: i64 = row.try_get_by_index(0)?;
+        for batch in messages.chunks(KEYS_PER_STATEMENT) {
+            let keys = sql_list(batch.iter().map(|message| message.0));
+            let theirs = format!(
+                "FROM messages WHERE user_id = {} AND id IN ({keys})",
+                user.0
+            );
+            transaction
+                .execute_unprepared(&format!(
+                    "INSERT INTO departures (message_id, user_id, content_id, maildrop_version) \
+                     SELECT id, user_id, content_id, {version} {theirs}"
+                ))
+                .await?;
+            transaction
+                .execute_unprepared(&format!("DELETE {theirs}"))
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn tidy(&self) -> Result<Tidied, StoreError> {
+        self.remove_what_nobody_reads().await
+    }
+
+    async fn leave(&self) -> Result<(), StoreError> {
+        self.forget_server(&self.server_id).await
+    }
+}
+
+fn entry(row: &QueryResult) -> Result<Entry, StoreError> {
+    let octets: i64 = row.try_get_by_index(2)?;
+    let unique_id: String = row.try_get_by_index(3)?;
+    Ok(Entry {
+        message: MessageId(row.try_get_by_index(0)?),
+        content: ContentId(row.try_get_by_index(1)?),
+        octets: u64::try_from(octets).map_err(|error| StoreError::Corrupt(error.to_string()))?,
+        unique_id: UniqueId::new(unique_id)
+            .map_err(|error| StoreError::Corrupt(error.to_string()))?,
+    })
+}
+
+/// The statement for so many contents, and the keys with the last one repeated.
+fn first_chunks_of(contents: &[ContentId]) -> (String, Vec<Value>) {
+    let enough = |length: &usize| *length >= contents.len();
+    let length = BATCH_LENGTHS
+        .into_iter()
+        .find(enough)
+        .unwrap_or(contents.len());
+    let places: Vec<String> = (1..=length).map(|n| format!("${n}")).collect();
+    let sql = format!(
+        "SELECT content_id, octets FROM chunks WHERE number = 0 AND content_id IN ({})",
+        places.join(",")
+    );
+    let last = contents.last().copied().unwrap_or(ContentId(0));
+    let filled = contents.iter().copied().chain(std::iter::repeat(last));
+    (
+        sql,
+        filled
+            .take(length)
+            .map(|content| content.0.into())
+            .collect(),
+    )
+}

@@ -1,0 +1,296 @@
+//! Removes the octets of deleted messages once no session can read them any more.
+//!
+//! A QUIT moves its messages to `departures` in its own transaction. Sessions that opened the
+//! maildrop before that go on reading them, in this process and in others on the same database.
+//! So a departed message is removed when
+//! - no session here can reach it,
+//! - every other server has looked through the departures since this one first saw it there, and
+//! - none of them holds it.
+//!
+//! A server says that it has looked by raising its beat. It does so only while there are
+//! departures, so that an idle server writes nothing. One whose beat stands still is dead.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use sea_orm::{ConnectionTrait, DatabaseTransaction};
+
+use super::database::{sql_list, statement};
+use super::delivery::{UNFINISHED_EXPIRES_AFTER, milliseconds};
+use super::{ContentId, MaildropVersion, SqlStore, StoreError, UserId};
+
+/// How often [`super::MailStore::tidy`] is to be called.
+pub const TIDY_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A server whose beat has not changed for this long is dead.
+const SILENT_SERVER_DIES_AFTER: Duration = Duration::from_secs(20);
+
+/// A login that began before a deletion may take its lease a little after it.
+const LOGIN_GRACE: Duration = Duration::from_secs(4);
+
+/// How many departures one query reads.
+const PAGE: i64 = 5000;
+
+/// How many contents one transaction removes, so that no delivery waits long for it.
+const REMOVED_AT_ONCE: usize = 100;
+
+/// What a call of [`super::MailStore::tidy`] did.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Tidied {
+    /// Departed messages that nobody could read any more.
+    pub departures: usize,
+    /// Deliveries that had been broken off.
+    pub broken_deliveries: usize,
+}
+
+/// What this server remembers between two calls.
+#[derive(Debug, Default)]
+pub(super) struct Sightings {
+    /// Each departed message, when it was first seen here, and the others' beats at that time.
+    departures: HashMap<i64, FirstSeen>,
+    /// The beat of each other server, and since when it stands so.
+    servers: HashMap<String, (i64, Instant)>,
+    /// The departed messages that this server has told the others to keep.
+    held: HashSet<i64>,
+}
+
+#[derive(Debug, Clone)]
+struct FirstSeen {
+    at: Instant,
+    beats: std::sync::Arc<HashMap<String, i64>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Departure {
+    message: i64,
+    user: UserId,
+    content: i64,
+    version: MaildropVersion,
+}
+
+impl SqlStore {
+    pub(super) async fn remove_what_nobody_reads(&self) -> Result<Tidied, StoreError> {
+        let broken_deliveries = self.remove_broken_deliveries().await?;
+        let departures = self.departures().await?;
+        if departures.is_empty() {
+            *self.sightings() = Sightings::default();
+            return Ok(Tidied {
+                departures: 0,
+                broken_deliveries,
+            });
+        }
+        self.tell_what_is_held(&departures).await?;
+        self.bury_silent_servers().await?;
+        let held_by_others = self.held_by_others().await?;
+        let removable = self.removable(&departures, &held_by_others);
+        for batch in removable.chunks(REMOVED_AT_ONCE) {
+            let transaction = self.database.begin().await?;
+            remove(&transaction, batch).await?;
+            transaction.commit().await?;
+        }
+        Ok(Tidied {
+            departures: removable.len(),
+            broken_deliveries,
+        })
+    }
+
+    pub(super) async fn forget_server(&self, server: &str) -> Result<(), StoreError> {
+        let transaction = self.database.begin().await?;
+        for sql in [
+            "DELETE FROM holds WHERE server_id = $1",
+            "DELETE FROM servers WHERE id = $1",
+        ] {
+            transaction
+                .execute_raw(statement(&transaction, sql, [server.into()]))
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn departures(&self) -> Result<Vec<Departure>, StoreError> {
+        const NEXT_PAGE: &str = "SELECT message_id, user_id, content_id, maildrop_version \
+            FROM departures WHERE message_id > $1 ORDER BY message_id LIMIT $2";
+        let read = self.database.read();
+        let mut departures: Vec<Departure> = Vec::new();
+        loop {
+            let last = departures
+                .last()
+                .map_or(i64::MIN, |departure| departure.message);
+            let page = statement(read, NEXT_PAGE, [last.into(), PAGE.into()]);
+            let rows = read.query_all_raw(page).await?;
+            if rows.is_empty() {
+                return Ok(departures);
+            }
+            for row in rows {
+                departures.push(Departure {
+                    message: row.try_get_by_index(0)?,
+                    user: UserId(row.try_get_by_index(1)?),
+                    content: row.try_get_by_index(2)?,
+                    version: MaildropVersion(row.try_get_by_index(3)?),
+                });
+            }
+        }
+    }
+
+    /// Writes down which departed messages sessions here can reach, and then raises the beat.
+    async fn tell_what_is_held(&self, departures: &[Departure]) -> Result<(), StoreError> {
+        const HOLD: &str = "INSERT INTO holds (server_id, message_id) VALUES ($1, $2) \
+            ON CONFLICT DO NOTHING";
+        const RELEASE: &str = "DELETE FROM holds WHERE server_id = $1 AND message_id = $2";
+        const BEAT: &str = "INSERT INTO servers (id, beat) VALUES ($1, 1) \
+            ON CONFLICT (id) DO UPDATE SET beat = servers.beat + 1";
+        let held: HashSet<i64> = departures
+            .iter()
+            .filter(|departure| self.leases.reach(departure.user, departure.version))
+            .map(|departure| departure.message)
+            .collect();
+        let (new, old): (Vec<i64>, Vec<i64>) = {
+            let before = &self.sightings().held;
+            let new = held.difference(before).copied().collect();
+            (new, before.difference(&held).copied().collect())
+        };
+        let transaction = self.database.begin().await?;
+        for (sql, messages) in [(HOLD, new), (RELEASE, old)] {
+            for message in messages {
+                let values = [self.server_id.as_str().into(), message.into()];
+                transaction
+                    .execute_raw(statement(&transaction, sql, values))
+                    .await?;
+            }
+        }
+        let beat = statement(&transaction, BEAT, [self.server_id.as_str().into()]);
+        transaction.execute_raw(beat).await?;
+        transaction.commit().await?;
+        self.sightings().held = held;
+        Ok(())
+    }
+
+    async fn bury_silent_servers(&self) -> Result<(), StoreError> {
+        const OTHERS: &str = "SELECT id, beat FROM servers WHERE id <> $1";
+        let read = self.database.read();
+        let others = statement(read, OTHERS, [self.server_id.as_str().into()]);
+        let mut beats = HashMap::new();
+        for row in read.query_all_raw(others).await? {
+            let (id, beat): (String, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+            beats.insert(id, beat);
+        }
+        for silent in self.note_beats(&beats) {
+            tracing::warn!(
+                server = silent,
+                "another server has stopped without saying so"
+            );
+            self.forget_server(&silent).await?;
+        }
+        Ok(())
+    }
+
+    /// Remembers the beats of the others and returns those that stand still for too long.
+    fn note_beats(&self, beats: &HashMap<String, i64>) -> Vec<String> {
+        let now = Instant::now();
+        let servers = &mut self.sightings().servers;
+        servers.retain(|id, _| beats.contains_key(id));
+        for (id, beat) in beats {
+            let known = servers.entry(id.clone()).or_insert((*beat, now));
+            if known.0 != *beat {
+                *known = (*beat, now);
+            }
+        }
+        let silent = |since: &Instant| now.duration_since(*since) >= SILENT_SERVER_DIES_AFTER;
+        let dead = servers.extract_if(|_, (_, since)| silent(since));
+        dead.map(|(id, _)| id).collect()
+    }
+
+    async fn held_by_others(&self) -> Result<HashSet<i64>, StoreError> {
+        const HELD: &str = "SELECT message_id FROM holds WHERE server_id <> $1";
+        let read = self.database.read();
+        let held = statement(read, HELD, [self.server_id.as_str().into()]);
+        let rows = read.query_all_raw(held).await?;
+        let held: Result<_, _> = rows.iter().map(|row| row.try_get_by_index(0)).collect();
+        Ok(held?)
+    }
+
+    fn removable(&self, departures: &[Departure], held_by_others: &HashSet<i64>) -> Vec<Departure> {
+        let mut sightings = self.sightings();
+        let Sightings {
+            departures: seen,
+            servers,
+            held,
+        } = &mut *sightings;
+        let beats: HashMap<String, i64> = servers
+            .iter()
+            .map(|(id, (beat, _))| (id.clone(), *beat))
+            .collect();
+        let first_seen_now = FirstSeen {
+            at: Instant::now(),
+            beats: std::sync::Arc::new(beats.clone()),
+        };
+        let here: HashSet<i64> = departures
+            .iter()
+            .map(|departure| departure.message)
+            .collect();
+        seen.retain(|message, _| here.contains(message));
+        let mut removable = Vec::new();
+        for departure in departures {
+            let first = seen
+                .entry(departure.message)
+                .or_insert_with(|| first_seen_now.clone());
+            // The beat after the next is the end of a look that began after this message was
+            // seen here. A server that was not there then can't have opened the maildrop before.
+            let looked =
+                |(id, then): (&String, &i64)| beats.get(id).is_none_or(|now| *now >= then + 2);
+            let held_anywhere =
+                held.contains(&departure.message) || held_by_others.contains(&departure.message);
+            if !held_anywhere && first.at.elapsed() >= LOGIN_GRACE && first.beats.iter().all(looked)
+            {
+                removable.push(*departure);
+            }
+        }
+        removable
+    }
+
+    async fn remove_broken_deliveries(&self) -> Result<usize, StoreError> {
+        const BROKEN: &str = "SELECT content_id FROM unfinished WHERE touched_at_ms < $1";
+        let read = self.database.read();
+        let expired = milliseconds(SystemTime::now() - UNFINISHED_EXPIRES_AFTER);
+        let rows = read
+            .query_all_raw(statement(read, BROKEN, [expired.into()]))
+            .await?;
+        let broken: Result<Vec<i64>, _> = rows.iter().map(|row| row.try_get_by_index(0)).collect();
+        let broken = broken?;
+        for content in &broken {
+            self.database.remove_unfinished(ContentId(*content)).await?;
+        }
+        Ok(broken.len())
+    }
+
+    fn sightings(&self) -> MutexGuard<'_, Sightings> {
+        // What is remembered only ever delays a removal, so a half-made change does no harm.
+        self.sightings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Removes departed messages, and what they said if no other message says it.
+async fn remove(
+    transaction: &DatabaseTransaction,
+    departures: &[Departure],
+) -> Result<(), StoreError> {
+    let messages = sql_list(departures.iter().map(|departure| departure.message));
+    let contents = sql_list(departures.iter().map(|departure| departure.content));
+    for table in ["departures", "holds"] {
+        let sql = format!("DELETE FROM {table} WHERE message_id IN ({messages})");
+        transaction.execute_unprepared(&sql).await?;
+    }
+    for (table, key) in [("chunks", "content_id"), ("contents", "id")] {
+        let sql = format!(
+            "DELETE FROM {table} WHERE {key} IN ({contents}) \
+             AND NOT EXISTS (SELECT 1 FROM messages WHERE messages.content_id = {table}.{key}) \
+             AND NOT EXISTS (SELECT 1 FROM departures WHERE departures.content_id = {table}.{key})"
+        );
+        transaction.execute_unprepared(&sql).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,167 @@
+//! Keeps the long-lived actors alive.
+//!
+//! actix's own `Supervisor` restarts an actor that stops and leaves one that panicked dead. A
+//! [`Post`] is held by one actor after another: when one ends, however it ends, the next is built.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::dev::ToEnvelope;
+use actix::{Actor, Addr, AsyncContext, Context, Handler, MailboxError, Message};
+use actix_rt::ArbiterHandle;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+
+/// How long to wait before the first rebuilding; it doubles with each that follows.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+
+/// The longest wait before a rebuilding.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// An actor that lived so long has nothing to do with the fault before it.
+const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
+
+/// How long a sender waits for a post to be held again.
+const VACANCY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often a message is tried when the actor that had it ends.
+const ATTEMPTS: usize = 2;
+
+/// Where to reach an actor that is built again whenever it ends.
+#[derive(Debug)]
+pub struct Post<A: Actor> {
+    name: &'static str,
+    holder: watch::Receiver<Option<Addr<A>>>,
+}
+
+impl<A: Actor> Clone for Post<A> {
+    fn clone(&self) -> Self {
+        Self {
+            name: self.name,
+            holder: self.holder.clone(),
+        }
+    }
+}
+
+/// No actor answered, although the message was tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the {0} did not answer")]
+pub struct NobodyAnswered(&'static str);
+
+impl<A> Post<A>
+where
+    A: Actor<Context = Context<A>>,
+{
+    /// Creates the post and keeps it held until `stop` is cancelled.
+    ///
+    /// The actors live on this arbiter. Each ending is logged and counted.
+    pub fn keep(
+        name: &'static str,
+        arbiter: &ArbiterHandle,
+        metrics: Arc<Metrics>,
+        stop: CancellationToken,
+        build: impl Fn() -> A + Send + 'static,
+    ) -> Self {
+        let (sender, holder) = watch::channel(None);
+        arbiter.spawn_fn(move || {
+            actix_rt::spawn(hold(name, sender, metrics, stop, build));
+        });
+        Self { name, holder }
+    }
+
+    /// Sends a message and waits for the answer.
+    ///
+    /// `message` makes it anew if the actor ends before it answers, so it must be one that may
+    /// arrive twice.
+    ///
+    /// # Errors
+    /// If no actor has answered after another try.
+    pub async fn ask<M>(&self, message: impl Fn() -> M) -> Result<M::Result, NobodyAnswered>
+    where
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+        M: Message + Send + 'static,
+        M::Result: Send,
+    {
+        for _ in 0..ATTEMPTS {
+            let holder = self.holder().await?;
+            match holder.send(message()).await {
+                Ok(answer) => return Ok(answer),
+                Err(MailboxError::Closed | MailboxError::Timeout) => {}
+            }
+        }
+        Err(NobodyAnswered(self.name))
+    }
+
+    /// Sends a message that may get lost when the actor ends.
+    pub fn tell<M>(&self, message: M)
+    where
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+        M: Message + Send + 'static,
+        M::Result: Send,
+    {
+        if let Some(holder) = self.holder.borrow().as_ref() {
+            holder.do_send(message);
+        }
+    }
+
+    async fn holder(&self) -> Result<Addr<A>, NobodyAnswered> {
+        if let Some(holder) = self
+            .holder
+            .borrow()
+            .as_ref()
+            .filter(|holder| holder.connected())
+        {
+            return Ok(holder.clone());
+        }
+        let mut change = self.holder.clone();
+        let alive = |holder: &Option<Addr<A>>| holder.as_ref().is_some_and(Addr::connected);
+        let wait = tokio::time::timeout(VACANCY_TIMEOUT, change.wait_for(alive));
+        let found = wait.await.map_err(|_| NobodyAnswered(self.name))?;
+        let found = found.map_err(|_| NobodyAnswered(self.name))?;
+        found.clone().ok_or(NobodyAnswered(self.name))
+    }
+}
+
+async fn hold<A>(
+    name: &'static str,
+    sender: watch::Sender<Option<Addr<A>>>,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+    build: impl Fn() -> A,
+) where
+    A: Actor<Context = Context<A>>,
+{
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let since = Instant::now();
+        let context = Context::new();
+        let address = context.address();
+        let mut life = actix_rt::spawn(context.into_future(build()));
+        sender.send_replace(Some(address));
+        let ended = tokio::select! {
+            ended = &mut life => ended,
+            () = stop.cancelled() => {
+                life.abort();
+                return;
+            }
+        };
+        sender.send_replace(None);
+        if since.elapsed() >= FORGIVEN_AFTER {
+            pause = FIRST_PAUSE;
+        }
+        let panicked = ended.is_err_and(|error| error.is_panic());
+        tracing::error!(
+            actor = name,
+            panicked,
+            pause_ms = pause.as_millis(),
+            "an actor has ended and will be built again"
+        );
+        metrics.actor_restarted(name);
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
