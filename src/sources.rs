@@ -1,0 +1,366 @@
+//! Mail that an operator wants to import, read piece by piece.
+//!
+//! What lies on a disk may be of any size, so no message is ever in memory as a whole: a
+//! [`Source`] hands out pieces of about 64 KiB. Their octets are those of the file; whoever stores
+//! them brings the line ends into canonical form.
+
+mod date;
+mod files;
+mod folder;
+mod mbox;
+mod window;
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read, Seek};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use thiserror::Error;
+
+use files::{Entry, Files};
+use mbox::Mbox;
+
+/// How much of a message is read at a time.
+const PIECE_OCTETS: usize = 64 * 1024;
+
+/// Mail to import: an mbox file, a Maildir, an .eml file or a folder of them.
+#[derive(Debug)]
+pub struct Source {
+    total_octets: u64,
+    form: Form,
+}
+
+#[derive(Debug)]
+enum Form {
+    Mbox(Mbox<File>),
+    Files(Files),
+}
+
+/// What a source holds next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// A message; read it with [`Source::read`] until that returns false.
+    Message {
+        /// Its file, or where in the mbox it begins.
+        name: String,
+        /// When it was delivered, as far as the source knows.
+        received_at: SystemTime,
+    },
+    /// Something that is no message, and why it was left out.
+    Skipped {
+        /// Its file, or where in the mbox it begins.
+        name: String,
+        /// Why it was left out.
+        reason: String,
+    },
+}
+
+/// Why there is nothing to import.
+#[derive(Debug, Error)]
+pub enum SourceError {
+    /// The path leads nowhere.
+    #[error("{} does not exist", .0.display())]
+    NotFound(PathBuf),
+    /// The operating system refuses to read it.
+    #[error("{} cannot be read", path.display())]
+    Unreadable {
+        /// What was to be read.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A device, a pipe or a socket.
+    #[error("{} is neither a file nor a folder", .0.display())]
+    Special(PathBuf),
+    /// A file of no octets, or a Maildir without a message.
+    #[error("{} holds no message: it is empty", .0.display())]
+    Empty(PathBuf),
+    /// A file that is neither an mbox nor a message.
+    #[error(
+        "{} is no mail: expected an mbox, whose first line begins with \"From \", or a message, \
+         whose name ends in .eml or whose first line is a header field like \"Subject: Hello\"",
+        .0.display()
+    )]
+    NotMail(PathBuf),
+    /// A folder that is no Maildir and has no .eml file either.
+    #[error(
+        "{} holds no message: expected a Maildir, with the folders cur and new, or files that end \
+         in .eml (an mbox inside a folder is imported by its own path)",
+        .0.display()
+    )]
+    NoMessages(PathBuf),
+}
+
+impl Source {
+    /// Looks at what is there, and finds out in which form.
+    pub fn open(path: &Path) -> Result<Self, SourceError> {
+        let refused = |error| SourceError::new(path, error);
+        let metadata = fs::metadata(path).map_err(refused)?;
+        if metadata.is_dir() {
+            open_folder(path)
+        } else if metadata.is_file() {
+            open_file(path, &metadata)
+        } else {
+            Err(SourceError::Special(path.to_owned()))
+        }
+    }
+
+    /// How many octets there are to read, all messages together.
+    pub fn total_octets(&self) -> u64 {
+        self.total_octets
+    }
+
+    /// How many of them are done, whether they were read or skipped.
+    pub fn octets_read(&self) -> u64 {
+        let octets = match &self.form {
+            Form::Mbox(mbox) => mbox.octets_read(),
+            Form::Files(files) => files.octets_read(),
+        };
+        // A file that grows meanwhile does not take the progress past its end.
+        octets.min(self.total_octets)
+    }
+
+    /// Goes on to the next item, past what is left of the current message.
+    ///
+    /// What cannot be opened is an [`Item::Skipped`]. So is the rest of an mbox that cannot be
+    /// read to its end.
+    pub fn next_item(&mut self) -> Option<Item> {
+        match &mut self.form {
+            Form::Mbox(mbox) => mbox.next_item(),
+            Form::Files(files) => files.next_item(),
+        }
+    }
+
+    /// Appends the next piece of the current message to `out`; false says that it has ended.
+    ///
+    /// After an error the message is incomplete, and [`Source::next_item`] goes on behind it.
+    pub fn read(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
+        match &mut self.form {
+            Form::Mbox(mbox) => mbox.read(out),
+            Form::Files(files) => files.read(out),
+        }
+    }
+}
+
+impl SourceError {
+    fn new(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        if source.kind() == io::ErrorKind::NotFound {
+            Self::NotFound(path)
+        } else {
+            Self::Unreadable { path, source }
+        }
+    }
+}
+
+fn open_folder(path: &Path) -> Result<Source, SourceError> {
+    let refused = |error| SourceError::new(path, error);
+    let entries = if folder::is_maildir(path) {
+        let entries = folder::maildir(path).map_err(refused)?;
+        if entries.is_empty() {
+            return Err(SourceError::Empty(path.to_owned()));
+        }
+        entries
+    } else {
+        let entries = folder::messages_below(path).map_err(refused)?;
+        if entries.iter().all(|entry| entry.left_out.is_some()) {
+            return Err(SourceError::NoMessages(path.to_owned()));
+        }
+        entries
+    };
+    Ok(Source::of_files(entries))
+}
+
+fn open_file(path: &Path, metadata: &Metadata) -> Result<Source, SourceError> {
+    let refused = |error| SourceError::new(path, error);
+    let mut file = File::open(path).map_err(refused)?;
+    let mut start = Vec::new();
+    // Enough for the name of any header field.
+    let head = file.by_ref().take(1000).read_to_end(&mut start);
+    head.and_then(|_| file.rewind()).map_err(refused)?;
+
+    if start.is_empty() {
+        Err(SourceError::Empty(path.to_owned()))
+    } else if start.starts_with(mbox::FROM) {
+        let modified_at = metadata.modified().map_err(refused)?;
+        let mbox = Mbox::new(file, path.to_owned(), modified_at, PIECE_OCTETS);
+        Ok(Source {
+            total_octets: metadata.len(),
+            form: Form::Mbox(mbox),
+        })
+    } else if folder::is_eml(path) || begins_with_header_field(&start) {
+        Ok(Source::of_files(vec![Entry::new(path.to_owned())]))
+    } else {
+        Err(SourceError::NotMail(path.to_owned()))
+    }
+}
+
+impl Source {
+    fn of_files(entries: Vec<Entry>) -> Self {
+        Self {
+            total_octets: entries.iter().map(|entry| entry.octets).sum(),
+            form: Form::Files(Files::new(entries)),
+        }
+    }
+}
+
+/// Whether it looks like `Name: value`, so that no program or picture passes for a message.
+fn begins_with_header_field(octets: &[u8]) -> bool {
+    let Some((name, value)) = octets
+        .iter()
+        .position(|octet| *octet == b':')
+        .and_then(|colon| octets.split_at_checked(colon))
+    else {
+        return false;
+    };
+    let is_name = |octet: &u8| octet.is_ascii_alphanumeric() || b"-_".contains(octet);
+    let is_blank = |octet: &u8| b" \t\r\n".contains(octet);
+    !name.is_empty() && name.iter().all(is_name) && value.get(1).is_none_or(is_blank)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(name: &str, octets: &[u8]) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        fs::write(&path, octets).unwrap();
+        (folder, path)
+    }
+
+    fn refusal(name: &str, octets: &[u8]) -> SourceError {
+        let (_folder, path) = written(name, octets);
+        Source::open(&path).unwrap_err()
+    }
+
+    /// All messages of a source, and the names of what was skipped.
+    fn read_all(source: &mut Source) -> (Vec<Vec<u8>>, Vec<String>) {
+        let (mut messages, mut skipped) = (Vec::new(), Vec::new());
+        while let Some(item) = source.next_item() {
+            match item {
+                Item::Message { .. } => {
+                    let mut message = Vec::new();
+                    while source.read(&mut message).unwrap() {}
+                    messages.push(message);
+                }
+                Item::Skipped { name, .. } => skipped.push(name),
+            }
+        }
+        (messages, skipped)
+    }
+
+    #[test]
+    fn what_is_not_there_is_said_to_be_missing() {
+        let error = Source::open(Path::new("no/such/file")).unwrap_err();
+        assert!(matches!(error, SourceError::NotFound(_)));
+        assert_eq!(error.to_string(), "no/such/file does not exist");
+    }
+
+    #[test]
+    fn an_empty_file_is_refused_whatever_its_name() {
+        for name in ["a.mbox", "a.eml", "a"] {
+            assert!(matches!(refusal(name, b""), SourceError::Empty(_)));
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_mail_is_refused_with_what_was_expected() {
+        for octets in [
+            b"Dear Sir: hello\n".as_slice(),
+            b"\x89PNG\r\n\x1a\n: ",
+            b"https://example.org\n",
+            b": nameless\n",
+            b"\nFrom a\n",
+            b"no colon",
+        ] {
+            let error = refusal("inbox.mbox", octets);
+            assert!(matches!(error, SourceError::NotMail(_)));
+            let text = error.to_string();
+            assert!(text.contains("inbox.mbox is no mail: expected an mbox, whose"));
+        }
+    }
+
+    #[test]
+    fn a_device_is_refused() {
+        let error = Source::open(Path::new("/dev/null")).unwrap_err();
+        assert!(matches!(error, SourceError::Special(_)));
+    }
+
+    #[test]
+    fn an_empty_folder_and_one_without_messages_are_refused() {
+        let (folder, path) = written("notes.txt", b"Subject: no\n");
+        let error = Source::open(folder.path()).unwrap_err();
+        assert!(matches!(error, SourceError::NoMessages(_)));
+        fs::remove_file(path).unwrap();
+        let error = Source::open(folder.path()).unwrap_err();
+        assert!(matches!(error, SourceError::NoMessages(_)));
+        fs::create_dir(folder.path().join("cur")).unwrap();
+        let error = Source::open(folder.path()).unwrap_err();
+        assert!(matches!(error, SourceError::Empty(_)));
+    }
+
+    #[test]
+    fn one_message_is_known_by_its_name_or_its_first_line() {
+        for (name, octets) in [
+            ("letter.EML", b"\0 anything at all".as_slice()),
+            (
+                "1700000000.M1P1.host",
+                b"Return-Path: <a@example.org>\n\nhi",
+            ),
+            ("letter", b"Subject:\r\n folded\r\n"),
+            ("letter", b"X_y:"),
+        ] {
+            let (_folder, path) = written(name, octets);
+            let mut source = Source::open(&path).unwrap();
+            assert_eq!(source.total_octets(), octets.len() as u64);
+            assert_eq!(source.octets_read(), 0);
+            assert_eq!(read_all(&mut source), (vec![octets.to_vec()], vec![]));
+            assert_eq!(source.octets_read(), source.total_octets());
+        }
+    }
+
+    #[test]
+    fn a_file_that_begins_with_from_is_an_mbox_whatever_its_name() {
+        let octets = b"From a\nSubject: 1\n\nFrom b\n\nFrom c\nSubject: 2\n\nhi\n";
+        let (_folder, path) = written("saved.eml", octets);
+        let mut source = Source::open(&path).unwrap();
+        let name = format!("mbox {}, message 1 (octet 0)", path.display());
+        assert!(matches!(source.next_item(), Some(Item::Message { name: n, .. }) if n == name));
+        let mut source = Source::open(&path).unwrap();
+        let (messages, skipped) = read_all(&mut source);
+        assert_eq!(
+            messages,
+            [b"Subject: 1\n".to_vec(), b"Subject: 2\n\nhi\n".to_vec()]
+        );
+        let name = format!("mbox {}, message 2 (octet 19)", path.display());
+        assert_eq!(skipped, [name]);
+        assert_eq!(source.octets_read(), octets.len() as u64);
+    }
+
+    #[test]
+    fn the_progress_does_not_pass_the_end_of_what_grows_meanwhile() {
+        let grow = |path: &Path| {
+            let longer = [fs::read(path).unwrap(), b"more".to_vec()].concat();
+            fs::write(path, longer).unwrap();
+        };
+        for octets in ["From a\nSubject: 1\n", "Subject: 1\n\nhello"] {
+            let (_folder, path) = written("mail", octets.as_bytes());
+            let mut source = Source::open(&path).unwrap();
+            grow(&path);
+            let (messages, _) = read_all(&mut source);
+            assert!(messages[0].ends_with(b"more"));
+            assert_eq!(source.octets_read(), source.total_octets());
+        }
+
+        let (folder, first) = written("1.eml", b"Subject: 1\n");
+        fs::write(folder.path().join("2.eml"), b"Subject: 2\n").unwrap();
+        let mut source = Source::open(folder.path()).unwrap();
+        grow(&first);
+        source.next_item().unwrap();
+        while source.read(&mut Vec::new()).unwrap() {}
+        assert_eq!(source.octets_read(), 11);
+        source.next_item().unwrap();
+        assert_eq!(source.octets_read(), 11);
+    }
+}
