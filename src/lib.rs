@@ -5,6 +5,8 @@
 pub mod accounts;
 pub mod cli;
 pub mod demo_mail;
+#[cfg(test)]
+mod faults;
 pub mod identity;
 pub mod listener;
 pub mod mailbox;

@@ -11,8 +11,9 @@ use actix_rt::ArbiterHandle;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::identity::new_name;
-use crate::registry::Live;
+use crate::registry::{Admission, Admit, Live, RegistryActor};
 use crate::session::{Connection, ListenerKind, Service, SessionActor};
+use crate::supervision::Post;
 
 /// How many connections the system holds for us until they are accepted.
 const BACKLOG: u32 = 1024;
@@ -87,46 +88,58 @@ fn explain(error: &io::Error) -> String {
     }
 }
 
-/// Accepts connections on all sockets and spreads the sessions over the arbiters.
+/// A thread on which sessions live, and what they share there.
+pub struct Place {
+    /// The thread.
+    pub arbiter: ArbiterHandle,
+    /// What its sessions work with.
+    pub service: Arc<Service>,
+}
+
+/// Accepts connections on all sockets and spreads the sessions over the places.
 pub struct ListenerActor {
     sockets: Arc<Vec<Bound>>,
-    service: Arc<Service>,
-    arbiters: Arc<Vec<ArbiterHandle>>,
+    places: Arc<Vec<Place>>,
+    registry: Post<RegistryActor>,
     next: Arc<AtomicUsize>,
 }
 
 impl ListenerActor {
-    /// Accepts on these sockets for this service.
+    /// Accepts on these sockets for sessions at these places.
     pub fn new(
         sockets: Arc<Vec<Bound>>,
-        service: Arc<Service>,
-        arbiters: Arc<Vec<ArbiterHandle>>,
+        places: Arc<Vec<Place>>,
+        registry: Post<RegistryActor>,
     ) -> Self {
         Self {
             sockets,
-            service,
-            arbiters,
+            places,
+            registry,
             next: Arc::default(),
         }
     }
 
     fn accept_on(&self, bound: &Bound) -> io::Result<impl Future<Output = ()> + 'static> {
         let socket = TcpListener::from_std(bound.socket.try_clone()?)?;
-        let (service, arbiters) = (Arc::clone(&self.service), Arc::clone(&self.arbiters));
+        let (places, registry) = (Arc::clone(&self.places), self.registry.clone());
         let (next, kind) = (Arc::clone(&self.next), bound.kind);
         Ok(async move {
             loop {
-                match socket.accept().await {
-                    Ok((stream, peer)) => {
-                        let at = next.fetch_add(1, Relaxed) % arbiters.len().max(1);
-                        if let Some(arbiter) = arbiters.get(at) {
-                            begin_session(arbiter, Arc::clone(&service), stream, peer, kind);
-                        }
-                    }
+                let (stream, peer) = match socket.accept().await {
+                    Ok(accepted) => accepted,
                     Err(error) => {
                         tracing::error!(error = %error, "no connection could be accepted");
                         tokio::time::sleep(PAUSE_AFTER_ERROR).await;
+                        continue;
                     }
+                };
+                let live = Arc::new(Live::new(new_name(), peer));
+                let Ok(admission) = registry.ask(|| Admit(Arc::clone(&live))).await else {
+                    continue;
+                };
+                let at = next.fetch_add(1, Relaxed) % places.len().max(1);
+                if let Some(place) = places.get(at) {
+                    begin_session(place, stream, kind, admission);
                 }
             }
         })
@@ -153,31 +166,24 @@ impl Actor for ListenerActor {
 }
 
 /// Hands the connection over to the thread on which its session will live.
-fn begin_session(
-    arbiter: &ArbiterHandle,
-    service: Arc<Service>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    listener: ListenerKind,
-) {
+fn begin_session(place: &Place, stream: TcpStream, listener: ListenerKind, admission: Admission) {
     let handed_over = stream.set_nodelay(true).and_then(|()| stream.into_std());
     let stream = match handed_over {
         Ok(stream) => stream,
         Err(error) => return tracing::debug!(error = %error, "the client has gone again"),
     };
-    arbiter.spawn_fn(move || match TcpStream::from_std(stream) {
-        Ok(stream) => {
-            let live = Arc::new(Live::new(new_name(), peer));
-            SessionActor::new(
-                service,
-                Connection {
+    let service = Arc::clone(&place.service);
+    place
+        .arbiter
+        .spawn_fn(move || match TcpStream::from_std(stream) {
+            Ok(stream) => {
+                let connection = Connection {
                     stream,
                     listener,
-                    live,
-                },
-            )
-            .start();
-        }
-        Err(error) => tracing::error!(error = %error, "a connection could not be taken over"),
-    });
+                    admission,
+                };
+                SessionActor::new(service, connection).start();
+            }
+            Err(error) => tracing::error!(error = %error, "a connection could not be taken over"),
+        });
 }

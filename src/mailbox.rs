@@ -1,5 +1,8 @@
 //! The actor that owns every query of the running server.
 //!
+//! There is one on each thread that has sessions, and they share one [`Mailbox`]: waking another
+//! thread costs a session more than the query that it asks for.
+//!
 //! Its handlers call one method of the store each and answer when it has. A query that has begun
 //! goes on when its session has ended, so a commit is never broken off.
 
@@ -33,6 +36,7 @@ const NOTE_USE_INTERVAL: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct MailboxActor {
     mailbox: Mailbox,
+    keeps_house: bool,
 }
 
 /// What the actor works with. It outlives the actor, so a new one goes on where the last ended.
@@ -152,9 +156,13 @@ impl Mailbox {
 }
 
 impl MailboxActor {
-    /// Works with this.
-    pub fn new(mailbox: Mailbox) -> Self {
-        Self { mailbox }
+    /// Works with this. One of the actors that share it also keeps house: removes what nobody
+    /// reads any more, and writes down which keys were used.
+    pub fn new(mailbox: Mailbox, keeps_house: bool) -> Self {
+        Self {
+            mailbox,
+            keeps_house,
+        }
     }
 }
 
@@ -163,6 +171,9 @@ impl Actor for MailboxActor {
 
     fn started(&mut self, context: &mut Self::Context) {
         context.set_mailbox_capacity(MAILBOX_CAPACITY);
+        if !self.keeps_house {
+            return;
+        }
         let mailbox = self.mailbox.clone();
         let tidy = async move {
             loop {

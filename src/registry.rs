@@ -9,7 +9,7 @@ mod live;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use actix::{Actor, Context, Handler, Message, MessageResult, Recipient};
+use actix::{Actor, Context, Handler, Message, MessageResult};
 
 use crate::metrics::Metrics;
 use crate::store::UserId;
@@ -46,14 +46,8 @@ pub struct Table {
 
 #[derive(Debug, Default)]
 struct Rows {
-    sessions: HashMap<String, Row>,
+    sessions: HashMap<String, Arc<Live>>,
     slots: HashMap<UserId, u32>,
-}
-
-#[derive(Debug)]
-struct Row {
-    live: Arc<Live>,
-    end: Recipient<Kill>,
 }
 
 impl Table {
@@ -81,15 +75,10 @@ impl Table {
     }
 }
 
-/// A session has begun: put it into the table.
+/// A connection has been accepted: put its session into the table.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Admission")]
-pub struct Admit {
-    /// What is seen of it.
-    pub live: Arc<Live>,
-    /// How to end it.
-    pub end: Recipient<Kill>,
-}
+pub struct Admit(pub Arc<Live>);
 
 /// A session's place in the table, which it leaves when this is dropped.
 #[derive(Debug)]
@@ -98,15 +87,19 @@ pub struct Admission {
     live: Arc<Live>,
 }
 
+impl Admission {
+    /// What is seen of the session.
+    pub fn live(&self) -> &Arc<Live> {
+        &self.live
+    }
+}
+
 impl Handler<Admit> for RegistryActor {
     type Result = MessageResult<Admit>;
 
-    fn handle(&mut self, Admit { live, end }: Admit, _: &mut Self::Context) -> Self::Result {
-        let row = Row {
-            live: Arc::clone(&live),
-            end,
-        };
-        self.table.rows().sessions.insert(live.id().to_owned(), row);
+    fn handle(&mut self, Admit(live): Admit, _: &mut Self::Context) -> Self::Result {
+        let id = live.id().to_owned();
+        self.table.rows().sessions.insert(id, Arc::clone(&live));
         self.table.metrics.session_began();
         MessageResult(Admission {
             table: self.table.clone(),
@@ -173,12 +166,7 @@ impl Handler<Inspect> for RegistryActor {
 
     fn handle(&mut self, Inspect: Inspect, _: &mut Self::Context) -> Self::Result {
         let rows = self.table.rows();
-        MessageResult(
-            rows.sessions
-                .values()
-                .map(|row| row.live.report())
-                .collect(),
-        )
+        MessageResult(rows.sessions.values().map(|live| live.report()).collect())
     }
 }
 
@@ -192,8 +180,7 @@ impl Handler<End> for RegistryActor {
 
     fn handle(&mut self, End(id): End, _: &mut Self::Context) -> bool {
         let rows = self.table.rows();
-        let row = rows.sessions.get(&id);
-        row.is_some_and(|row| row.end.try_send(Kill).is_ok())
+        rows.sessions.get(&id).is_some_and(|live| live.end())
     }
 }
 

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Accounts;
 use crate::identity::new_name;
-use crate::listener::{Bound, ListenerActor};
+use crate::listener::{Bound, ListenerActor, Place};
 use crate::mailbox::{Mailbox, MailboxActor};
 use crate::metrics::Metrics;
 use crate::registry::{End, Inspect, RegistryActor, SessionReport, Table};
@@ -31,9 +31,9 @@ pub struct Server {
     table: Table,
     metrics: Arc<Metrics>,
     mailbox: Mailbox,
-    registry: Post<RegistryActor>,
+    pub(crate) registry: Post<RegistryActor>,
     #[cfg(test)]
-    pub(crate) posts: (Post<ListenerActor>, Post<MailboxActor>),
+    pub(crate) posts: (Post<ListenerActor>, Vec<Post<MailboxActor>>),
     database: Database,
     arbiters: Vec<Arbiter>,
     listening: CancellationToken,
@@ -83,8 +83,8 @@ pub fn bind(settings: &Pop3) -> anyhow::Result<Vec<Bound>> {
 impl Server {
     /// Starts to accept sessions on these sockets.
     ///
-    /// The listener, registry and mailbox live on the calling thread's arbiter, and sessions on
-    /// one more for each core.
+    /// The listener and the registry live on the calling thread's arbiter. Each core has one more,
+    /// for sessions and the mailbox that they use.
     ///
     /// # Errors
     /// If the certificate can't be used.
@@ -112,29 +112,40 @@ impl Server {
                 RegistryActor::new(table, limit)
             },
         );
-        let mailbox_of = mailbox.clone();
-        let mailbox_post = Post::keep(
-            "mailbox",
-            &here,
-            Arc::clone(&metrics),
-            working.clone(),
-            move || MailboxActor::new(mailbox_of.clone()),
-        );
-        let service = Arc::new(Service {
-            server_name: config.pop3.server_name.clone(),
-            session_timeout: config.pop3.session_timeout,
-            plaintext_auth: config.pop3.plaintext_auth,
-            tls,
-            mailbox: mailbox_post.clone(),
-            registry: registry.clone(),
-            metrics: Arc::clone(&metrics),
-            drain: drain.clone(),
-        });
         let addresses: Result<_, _> = sockets.iter().map(Bound::address).collect();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let arbiters: Vec<Arbiter> = (0..cores).map(|_| Arbiter::new()).collect();
-        let handles = Arc::new(arbiters.iter().map(Arbiter::handle).collect());
-        let sockets = Arc::new(sockets);
+        let service_of = |(at, arbiter): (usize, &Arbiter)| {
+            let (shared, keeps_house) = (mailbox.clone(), at == 0);
+            let build = move || MailboxActor::new(shared.clone(), keeps_house);
+            let arbiter = arbiter.handle();
+            let service = Service {
+                server_name: config.pop3.server_name.clone(),
+                session_timeout: config.pop3.session_timeout,
+                plaintext_auth: config.pop3.plaintext_auth,
+                tls: tls.clone(),
+                mailbox: Post::keep(
+                    "mailbox",
+                    &arbiter,
+                    Arc::clone(&metrics),
+                    working.clone(),
+                    build,
+                ),
+                registry: registry.clone(),
+                metrics: Arc::clone(&metrics),
+                drain: drain.clone(),
+            };
+            let service = Arc::new(service);
+            Place { arbiter, service }
+        };
+        let places: Vec<Place> = arbiters.iter().enumerate().map(service_of).collect();
+        #[cfg(test)]
+        let mailboxes = places
+            .iter()
+            .map(|place| place.service.mailbox.clone())
+            .collect();
+        let (sockets, places) = (Arc::new(sockets), Arc::new(places));
+        let registry_of = registry.clone();
         let listener = Post::keep(
             "listener",
             &here,
@@ -143,8 +154,8 @@ impl Server {
             move || {
                 ListenerActor::new(
                     Arc::clone(&sockets),
-                    Arc::clone(&service),
-                    Arc::clone(&handles),
+                    Arc::clone(&places),
+                    registry_of.clone(),
                 )
             },
         );
@@ -157,7 +168,7 @@ impl Server {
             mailbox,
             registry,
             #[cfg(test)]
-            posts: (listener, mailbox_post),
+            posts: (listener, mailboxes),
             database,
             arbiters,
             listening,

@@ -20,13 +20,13 @@ use tracing::Instrument;
 
 use crate::mailbox::MailboxActor;
 use crate::metrics::Metrics;
-use crate::registry::{Admit, Ending, Kill, Live, RegistryActor, State};
+use crate::registry::{Admission, Ending, Kill, Live, RegistryActor, State};
 use crate::settings::PlaintextAuth;
 use crate::supervision::Post;
 use conversation::Conversation;
 use transport::Transport;
 
-/// What all sessions of a server share.
+/// What all sessions of a thread share.
 pub struct Service {
     /// The name in the greeting.
     pub server_name: String,
@@ -36,7 +36,7 @@ pub struct Service {
     pub plaintext_auth: PlaintextAuth,
     /// How to shake hands, if there is a certificate.
     pub tls: Option<TlsAcceptor>,
-    /// Where maildrops are opened and read.
+    /// Where maildrops are opened and read; it lives on the same thread.
     pub mailbox: Post<MailboxActor>,
     /// Where sessions are admitted.
     pub registry: Post<RegistryActor>,
@@ -71,8 +71,8 @@ pub struct Connection {
     pub stream: TcpStream,
     /// Which listener accepted it.
     pub listener: ListenerKind,
-    /// What is seen of it from outside.
-    pub live: Arc<Live>,
+    /// Its place among the live sessions.
+    pub admission: Admission,
 }
 
 /// How many messages wait for a session: it only ever gets [`Kill`].
@@ -89,7 +89,7 @@ pub struct SessionActor {
 impl SessionActor {
     /// For a connection of this server.
     pub fn new(service: Arc<Service>, connection: Connection) -> Self {
-        let live = Arc::clone(&connection.live);
+        let live = Arc::clone(connection.admission.live());
         Self {
             _end: EndOfSession {
                 live: Arc::clone(&live),
@@ -111,9 +111,20 @@ impl Actor for SessionActor {
         let Some(connection) = self.connection.take() else {
             return;
         };
-        let span =
-            tracing::info_span!("session", session.id = self.live.id(), peer = %self.live.ip());
-        let session = serve(Arc::clone(&self.service), connection, context.address());
+        self.live.set_actor(context.address().recipient());
+        let Connection {
+            stream,
+            listener,
+            admission,
+        } = connection;
+        let live = Arc::clone(&self.live);
+        let span = tracing::info_span!("session", session.id = live.id(), peer = %live.ip());
+        let transport = Transport::new(stream, self.service.session_timeout, Arc::clone(&live));
+        let conversation = Conversation::new(Arc::clone(&self.service), live, transport);
+        let session = async move {
+            let _admission = admission;
+            conversation.run(listener).await
+        };
         let session = session.instrument(span).into_actor(self);
         context.spawn(session.map(|ending, actor, context| {
             actor.live.set_ending(ending);
@@ -122,33 +133,12 @@ impl Actor for SessionActor {
     }
 }
 
-async fn serve(
-    service: Arc<Service>,
-    connection: Connection,
-    address: actix::Addr<SessionActor>,
-) -> Ending {
-    let Connection {
-        stream,
-        listener,
-        live,
-    } = connection;
-    let admit = || Admit {
-        live: Arc::clone(&live),
-        end: address.clone().recipient(),
-    };
-    let Ok(_admission) = service.registry.ask(admit).await else {
-        return Ending::Refused;
-    };
-    let transport = Transport::new(stream, service.session_timeout, Arc::clone(&live));
-    Conversation::new(Arc::clone(&service), Arc::clone(&live), transport)
-        .run(listener)
-        .await
-}
-
 impl Handler<Kill> for SessionActor {
     type Result = ();
 
     fn handle(&mut self, Kill: Kill, context: &mut Self::Context) {
+        #[cfg(test)]
+        crate::faults::panic_if_doomed(self.live.id());
         // Once deletions are being committed the session ends by itself, and its client is to
         // learn whether they were.
         if self.live.state() != State::Update {

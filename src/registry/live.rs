@@ -3,10 +3,13 @@
 use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
+use actix::Recipient;
 use serde::Serialize;
+
+use super::Kill;
 
 /// The state of a session, as RFC 1939 calls it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -86,6 +89,7 @@ pub struct Live {
     marked: AtomicU64,
     retrieved: AtomicU64,
     octets_sent: AtomicU64,
+    actor: OnceLock<Recipient<Kill>>,
 }
 
 #[derive(Debug)]
@@ -129,6 +133,7 @@ impl Live {
             marked: AtomicU64::new(0),
             retrieved: AtomicU64::new(0),
             octets_sent: AtomicU64::new(0),
+            actor: OnceLock::new(),
         }
     }
 
@@ -140,6 +145,17 @@ impl Live {
     /// The address of the client.
     pub fn ip(&self) -> IpAddr {
         self.peer.ip()
+    }
+
+    /// The actor that is to be told when the session is to end.
+    pub(crate) fn set_actor(&self, actor: Recipient<Kill>) {
+        let _ = self.actor.set(actor);
+    }
+
+    /// Tells the session to end; false if it can't be told, because it has ended or not begun.
+    pub(crate) fn end(&self) -> bool {
+        let actor = self.actor.get();
+        actor.is_some_and(|actor| actor.try_send(Kill).is_ok())
     }
 
     pub(crate) fn set_state(&self, state: State) {
