@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, ResponseFuture};
+use bytes::Bytes;
 use pop3::Secret;
 use quick_cache::Weighter;
 use quick_cache::unsync::Cache;
@@ -293,11 +294,11 @@ impl Handler<OpenMaildrop> for MailboxActor {
 
 /// The first chunks of messages, in any order.
 #[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<Vec<(ContentId, Vec<u8>)>, StoreError>")]
+#[rtype(result = "Result<Vec<(ContentId, Bytes)>, StoreError>")]
 pub struct ReadFirstChunks(pub Vec<ContentId>);
 
 impl Handler<ReadFirstChunks> for MailboxActor {
-    type Result = ResponseFuture<Result<Vec<(ContentId, Vec<u8>)>, StoreError>>;
+    type Result = ResponseFuture<Result<Vec<(ContentId, Bytes)>, StoreError>>;
 
     fn handle(
         &mut self,
@@ -314,7 +315,7 @@ impl Handler<ReadFirstChunks> for MailboxActor {
 
 /// Some chunks of one message, in order.
 #[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<Vec<Vec<u8>>, StoreError>")]
+#[rtype(result = "Result<Vec<Bytes>, StoreError>")]
 pub struct ReadChunks {
     /// Of which message.
     pub content: ContentId,
@@ -323,7 +324,7 @@ pub struct ReadChunks {
 }
 
 impl Handler<ReadChunks> for MailboxActor {
-    type Result = ResponseFuture<Result<Vec<Vec<u8>>, StoreError>>;
+    type Result = ResponseFuture<Result<Vec<Bytes>, StoreError>>;
 
     fn handle(
         &mut self,
@@ -340,7 +341,7 @@ impl Handler<ReadChunks> for MailboxActor {
 
 /// The first octets of a message, at most so many.
 #[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "Result<Vec<u8>, StoreError>")]
+#[rtype(result = "Result<Bytes, StoreError>")]
 pub struct ReadBeginning {
     /// Of which message.
     pub content: ContentId,
@@ -349,7 +350,7 @@ pub struct ReadBeginning {
 }
 
 impl Handler<ReadBeginning> for MailboxActor {
-    type Result = ResponseFuture<Result<Vec<u8>, StoreError>>;
+    type Result = ResponseFuture<Result<Bytes, StoreError>>;
 
     fn handle(
         &mut self,

@@ -13,6 +13,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use pop3::{MessageNumber, Snapshot, UniqueId};
 use sea_orm::DbErr;
 
@@ -122,13 +123,13 @@ pub trait MailStore: Send + Sync {
     async fn first_chunks(
         &self,
         contents: &[ContentId],
-    ) -> Result<Vec<(ContentId, Vec<u8>)>, StoreError>;
+    ) -> Result<Vec<(ContentId, Bytes)>, StoreError>;
 
     /// The first octets of a content, at most so many and at most one chunk.
     ///
     /// # Errors
     /// If the database can't say.
-    async fn beginning(&self, content: ContentId, octets: u32) -> Result<Vec<u8>, StoreError>;
+    async fn beginning(&self, content: ContentId, octets: u32) -> Result<Bytes, StoreError>;
 
     /// The chunks of one content with these numbers, in order. Beyond the last there are none.
     ///
@@ -138,7 +139,7 @@ pub trait MailStore: Send + Sync {
         &self,
         content: ContentId,
         numbers: Range<u32>,
-    ) -> Result<Vec<Vec<u8>>, StoreError>;
+    ) -> Result<Vec<Bytes>, StoreError>;
 
     /// Deletes these messages of this user, all or none, durably.
     ///

@@ -12,6 +12,7 @@ pub struct Model {
     /// From whose maildrop.
     pub user_id: i64,
     /// What it said.
+    #[sea_orm(primary_key, auto_increment = false)]
     pub content_id: i64,
     /// The version of the maildrop that was the first without it.
     pub maildrop_version: i64,

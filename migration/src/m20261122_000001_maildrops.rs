@@ -180,10 +180,16 @@ fn tables() -> Vec<TableCreateStatement> {
             .to_owned(),
         Table::create()
             .table(Departures::Table)
-            .col(number(Departures::MessageId).primary_key())
+            .col(number(Departures::MessageId))
             .col(number(Departures::UserId))
             .col(number(Departures::ContentId))
             .col(number(Departures::MaildropVersion))
+            // Does a departed message still refer to this content? Asked when one is removed.
+            .primary_key(
+                Index::create()
+                    .col(Departures::ContentId)
+                    .col(Departures::MessageId),
+            )
             .foreign_key(&mut content_of(Departures::Table, Departures::ContentId))
             .to_owned(),
         Table::create()
@@ -229,12 +235,6 @@ fn indices() -> Vec<IndexCreateStatement> {
             .name("messages_of_content")
             .table(Messages::Table)
             .col(Messages::ContentId)
-            .to_owned(),
-        // Does a departed message still refer to this content? Asked at the same time.
-        Index::create()
-            .name("departures_of_content")
-            .table(Departures::Table)
-            .col(Departures::ContentId)
             .to_owned(),
         // The keys and addresses of one user: for the commands that list them.
         Index::create()

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use pop3::{
     Commit, Line, LineBuffer, Listing, Login, LoginRefusal, Part, Policy, Reply, Retrieve,
     RetrieveRefusal, Session, Step, Stuffing, Top, Verb,
@@ -388,14 +389,14 @@ impl Conversation {
         &mut self,
         number: pop3::MessageNumber,
         from: u32,
-    ) -> Result<Vec<Vec<u8>>, Over> {
+    ) -> Result<Vec<Bytes>, Over> {
         let open = self.open.as_ref().ok_or(Over(Ending::Storage))?;
         let chunks = open
             .reader
             .next_chunks(&self.service.mailbox, number, from)
             .await;
         let chunks = chunks.map_err(|_| Over(Ending::Storage))?;
-        if chunks.iter().all(Vec::is_empty) {
+        if chunks.iter().all(Bytes::is_empty) {
             tracing::error!(message = %number, "a message ends before its last chunk");
             return Err(Over(Ending::Storage));
         }

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use pop3::{MessageNumber, RetrieveRefusal};
 
 use crate::mailbox::{MailboxActor, ReadBeginning, ReadChunks, ReadFirstChunks};
@@ -28,7 +29,7 @@ const BEGINNING_OCTETS: u32 = 8 * 1024;
 /// Reads the messages of one maildrop for one session.
 pub(super) struct Reader {
     maildrop: Arc<Maildrop>,
-    ahead: VecDeque<(MessageNumber, Vec<u8>)>,
+    ahead: VecDeque<(MessageNumber, Bytes)>,
     /// The message that comes next if the client goes on in order.
     expected: Option<MessageNumber>,
     batch: usize,
@@ -60,7 +61,7 @@ impl Reader {
         &mut self,
         mailbox: &Post<MailboxActor>,
         number: MessageNumber,
-    ) -> Result<Vec<u8>, RetrieveRefusal> {
+    ) -> Result<Bytes, RetrieveRefusal> {
         let in_order = self.expected == Some(number);
         self.expected = MessageNumber::new(number.index() as u64 + 2);
         while let Some((ahead, octets)) = self.ahead.pop_front() {
@@ -100,7 +101,7 @@ impl Reader {
         mailbox: &Post<MailboxActor>,
         number: MessageNumber,
         from: u32,
-    ) -> Result<Vec<Vec<u8>>, RetrieveRefusal> {
+    ) -> Result<Vec<Bytes>, RetrieveRefusal> {
         let content = self.content(number)?;
         let numbers = from..from + CHUNKS_AT_ONCE;
         let chunks = mailbox
@@ -120,7 +121,7 @@ impl Reader {
         &self,
         mailbox: &Post<MailboxActor>,
         number: MessageNumber,
-    ) -> Result<Vec<u8>, RetrieveRefusal> {
+    ) -> Result<Bytes, RetrieveRefusal> {
         let content = self.content(number)?;
         let octets = BEGINNING_OCTETS;
         let beginning = mailbox.ask(|| ReadBeginning { content, octets }).await;

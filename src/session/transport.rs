@@ -108,16 +108,12 @@ impl Transport {
         self.flush().await
     }
 
-    /// Ends the connection in order, as far as the client lets it.
-    pub(super) async fn close(mut self) {
-        let shutdown = async {
-            match &mut self.stream {
-                Stream::Plain(stream) => stream.shutdown().await,
-                Stream::Tls(stream) => stream.shutdown().await,
-            }
-        };
-        // The client may be gone already; then there is nobody to tell.
-        let _ = tokio::time::timeout(CLOSE_TIMEOUT, shutdown).await;
+    /// Ends TLS in order, as far as the client lets it. TCP ends by itself when this is dropped.
+    pub(super) async fn close(self) {
+        if let Stream::Tls(mut stream) = self.stream {
+            // The client may be gone already; then there is nobody to tell.
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, stream.shutdown()).await;
+        }
     }
 
     /// How many octets were sent since this was last asked.

@@ -7,8 +7,10 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use pop3::UniqueId;
-use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
+use sea_orm::sqlx::Row;
+use sea_orm::{ConnectionTrait, QueryResult, Value};
 
 use super::database::{sql_list, statement};
 use super::leases::Leases;
@@ -23,7 +25,10 @@ const KEYS_PER_STATEMENT: usize = 1000;
 
 /// Lists of contents are filled up to one of these lengths, so that the database prepares a
 /// handful of statements and no more.
-const BATCH_LENGTHS: [usize; 4] = [1, 4, 16, 64];
+const BATCH_LENGTHS: [usize; 4] = [1, 4, 16, LONGEST_BATCH];
+
+/// How many contents one query reads.
+const LONGEST_BATCH: usize = 64;
 
 /// Maildrops in our own schema.
 #[derive(Debug)]
@@ -70,28 +75,26 @@ impl MailStore for SqlStore {
     async fn first_chunks(
         &self,
         contents: &[ContentId],
-    ) -> Result<Vec<(ContentId, Vec<u8>)>, StoreError> {
+    ) -> Result<Vec<(ContentId, Bytes)>, StoreError> {
         let read = self.database.read();
         let mut chunks = Vec::with_capacity(contents.len());
-        let largest = BATCH_LENGTHS.into_iter().max().unwrap_or(1);
-        for batch in contents.chunks(largest) {
+        for batch in contents.chunks(LONGEST_BATCH) {
             let (sql, keys) = first_chunks_of(batch);
             for row in read.query_all_raw(statement(read, &sql, keys)).await? {
-                let content = ContentId(row.try_get_by_index(0)?);
-                chunks.push((content, row.try_get_by_index(1)?));
+                chunks.push((ContentId(row.try_get_by_index(0)?), blob(row, 1)));
             }
         }
         Ok(chunks)
     }
 
-    async fn beginning(&self, content: ContentId, octets: u32) -> Result<Vec<u8>, StoreError> {
+    async fn beginning(&self, content: ContentId, octets: u32) -> Result<Bytes, StoreError> {
         const BEGINNING: &str = "SELECT SUBSTR(octets, 1, $2) FROM chunks \
             WHERE content_id = $1 AND number = 0";
         let octets = i32::try_from(octets).unwrap_or(i32::MAX);
         let read = self.database.read();
         let beginning = statement(read, BEGINNING, [content.0.into(), octets.into()]);
         match read.query_one_raw(beginning).await? {
-            Some(row) => Ok(row.try_get_by_index(0)?),
+            Some(row) => Ok(blob(row, 0)),
             None => Err(StoreError::NoContent(content)),
         }
     }
@@ -100,15 +103,14 @@ impl MailStore for SqlStore {
         &self,
         content: ContentId,
         numbers: Range<u32>,
-    ) -> Result<Vec<Vec<u8>>, StoreError> {
+    ) -> Result<Vec<Bytes>, StoreError> {
         const CHUNKS: &str = "SELECT octets FROM chunks \
             WHERE content_id = $1 AND number >= $2 AND number < $3 ORDER BY number";
         let number = |n: u32| Value::from(i32::try_from(n).unwrap_or(i32::MAX));
         let values = [content.0.into(), number(numbers.start), number(numbers.end)];
         let read = self.database.read();
         let rows = read.query_all_raw(statement(read, CHUNKS, values)).await?;
-        let chunks: Result<_, DbErr> = rows.iter().map(|row| row.try_get_by_index(0)).collect();
-        Ok(chunks?)
+        Ok(rows.into_iter().map(|row| blob(row, 0)).collect())
     }
 
     async fn delete(&self, user: UserId, messages: &[MessageId]) -> Result<(), StoreError> {
@@ -188,4 +190,25 @@ fn first_chunks_of(contents: &[ContentId]) -> (String, Vec<Value>) {
             .map(|content| content.0.into())
             .collect(),
     )
+}
+
+/// The octets in a column, as the driver holds them: they are not copied again.
+fn blob(row: QueryResult, column: usize) -> Bytes {
+    Bytes::from_owner(Blob { row, column })
+}
+
+struct Blob {
+    row: QueryResult,
+    column: usize,
+}
+
+impl AsRef<[u8]> for Blob {
+    fn as_ref(&self) -> &[u8] {
+        let octets = match (self.row.try_as_sqlite_row(), self.row.try_as_pg_row()) {
+            (Some(row), _) => row.try_get_unchecked(self.column).ok(),
+            (None, Some(row)) => row.try_get_unchecked(self.column).ok(),
+            (None, None) => None,
+        };
+        octets.unwrap_or_default()
+    }
 }

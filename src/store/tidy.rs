@@ -111,14 +111,15 @@ impl SqlStore {
 
     async fn departures(&self) -> Result<Vec<Departure>, StoreError> {
         const NEXT_PAGE: &str = "SELECT message_id, user_id, content_id, maildrop_version \
-            FROM departures WHERE message_id > $1 ORDER BY message_id LIMIT $2";
+            FROM departures WHERE (content_id, message_id) > ($1, $2) \
+            ORDER BY content_id, message_id LIMIT $3";
         let read = self.database.read();
         let mut departures: Vec<Departure> = Vec::new();
         loop {
-            let last = departures
-                .last()
-                .map_or(i64::MIN, |departure| departure.message);
-            let page = statement(read, NEXT_PAGE, [last.into(), PAGE.into()]);
+            let after = departures.last();
+            let after = after.map_or((i64::MIN, i64::MIN), |last| (last.content, last.message));
+            let page = [after.0.into(), after.1.into(), PAGE.into()];
+            let page = statement(read, NEXT_PAGE, page);
             let rows = read.query_all_raw(page).await?;
             if rows.is_empty() {
                 return Ok(departures);
@@ -280,8 +281,12 @@ async fn remove(
 ) -> Result<(), StoreError> {
     let messages = sql_list(departures.iter().map(|departure| departure.message));
     let contents = sql_list(departures.iter().map(|departure| departure.content));
-    for table in ["departures", "holds"] {
-        let sql = format!("DELETE FROM {table} WHERE message_id IN ({messages})");
+    for sql in [
+        format!(
+            "DELETE FROM departures WHERE content_id IN ({contents}) AND message_id IN ({messages})"
+        ),
+        format!("DELETE FROM holds WHERE message_id IN ({messages})"),
+    ] {
         transaction.execute_unprepared(&sql).await?;
     }
     for (table, key) in [("chunks", "content_id"), ("contents", "id")] {
