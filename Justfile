@@ -1,0 +1,50 @@
+# `just` lists the recipes.
+_list:
+    @just --list
+
+# What a change must pass.
+check: fmt-check lint doc test
+
+# What CI calls: installs what the tests need, then the same.
+ci:
+    bash .ci/run
+
+# Format the code.
+fmt:
+    cargo fmt --all
+
+fmt-check:
+    cargo fmt --all --check
+
+# Clippy, warnings denied.
+lint:
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# All tests, on SQLite and on a throw-away PostgreSQL.
+test *ARGS:
+    cargo test {{ARGS}}
+
+# The protocol's transcripts alone.
+transcripts:
+    cargo test --test suite transcripts
+
+# A server with sample mail on loopback.
+demo:
+    cargo run --release -- demo
+
+# The server, with the settings of the environment.
+serve:
+    cargo run --release -- serve
+
+# Bring the database's schema up to date.
+migrate:
+    cargo run --release -- migrate
+
+# The documentation of the code.
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# Restante beside Dovecot; see benches/README.md for what it needs.
+bench *ARGS:
+    cargo build --release
+    benches/run --server restante --bin target/release/restante {{ARGS}}
