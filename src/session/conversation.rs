@@ -43,7 +43,8 @@ pub(super) struct Conversation {
     open: Option<Open>,
     in_tls: bool,
     draining: Pin<Box<dyn Future<Output = ()>>>,
-    drained: bool,
+    /// When this session learnt that the server stops.
+    stopping_since: Option<Instant>,
 }
 
 /// An open maildrop, and what is given back when it is closed.
@@ -89,7 +90,7 @@ impl Conversation {
             open: None,
             in_tls: false,
             draining: Box::pin(draining),
-            drained: false,
+            stopping_since: None,
         }
     }
 
@@ -182,28 +183,26 @@ impl Conversation {
         let inactive_at = began + self.service.session_timeout;
         let logged_in = matches!(session, Session::Transaction(_));
         loop {
-            let silent_at = if self.drained {
-                began + DRAIN_SILENCE
-            } else {
-                inactive_at
+            let silent_at = match self.stopping_since {
+                Some(since) => inactive_at.min(began.max(since) + DRAIN_SILENCE),
+                None => inactive_at,
             };
             let keeps = self
                 .open
                 .as_ref()
                 .is_some_and(|open| open.reader.is_ahead());
             let wake_at = if keeps {
-                began + READ_AHEAD_KEPT
+                silent_at.min(began + READ_AHEAD_KEPT)
             } else {
                 silent_at
-            }
-            .min(inactive_at);
+            };
             let Some(transport) = self.transport.as_mut() else {
                 return Ok(Waited::Closed);
             };
             let read = tokio::select! {
                 biased;
                 read = timeout_at(wake_at, transport.read(&mut self.lines)) => Some(read),
-                () = &mut self.draining, if !self.drained => None,
+                () = &mut self.draining, if self.stopping_since.is_none() => None,
             };
             match read {
                 Some(Ok(octets)) => {
@@ -219,11 +218,11 @@ impl Conversation {
                         open.reader.forget_ahead();
                     }
                 }
-                Some(Err(_)) if self.drained => return Ok(Waited::Draining),
+                Some(Err(_)) if self.stopping_since.is_some() => return Ok(Waited::Draining),
                 Some(Err(_)) => return Ok(Waited::TimedOut),
-                None => self.drained = true,
+                None => self.stopping_since = Some(Instant::now()),
             }
-            if self.drained && !logged_in {
+            if self.stopping_since.is_some() && !logged_in {
                 return Ok(Waited::Draining);
             }
         }
@@ -235,7 +234,11 @@ impl Conversation {
         };
         // Anyone on the path could have sent what came in clear, so it is forgotten.
         self.lines = LineBuffer::default();
-        match transport.start_tls(acceptor).await {
+        let shaken = tokio::select! {
+            shaken = transport.start_tls(acceptor) => shaken,
+            () = &mut self.draining => return Err(Over(Ending::Shutdown)),
+        };
+        match shaken {
             Ok(transport) => {
                 self.transport = Some(transport);
                 self.in_tls = true;
