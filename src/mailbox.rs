@@ -178,8 +178,9 @@ impl Actor for MailboxActor {
         let mailbox = self.mailbox.clone();
         let tidy = async move {
             loop {
-                tokio::time::sleep(TIDY_INTERVAL).await;
+                // At once for the first time: it makes this server known to others.
                 mailbox.tidy().await;
+                tokio::time::sleep(TIDY_INTERVAL).await;
             }
         };
         let mailbox = self.mailbox.clone();

@@ -48,7 +48,7 @@ impl<A: Actor> Clone for Post<A> {
 /// No actor answered, although the message was tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the {0} did not answer")]
-pub struct NobodyAnswered(&'static str);
+pub struct NobodyAnswered(pub &'static str);
 
 impl<A> Post<A>
 where

@@ -63,9 +63,14 @@ impl Session {
         match (self, line) {
             (Self::Authorization(state), Line::Text(text)) => state.receive(text),
             (Self::Transaction(state), Line::Text(text)) => state.receive(text),
-            (session, Line::TooLong) => session.bad(Reply::err(format_args!(
-                "a line has at most {MAX_LINE_OCTETS} octets, this one was skipped"
-            ))),
+            (mut session, Line::TooLong) => {
+                if let Self::Authorization(state) = &mut session {
+                    state.user = None;
+                }
+                session.bad(Reply::err(format_args!(
+                    "a line has at most {MAX_LINE_OCTETS} octets, this one was skipped"
+                )))
+            }
         }
     }
 

@@ -128,12 +128,15 @@ impl Authentication for Accounts {
     ) -> Result<Result<Verified, WrongCredentials>, StoreError> {
         // The key is looked for first and whoever has no right prefix finds no row, whether the
         // user exists or not: so both cases are the same query and take the same time.
-        const KEY_OF_USER: &str = "SELECT u.id, u.address, u.maildrop_version, k.id, k.name, k.hash \
+        const KEY_OF_USER: &str = "SELECT \
+            u.id, u.address, u.maildrop_version, k.id, k.name, k.hash, k.scopes \
             FROM api_keys k JOIN users u ON u.id = k.user_id \
             WHERE k.prefix = $1 AND k.revoked_at_ms IS NULL AND u.disabled_at_ms IS NULL \
             AND (k.expires_at_ms IS NULL OR k.expires_at_ms > $2) \
-            AND ' ' || k.scopes || ' ' LIKE '% pop3 %' \
             AND EXISTS (SELECT 1 FROM addresses a WHERE a.address = $3 AND a.user_id = u.id)";
+        if !may_be_asked_for(address) {
+            return Ok(Err(WrongCredentials));
+        }
         let values = [
             prefix_of(secret).into(),
             milliseconds(SystemTime::now()).into(),
@@ -148,13 +151,20 @@ impl Authentication for Accounts {
             None => vec![0; Sha256::output_size()],
         };
         let same = bool::from(hash_of(secret).ct_eq(&stored));
-        match row {
-            Some(row) if same => Ok(Ok(verified(&row)?)),
-            Some(_) | None => Ok(Err(WrongCredentials)),
+        let Some(row) = row.filter(|_| same) else {
+            return Ok(Err(WrongCredentials));
+        };
+        let scopes: String = row.try_get_by_index(6)?;
+        if !scopes.split(' ').any(|scope| scope == SCOPE_POP3) {
+            return Ok(Err(WrongCredentials));
         }
+        Ok(Ok(verified(&row)?))
     }
 
     async fn trust(&self, address: &str) -> Result<Result<Verified, WrongCredentials>, StoreError> {
+        if !may_be_asked_for(address) {
+            return Ok(Err(WrongCredentials));
+        }
         let found = find(self.database.read(), &address.to_lowercase()).await;
         let user = found.map_err(|error| StoreError::Corrupt(error.to_string()))?;
         let user = user.filter(|user| user.disabled_at_ms.is_none());
@@ -276,6 +286,11 @@ impl Accounts {
         }
         Ok(())
     }
+}
+
+/// PostgreSQL's texts hold no NUL, so neither does an address.
+fn may_be_asked_for(address: &str) -> bool {
+    !address.contains('\0')
 }
 
 /// The characters that find the row of a key; empty, as no prefix is, if this is no key.

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 
-use super::log;
 use super::serve::Signals;
+use super::{log, output};
 use crate::accounts::{Accounts, KeyOptions, SCOPE_POP3};
 use crate::demo_mail;
 use crate::listener::Bound;
@@ -46,7 +46,7 @@ pub(super) async fn run() -> anyhow::Result<ExitCode> {
     let server = Server::start(&Config::default(), database, vec![socket])?;
     let address = server.addresses().first().copied();
     let address = address.context("the demo does not listen")?;
-    explain(&address.to_string(), &key);
+    output::print(&explanation(&address.to_string(), &key))?;
     signals.next().await;
     server.stop(STOP_TIMEOUT).await;
     folder.close().context("while removing the demo's folder")?;
@@ -74,16 +74,18 @@ async fn fill(database: &Database) -> anyhow::Result<String> {
     Ok(accounts.create_key(ADDRESS, options).await?.key)
 }
 
-fn explain(server: &str, key: &str) {
+fn explanation(server: &str, key: &str) -> String {
     let login = ADDRESS.replace('@', "%40");
-    println!("A POP3 server with sample mail listens on {server}.");
-    println!();
-    println!("List the messages:       curl pop3://{login}:{key}@{server}/");
-    println!("Read the first one:      curl pop3://{login}:{key}@{server}/1");
-    println!("See the conversation:    curl -v pop3://{login}:{key}@{server}/1");
-    println!();
-    println!("In a mail client: server and port as above, no encryption, user name {ADDRESS},");
-    println!("and as the password {key}");
-    println!();
-    println!("Ctrl-C ends it; nothing of it remains.");
+    format!(
+        "A POP3 server with sample mail listens on {server}.
+
+List the messages:       curl pop3://{login}:{key}@{server}/
+Read the first one:      curl pop3://{login}:{key}@{server}/1
+See the conversation:    curl -v pop3://{login}:{key}@{server}/1
+
+In a mail client: server and port as above, no encryption, user name {ADDRESS},
+and as the password {key}
+
+Ctrl-C ends it; nothing of it remains."
+    )
 }

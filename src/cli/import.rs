@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::output;
 use crate::accounts::Accounts;
 use crate::sources::{Item, Source};
 use crate::store::{Database, Delivery, Prepared, UserId};
@@ -91,7 +92,9 @@ pub(super) async fn run(command: Import, database: Database) -> anyhow::Result<E
     } else {
         "imported"
     };
-    println!("{imported} messages {imported_word}, {known} already there, {skipped} skipped");
+    output::print(&format!(
+        "{imported} messages {imported_word}, {known} already there, {skipped} skipped"
+    ))?;
     Ok(if skipped == 0 {
         ExitCode::SUCCESS
     } else {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use clap::Subcommand;
 use serde_json::json;
 
-use super::table;
+use super::output::{print, print_table};
 use crate::accounts::{Accounts, Key, KeyId, KeyOptions, SCOPE_POP3};
 use crate::settings::parse_duration;
 use crate::store::Database;
@@ -57,21 +57,19 @@ pub(super) async fn run(command: KeyCommand, database: &Database) -> anyhow::Res
                 scopes,
                 expires_at,
             };
-            println!("{}", accounts.create_key(&address, options).await?.key);
+            print(&accounts.create_key(&address, options).await?.key)?;
         }
         KeyCommand::List { address, json } => {
             let keys = accounts.keys(&address).await?;
             if json {
-                println!(
-                    "{:#}",
-                    keys.iter().map(as_json).collect::<serde_json::Value>()
-                );
+                let keys: serde_json::Value = keys.iter().map(as_json).collect();
+                print(&format!("{keys:#}"))?;
             } else {
                 let rows: Vec<_> = keys.iter().map(as_row).collect();
-                table::print(
+                print_table(
                     ["ID", "STATE", "SCOPES", "CREATED", "LAST USED", "NAME"],
                     &rows,
-                );
+                )?;
             }
         }
         KeyCommand::Revoke { id } => accounts.revoke_key(KeyId(id)).await?,

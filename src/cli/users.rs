@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::table;
+use super::output::{print, print_table};
 use crate::accounts::{Accounts, User};
 use crate::store::Database;
 
@@ -51,13 +51,11 @@ pub(super) async fn run(command: UserCommand, database: &Database) -> anyhow::Re
         UserCommand::List { json } => {
             let users = accounts.list().await?;
             if json {
-                println!(
-                    "{:#}",
-                    users.iter().map(as_json).collect::<serde_json::Value>()
-                );
+                let users: serde_json::Value = users.iter().map(as_json).collect();
+                print(&format!("{users:#}"))?;
             } else {
                 let rows: Vec<_> = users.iter().map(as_row).collect();
-                table::print(["ADDRESS", "STATE", "MESSAGES", "OCTETS", "ALIASES"], &rows);
+                print_table(["ADDRESS", "STATE", "MESSAGES", "OCTETS", "ALIASES"], &rows)?;
             }
         }
         UserCommand::Remove { address } => accounts.remove(&address).await?,

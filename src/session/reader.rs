@@ -11,8 +11,8 @@ use bytes::Bytes;
 use pop3::{MessageNumber, RetrieveRefusal};
 
 use crate::mailbox::{MailboxActor, ReadBeginning, ReadChunks, ReadFirstChunks};
-use crate::store::{CHUNK_OCTETS, ContentId, Maildrop};
-use crate::supervision::Post;
+use crate::store::{CHUNK_OCTETS, ContentId, Maildrop, StoreError};
+use crate::supervision::{NobodyAnswered, Post};
 
 /// How many octets a session may hold of messages that were not asked for yet.
 pub(super) const READ_AHEAD_OCTETS: u64 = 256 * 1024;
@@ -77,10 +77,7 @@ impl Reader {
         let wanted = self.wanted(number);
         let contents: Vec<ContentId> = wanted.iter().map(|(_, content)| *content).collect();
         let found = mailbox.ask(|| ReadFirstChunks(contents.clone())).await;
-        let found = found
-            .ok()
-            .and_then(Result::ok)
-            .ok_or(RetrieveRefusal::Unavailable)?;
+        let found = refuse(found)?;
         let mut found: std::collections::HashMap<_, _> = found.into_iter().collect();
         for (number, content) in wanted {
             // A content that two of these messages share is fetched for the first of them only.
@@ -110,10 +107,7 @@ impl Reader {
                 numbers: numbers.clone(),
             })
             .await;
-        chunks
-            .ok()
-            .and_then(Result::ok)
-            .ok_or(RetrieveRefusal::Unavailable)
+        refuse(chunks)
     }
 
     /// The first octets of a message.
@@ -125,10 +119,7 @@ impl Reader {
         let content = self.content(number)?;
         let octets = BEGINNING_OCTETS;
         let beginning = mailbox.ask(|| ReadBeginning { content, octets }).await;
-        beginning
-            .ok()
-            .and_then(Result::ok)
-            .ok_or(RetrieveRefusal::Unavailable)
+        refuse(beginning)
     }
 
     fn content(&self, number: MessageNumber) -> Result<ContentId, RetrieveRefusal> {
@@ -155,5 +146,15 @@ impl Reader {
             wanted.push((next, content));
         }
         wanted
+    }
+}
+
+/// What the client is told about a message that could not be read.
+fn refuse<T>(read: Result<Result<T, StoreError>, NobodyAnswered>) -> Result<T, RetrieveRefusal> {
+    match read {
+        Ok(Ok(octets)) => Ok(octets),
+        Ok(Err(StoreError::NoContent(_))) => Err(RetrieveRefusal::Gone),
+        Ok(Err(StoreError::Database(_) | StoreError::DeliveryExpired | StoreError::Corrupt(_)))
+        | Err(NobodyAnswered(_)) => Err(RetrieveRefusal::Unavailable),
     }
 }

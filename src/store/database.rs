@@ -176,11 +176,14 @@ async fn connect(options: ConnectOptions) -> Result<DatabaseConnection, OpenErro
 }
 
 fn make_folder(path: &str) -> Result<(), OpenError> {
-    let path = path.split('?').next().unwrap_or_default();
-    if path.is_empty() || path == ":memory:" {
+    let (path, options) = path.split_once('?').unwrap_or((path, ""));
+    let in_memory = options.split('&').any(|option| option == "mode=memory");
+    if path.is_empty() || path == ":memory:" || in_memory {
         return Err(OpenError::NoFile);
     }
-    let Some(folder) = Path::new(path).parent() else {
+    // As the driver reads it: %20 is a space.
+    let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
+    let Some(folder) = Path::new(path.as_ref()).parent() else {
         return Ok(());
     };
     std::fs::create_dir_all(folder).map_err(|reason| OpenError::Folder {

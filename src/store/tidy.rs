@@ -7,8 +7,9 @@
 //! - every other server has looked through the departures since this one first saw it there, and
 //! - none of them holds it.
 //!
-//! A server says that it has looked by raising its beat. It does so only while there are
-//! departures, so that an idle server writes nothing. One whose beat stands still is dead.
+//! A server makes itself known when it starts, and says that it has looked by raising its beat. It
+//! does so only while there are departures, so that an idle server writes nothing. One whose beat
+//! stands still meanwhile is dead.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{MutexGuard, PoisonError};
@@ -75,6 +76,7 @@ impl SqlStore {
         let departures = self.departures().await?;
         if departures.is_empty() {
             *self.sightings() = Sightings::default();
+            self.be_known().await?;
             return Ok(Tidied {
                 departures: 0,
                 broken_deliveries,
@@ -135,24 +137,55 @@ impl SqlStore {
         }
     }
 
-    /// Writes down which departed messages sessions here can reach, and then raises the beat.
+    /// Sees to it that the others know of this server. They wait only for those that they know.
+    async fn be_known(&self) -> Result<(), StoreError> {
+        const KNOWN: &str = "SELECT 1 FROM servers WHERE id = $1";
+        let read = self.database.read();
+        let known = statement(read, KNOWN, [self.server_id.as_str().into()]);
+        if read.query_one_raw(known).await?.is_none() {
+            let transaction = self.database.begin().await?;
+            self.beat(&transaction).await?;
+            transaction.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Raises the beat; false if the others did not know this server, or took it for dead.
+    async fn beat(&self, transaction: &DatabaseTransaction) -> Result<bool, StoreError> {
+        const BEAT: &str = "UPDATE servers SET beat = beat + 1 WHERE id = $1";
+        const BE_BORN: &str = "INSERT INTO servers (id, beat) VALUES ($1, 1)";
+        let me = || [self.server_id.as_str().into()];
+        let beat = statement(transaction, BEAT, me());
+        let known = transaction.execute_raw(beat).await?.rows_affected() > 0;
+        if !known {
+            let be_born = statement(transaction, BE_BORN, me());
+            transaction.execute_raw(be_born).await?;
+        }
+        Ok(known)
+    }
+
+    /// Writes down which departed messages sessions here can reach, and raises the beat with it.
     async fn tell_what_is_held(&self, departures: &[Departure]) -> Result<(), StoreError> {
         const HOLD: &str = "INSERT INTO holds (server_id, message_id) VALUES ($1, $2) \
             ON CONFLICT DO NOTHING";
         const RELEASE: &str = "DELETE FROM holds WHERE server_id = $1 AND message_id = $2";
-        const BEAT: &str = "INSERT INTO servers (id, beat) VALUES ($1, 1) \
-            ON CONFLICT (id) DO UPDATE SET beat = servers.beat + 1";
         let held: HashSet<i64> = departures
             .iter()
             .filter(|departure| self.leases.reach(departure.user, departure.version))
             .map(|departure| departure.message)
             .collect();
+        let transaction = self.database.begin().await?;
+        let known = self.beat(&transaction).await?;
         let (new, old): (Vec<i64>, Vec<i64>) = {
-            let before = &self.sightings().held;
+            let mut sightings = self.sightings();
+            if !known {
+                // Who took this server for dead has removed what it held, too.
+                sightings.held.clear();
+            }
+            let before = &sightings.held;
             let new = held.difference(before).copied().collect();
             (new, before.difference(&held).copied().collect())
         };
-        let transaction = self.database.begin().await?;
         for (sql, messages) in [(HOLD, new), (RELEASE, old)] {
             for message in messages {
                 let values = [self.server_id.as_str().into(), message.into()];
@@ -161,8 +194,6 @@ impl SqlStore {
                     .await?;
             }
         }
-        let beat = statement(&transaction, BEAT, [self.server_id.as_str().into()]);
-        transaction.execute_raw(beat).await?;
         transaction.commit().await?;
         self.sightings().held = held;
         Ok(())

@@ -1,0 +1,17 @@
+//! What Restante promises, tested from outside. See section 5 of the style guide.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that can't go on has failed, and a panic says where"
+)]
+
+mod accounts;
+mod cli;
+mod clients;
+mod crash;
+mod players;
+mod protocol;
+mod served;
+mod store_contract;
+mod support;
+mod transcripts;

@@ -1,0 +1,194 @@
+//! The protocol by itself, with a maildrop in memory.
+
+use std::sync::Arc;
+
+use pop3::{
+    Canonical, Line, LineBuffer, LoginRefusal, Part, Policy, Reply, RetrieveRefusal, Session,
+    Snapshot, Step, Stuffing, Top, UniqueId,
+};
+
+use super::{Player, Storage, nothing_more, unique_id};
+use crate::transcripts::{Network, Transcript};
+
+/// The protocol by itself, with a maildrop in memory.
+pub(crate) struct Pure {
+    messages: Vec<Vec<u8>>,
+    ids: Vec<String>,
+    session: Option<Session>,
+    received: LineBuffer,
+    out: Vec<u8>,
+    storage: Storage,
+    deleted: Vec<usize>,
+}
+
+impl Pure {
+    const ADDRESS: &str = "ada@example.com";
+    const KEY: &str = "rst_Key";
+
+    pub(crate) fn new(transcript: &Transcript) -> Self {
+        let in_clear = transcript.network != Some(Network::Tls);
+        let never = ("Pop3__PlaintextAuth".to_owned(), "never".to_owned());
+        let secrets_allowed = !(in_clear && transcript.settings.contains(&never));
+        let known = transcript.settings.iter().all(|setting| *setting == never);
+        assert!(known, "{}.txt: over the wire only", transcript.name);
+        let policy = Policy {
+            stls_offered: in_clear && transcript.certificate,
+            secrets_allowed,
+        };
+        let messages: Vec<Vec<u8>> = transcript.given.iter().map(|m| canonical(m)).collect();
+        let mut pure = Self {
+            ids: (1..=messages.len()).map(|n| format!("id-{n}")).collect(),
+            messages,
+            session: Some(Session::new(policy)),
+            received: LineBuffer::default(),
+            out: Vec::new(),
+            storage: Storage::Works,
+            deleted: Vec::new(),
+        };
+        if transcript.logged_in {
+            let login = format!("USER {}\r\nPASS {}\r\n", Self::ADDRESS, Self::KEY);
+            pure.receive(login.as_bytes());
+            assert!(pure.out.starts_with(b"+OK"), "{:?}", pure.out);
+            pure.out.clear();
+        } else {
+            pure.say(&Reply::greeting("localhost"));
+        }
+        pure
+    }
+
+    fn receive(&mut self, octets: &[u8]) {
+        let mut received = std::mem::take(&mut self.received);
+        received.push(octets);
+        while let Some(line) = received.next_line() {
+            let Some(session) = self.session.take() else {
+                break;
+            };
+            self.session = self.step(session, line);
+        }
+        self.received = received;
+    }
+
+    fn step(&mut self, session: Session, line: Line<'_>) -> Option<Session> {
+        let (reply, session) = match session.receive(line) {
+            Step::Reply(reply, session) => (reply, Some(session)),
+            Step::Close(reply) => (reply, None),
+            Step::Login(login) => {
+                let right = login.address() == Self::ADDRESS
+                    && login.secret().expose() == Self::KEY.as_bytes();
+                if self.storage == Storage::Fails {
+                    login.refused(LoginRefusal::Unavailable)
+                } else if right {
+                    let (reply, session) = login.granted(self.snapshot());
+                    (reply, Some(session))
+                } else {
+                    login.refused(LoginRefusal::Credentials)
+                }
+            }
+            Step::List(mut listing) => {
+                while !listing.write(&mut self.out, usize::MAX) {}
+                return Some(listing.finish());
+            }
+            Step::Retrieve(retrieve) if self.storage != Storage::Works => {
+                let why = match self.storage {
+                    Storage::HasLostTheMessages => RetrieveRefusal::Gone,
+                    Storage::Works | Storage::Fails => RetrieveRefusal::Unavailable,
+                };
+                let (reply, session) = retrieve.refused(why);
+                (reply, Some(session))
+            }
+            Step::Retrieve(retrieve) => {
+                let message = self.messages[retrieve.number().index()].clone();
+                let part = match retrieve.part() {
+                    Part::Whole => message.as_slice(),
+                    Part::Top(lines) => Top::new(lines).take(&message),
+                };
+                let (reply, session) = retrieve.found();
+                self.say(&reply);
+                let mut stuffing = Stuffing::default();
+                self.out.extend(stuffing.pieces(part).flatten());
+                self.out.extend(stuffing.finish());
+                return Some(session);
+            }
+            Step::Commit(commit) if self.storage == Storage::Fails => (commit.failed(), None),
+            Step::Commit(commit) => {
+                self.deleted = commit.marked().map(|n| n.index() + 1).collect();
+                (commit.done(), None)
+            }
+            Step::StartTls(..) => panic!("STLS is over the wire only"),
+        };
+        self.say(&reply);
+        session
+    }
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        let mut snapshot = Snapshot::default();
+        for (message, id) in self.messages.iter().zip(&self.ids) {
+            let id = UniqueId::new(id.as_str()).unwrap();
+            snapshot.push(message.len() as u64, &id);
+        }
+        Arc::new(snapshot)
+    }
+
+    fn say(&mut self, reply: &Reply) {
+        self.out.extend_from_slice(reply.as_bytes());
+    }
+}
+
+fn canonical(message: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut canonical = Canonical::default();
+    canonical.push(message, &mut out);
+    canonical.finish(&mut out);
+    out
+}
+
+impl Player for Pure {
+    fn value(&self, name: &str) -> Option<String> {
+        match name {
+            "address" => Some(Self::ADDRESS.into()),
+            "key" => Some(Self::KEY.into()),
+            "KEY" => Some(Self::KEY.to_uppercase()),
+            _ => unique_id(&self.ids, name),
+        }
+    }
+
+    fn send(&mut self, _: usize, octets: &[u8]) -> Result<(), String> {
+        self.receive(octets);
+        Ok(())
+    }
+
+    fn line(&mut self, _: usize) -> Result<Vec<u8>, String> {
+        let end = self.out.iter().position(|octet| *octet == b'\n');
+        let end = end.ok_or("the server says nothing")?;
+        Ok(self.out.drain(..=end).collect())
+    }
+
+    fn octets(&mut self, _: usize, count: usize) -> Result<Vec<u8>, String> {
+        Ok(self.out.drain(..count.min(self.out.len())).collect())
+    }
+
+    fn end(&mut self, _: usize) -> Result<(), String> {
+        nothing_more(&self.out)?;
+        let over = self.session.is_none();
+        over.then_some(())
+            .ok_or_else(|| "the session goes on".into())
+    }
+
+    fn start_tls(&mut self, _: usize) -> Result<(), String> {
+        Err("TLS is over the wire only".into())
+    }
+
+    fn deliver(&mut self, _: &[u8]) -> Result<(), String> {
+        Err("deliver is over the wire only".into())
+    }
+
+    fn storage(&mut self, storage: Storage) -> Result<(), String> {
+        self.storage = storage;
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<Vec<usize>, String> {
+        nothing_more(&self.out)?;
+        Ok(self.deleted.clone())
+    }
+}
