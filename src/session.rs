@@ -5,8 +5,11 @@
 //! had taken is given back by what it owned.
 
 mod conversation;
+mod login;
 mod reader;
+mod retrieval;
 mod transport;
+mod update;
 
 use std::net::IpAddr;
 use std::sync::Arc;

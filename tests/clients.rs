@@ -436,6 +436,8 @@ fn fetchmail_keeps_and_deletes() {
         fetchmail
             .arg("--fetchmailrc")
             .arg(settings)
+            .arg("--pidfile")
+            .arg(post.folder.path().join("fetchmail.pid"))
             .arg("--verbose")
             .env("FETCHMAILHOME", post.folder.path());
         let log = post.run_well(&mut fetchmail);

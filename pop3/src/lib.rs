@@ -11,6 +11,8 @@
 mod canonical;
 mod capability;
 mod command;
+#[cfg(test)]
+mod cuts;
 mod line;
 mod listing;
 mod reply;

@@ -87,6 +87,7 @@ impl LineBuffer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cuts::cut;
     use proptest::prelude::*;
 
     fn lines(cuts: &[&[u8]]) -> Vec<Option<Vec<u8>>> {
@@ -137,14 +138,7 @@ mod tests {
             stream in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), any::<u8>()], 0..2000),
             cut_at in proptest::collection::vec(1usize..400, 0..20),
         ) {
-            let mut cuts = Vec::new();
-            let mut rest = stream.as_slice();
-            for at in cut_at {
-                let (cut, after) = rest.split_at(at.min(rest.len()));
-                cuts.push(cut);
-                rest = after;
-            }
-            cuts.push(rest);
+            let cuts = cut(&stream, &cut_at);
             prop_assert_eq!(lines(&cuts), lines(&[stream.as_slice()]));
         }
     }

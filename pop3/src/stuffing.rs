@@ -55,6 +55,7 @@ impl Stuffing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cuts::cut;
     use proptest::prelude::*;
 
     fn stuff(cuts: &[&[u8]]) -> Vec<u8> {
@@ -113,14 +114,7 @@ mod tests {
             message in proptest::collection::vec(prop_oneof![Just(b'.'), Just(b'\r'), Just(b'\n'), Just(b'x')], 0..200),
             at in proptest::collection::vec(0usize..60, 0..6),
         ) {
-            let mut cuts = Vec::new();
-            let mut rest = message.as_slice();
-            for at in at {
-                let (cut, after) = rest.split_at(at.min(rest.len()));
-                cuts.push(cut);
-                rest = after;
-            }
-            cuts.push(rest);
+            let cuts = cut(&message, &at);
             prop_assert_eq!(stuff(&cuts), reference(&message));
         }
     }

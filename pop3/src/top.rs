@@ -57,6 +57,7 @@ impl Top {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cuts::cut;
     use proptest::prelude::*;
 
     fn top(cuts: &[&[u8]], lines: u32) -> Vec<u8> {
@@ -115,14 +116,7 @@ mod tests {
             at in proptest::collection::vec(0usize..40, 0..6),
         ) {
             let message = lines.concat().into_bytes();
-            let mut cuts = Vec::new();
-            let mut rest = message.as_slice();
-            for at in at {
-                let (cut, after) = rest.split_at(at.min(rest.len()));
-                cuts.push(cut);
-                rest = after;
-            }
-            cuts.push(rest);
+            let cuts = cut(&message, &at);
             prop_assert_eq!(top(&cuts, wanted), reference(&message, wanted as usize));
         }
     }

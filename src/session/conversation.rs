@@ -6,26 +6,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use pop3::{
-    Commit, Line, LineBuffer, Listing, Login, LoginRefusal, Part, Policy, Reply, Retrieve,
-    RetrieveRefusal, Session, Step, Stuffing, Top, Verb,
-};
+use pop3::{Line, LineBuffer, Listing, Policy, Reply, Session, Step, Verb};
 use tokio::time::{Instant, timeout_at};
 
 use super::reader::Reader;
 use super::transport::Transport;
 use super::{ListenerKind, Service};
-use crate::mailbox::{CommitDeletions, Identified, Identify, KeyUsed, OpenMaildrop};
-use crate::metrics::AuthFailure;
-use crate::registry::{Claim, Ending, Live, Permit, State};
-use crate::store::{CHUNK_OCTETS, Lease, Maildrop};
+use crate::registry::{Ending, Live, Permit};
+use crate::store::{Lease, Maildrop};
 
 /// Replies are sent when so many octets of them have gathered, or when no command is left.
-const GATHERED_OCTETS: usize = 64 * 1024;
-
-/// A piece of a message of this size is sent from where it lies, a smaller one gathered.
-const DIRECT_OCTETS: usize = 16 * 1024;
+pub(super) const GATHERED_OCTETS: usize = 64 * 1024;
 
 /// How long a session keeps what it fetched ahead while the client says nothing.
 const READ_AHEAD_KEPT: Duration = Duration::from_secs(2);
@@ -35,12 +26,12 @@ const DRAIN_SILENCE: Duration = Duration::from_secs(5);
 
 /// What a conversation works with.
 pub(super) struct Conversation {
-    service: Arc<Service>,
-    live: Arc<Live>,
+    pub(super) service: Arc<Service>,
+    pub(super) live: Arc<Live>,
     transport: Option<Transport>,
     lines: LineBuffer,
-    out: Vec<u8>,
-    open: Option<Open>,
+    pub(super) out: Vec<u8>,
+    pub(super) open: Option<Open>,
     in_tls: bool,
     draining: Pin<Box<dyn Future<Output = ()>>>,
     /// When this session learnt that the server stops.
@@ -48,16 +39,16 @@ pub(super) struct Conversation {
 }
 
 /// An open maildrop, and what is given back when it is closed.
-struct Open {
-    maildrop: Arc<Maildrop>,
-    reader: Reader,
-    _permit: Permit,
-    _lease: Lease,
+pub(super) struct Open {
+    pub(super) maildrop: Arc<Maildrop>,
+    pub(super) reader: Reader,
+    pub(super) _permit: Permit,
+    pub(super) _lease: Lease,
 }
 
 /// Why a conversation can't go on.
 #[derive(Debug)]
-struct Over(Ending);
+pub(super) struct Over(pub(super) Ending);
 
 impl From<io::Error> for Over {
     fn from(error: io::Error) -> Self {
@@ -170,7 +161,7 @@ impl Conversation {
         }
     }
 
-    fn say(&mut self, reply: &Reply) {
+    pub(super) fn say(&mut self, reply: &Reply) {
         self.out.extend_from_slice(reply.as_bytes());
     }
 
@@ -251,66 +242,6 @@ impl Conversation {
         }
     }
 
-    async fn login(&mut self, login: Login) -> (Reply, Option<Session>) {
-        self.service.metrics.auth_attempt();
-        match self.open_maildrop(&login).await {
-            Ok(snapshot) => {
-                let (reply, session) = login.granted(snapshot);
-                (reply, Some(session))
-            }
-            Err(why) => {
-                self.service.metrics.auth_failure(why.into());
-                tracing::info!(reason = ?why, user = ?login.address(), "login refused");
-                login.refused(why)
-            }
-        }
-    }
-
-    async fn open_maildrop(&mut self, login: &Login) -> Result<Arc<pop3::Snapshot>, LoginRefusal> {
-        let service = Arc::clone(&self.service);
-        let identify = || Identify {
-            address: login.address().to_owned(),
-            secret: login.secret().clone(),
-        };
-        let identified = service.mailbox.ask(identify).await;
-        let identified = identified.map_err(|_| LoginRefusal::Unavailable)?;
-        let identified = identified.map_err(|_| LoginRefusal::Unavailable)?;
-        let Identified {
-            user,
-            maildrop,
-            lease,
-        } = identified.map_err(|_| LoginRefusal::Credentials)?;
-        let permit = service.registry.ask(|| Claim(user.user)).await;
-        let permit = permit.map_err(|_| LoginRefusal::Unavailable)?;
-        let permit = permit.ok_or(LoginRefusal::TooManySessions)?;
-        let maildrop = match maildrop {
-            Some(maildrop) => maildrop,
-            None => {
-                let open = OpenMaildrop {
-                    user: user.user,
-                    version: user.version,
-                };
-                let opened = service.mailbox.ask(|| open).await;
-                let opened = opened.map_err(|_| LoginRefusal::Unavailable)?;
-                opened.map_err(|_| LoginRefusal::Unavailable)?
-            }
-        };
-        if let Some(key) = user.key {
-            service.mailbox.tell(KeyUsed(key));
-        }
-        self.live
-            .set_login(&user.address, &user.key_name, maildrop.snapshot.len());
-        self.live.set_state(State::Transaction);
-        let snapshot = Arc::clone(&maildrop.snapshot);
-        self.open = Some(Open {
-            reader: Reader::new(Arc::clone(&maildrop)),
-            maildrop,
-            _permit: permit,
-            _lease: lease,
-        });
-        Ok(snapshot)
-    }
-
     async fn list(&mut self, mut listing: Listing) -> Result<Session, Over> {
         while !listing.write(&mut self.out, GATHERED_OCTETS) {
             self.flush().await?;
@@ -318,162 +249,8 @@ impl Conversation {
         Ok(listing.finish())
     }
 
-    async fn retrieve(&mut self, retrieve: Retrieve) -> Result<Session, Over> {
-        match retrieve.part() {
-            Part::Whole => self.retrieve_whole(retrieve).await,
-            Part::Top(lines) => self.retrieve_top(retrieve, Top::new(lines)).await,
-        }
-    }
-
-    async fn retrieve_whole(&mut self, retrieve: Retrieve) -> Result<Session, Over> {
-        let (number, octets) = (retrieve.number(), retrieve.octets());
-        let Some(open) = &mut self.open else {
-            return Ok(self.refuse_message(retrieve, RetrieveRefusal::Unavailable));
-        };
-        let first = match open.reader.first_chunk(&self.service.mailbox, number).await {
-            Ok(first) => first,
-            Err(why) => return Ok(self.refuse_message(retrieve, why)),
-        };
-        let (heading, session) = retrieve.found();
-        self.out
-            .reserve(heading.as_bytes().len() + first.len().min(DIRECT_OCTETS) + ROOM_FOR_DOTS);
-        self.say(&heading);
-        let mut stuffing = Stuffing::default();
-        let mut sent = first.len() as u64;
-        self.send(&mut stuffing, &first).await?;
-        drop(first);
-        let mut next = 1;
-        while sent < octets {
-            let chunks = self.next_chunks(number, next).await?;
-            for chunk in &chunks {
-                sent += chunk.len() as u64;
-                next += 1;
-                self.send(&mut stuffing, chunk).await?;
-            }
-        }
-        self.out.extend_from_slice(stuffing.finish());
-        self.service.metrics.message_retrieved();
-        self.live.add_retrieved();
-        Ok(session)
-    }
-
-    async fn retrieve_top(&mut self, retrieve: Retrieve, mut top: Top) -> Result<Session, Over> {
-        let (number, octets) = (retrieve.number(), retrieve.octets());
-        let Some(open) = &mut self.open else {
-            return Ok(self.refuse_message(retrieve, RetrieveRefusal::Unavailable));
-        };
-        let beginning = match open.reader.beginning(&self.service.mailbox, number).await {
-            Ok(beginning) => beginning,
-            Err(why) => return Ok(self.refuse_message(retrieve, why)),
-        };
-        let (heading, session) = retrieve.found();
-        self.say(&heading);
-        let mut stuffing = Stuffing::default();
-        let mut seen = beginning.len() as u64;
-        self.send(&mut stuffing, top.take(&beginning)).await?;
-        while !top.is_done() && seen < octets {
-            let (number_of_chunk, within) = chunk_at(seen);
-            let chunks = self.next_chunks(number, number_of_chunk).await?;
-            for (at, chunk) in chunks.iter().enumerate() {
-                let unseen = chunk
-                    .get(if at == 0 { within } else { 0 }..)
-                    .unwrap_or_default();
-                seen += unseen.len() as u64;
-                self.send(&mut stuffing, top.take(unseen)).await?;
-            }
-        }
-        self.out.extend_from_slice(stuffing.finish());
-        Ok(session)
-    }
-
-    /// Chunks from the middle of a message. There is no way to tell the client that they are
-    /// missing, but to break the connection: a shortened message would pass for a whole one.
-    async fn next_chunks(
-        &mut self,
-        number: pop3::MessageNumber,
-        from: u32,
-    ) -> Result<Vec<Bytes>, Over> {
-        let open = self.open.as_ref().ok_or(Over(Ending::Storage))?;
-        let chunks = open
-            .reader
-            .next_chunks(&self.service.mailbox, number, from)
-            .await;
-        let chunks = chunks.map_err(|_| Over(Ending::Storage))?;
-        if chunks.iter().all(Bytes::is_empty) {
-            tracing::error!(message = %number, "a message ends before its last chunk");
-            return Err(Over(Ending::Storage));
-        }
-        Ok(chunks)
-    }
-
-    fn refuse_message(&mut self, retrieve: Retrieve, why: RetrieveRefusal) -> Session {
-        let (reply, session) = retrieve.refused(why);
-        self.say(&reply);
-        session
-    }
-
-    /// Sends octets of a message, stuffed; large pieces from where they lie.
-    async fn send(&mut self, stuffing: &mut Stuffing, octets: &[u8]) -> Result<(), Over> {
-        for piece in stuffing.pieces(octets) {
-            if piece.len() >= DIRECT_OCTETS {
-                self.write(piece).await?;
-            } else {
-                self.out.extend_from_slice(piece);
-                if self.out.len() >= GATHERED_OCTETS {
-                    self.flush().await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn commit(&mut self, commit: Commit) -> Result<Ending, Over> {
-        self.live.set_state(State::Update);
-        let (reply, ending) = match self.delete(&commit).await {
-            Ok(()) => (commit.done(), Ending::Quit),
-            Err(()) => (commit.failed(), Ending::CommitFailed),
-        };
-        self.say(&reply);
-        self.close_maildrop();
-        self.flush().await?;
-        Ok(ending)
-    }
-
-    async fn delete(&mut self, commit: &Commit) -> Result<(), ()> {
-        let maildrop = Arc::clone(&self.open.as_ref().ok_or(())?.maildrop);
-        let messages: Vec<_> = commit
-            .marked()
-            .filter_map(|n| maildrop.message(n))
-            .collect();
-        let mailbox = self.service.mailbox.clone();
-        let user = maildrop.user;
-        // A task of its own: what has been asked for is asked, even if this session ends now.
-        let deletion = async move {
-            let delete = || CommitDeletions {
-                user,
-                messages: messages.clone(),
-            };
-            mailbox.ask(delete).await
-        };
-        let deleted = actix_rt::spawn(deletion).await;
-        match deleted {
-            Ok(Ok(Ok(()))) => {
-                self.log_deletions(commit, &maildrop);
-                Ok(())
-            }
-            Ok(Ok(Err(_)) | Err(_)) | Err(_) => Err(()),
-        }
-    }
-
-    fn log_deletions(&self, commit: &Commit, maildrop: &Maildrop) {
-        for number in commit.marked() {
-            let unique_id = maildrop.snapshot.unique_id_of(number).unwrap_or_default();
-            tracing::debug!(unique_id, "message deleted");
-        }
-    }
-
     /// Gives the slot back before the last reply: a client may log in again at once.
-    fn close_maildrop(&mut self) {
+    pub(super) fn close_maildrop(&mut self) {
         self.open = None;
     }
 
@@ -483,12 +260,12 @@ impl Conversation {
         }
     }
 
-    async fn flush(&mut self) -> Result<(), Over> {
+    pub(super) async fn flush(&mut self) -> Result<(), Over> {
         self.write(&[]).await
     }
 
     /// Sends what has gathered, and then these octets.
-    async fn write(&mut self, octets: &[u8]) -> Result<(), Over> {
+    pub(super) async fn write(&mut self, octets: &[u8]) -> Result<(), Over> {
         if self.out.is_empty() && octets.is_empty() {
             return Ok(());
         }
@@ -506,29 +283,9 @@ impl Conversation {
     }
 }
 
-/// Room for the final dot and some stuffed ones, so that a small message is copied once.
-const ROOM_FOR_DOTS: usize = 64;
-
-impl From<LoginRefusal> for AuthFailure {
-    fn from(why: LoginRefusal) -> Self {
-        match why {
-            LoginRefusal::Credentials => Self::Credentials,
-            LoginRefusal::TooManySessions => Self::TooManySessions,
-            LoginRefusal::Unavailable => Self::Unavailable,
-        }
-    }
-}
-
 fn verb(line: &Line<'_>) -> Verb {
     match line {
         Line::Text(text) => Verb::of(text),
         Line::TooLong => Verb::Unknown,
     }
-}
-
-/// The chunk in which an octet of a message lies, and where in it.
-fn chunk_at(octet: u64) -> (u32, usize) {
-    let chunk = CHUNK_OCTETS as u64;
-    let number = u32::try_from(octet / chunk).unwrap_or(u32::MAX);
-    (number, usize::try_from(octet % chunk).unwrap_or(usize::MAX))
 }

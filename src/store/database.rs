@@ -15,6 +15,10 @@ const SQLITE_READERS: u32 = 4;
 /// How many connections a process holds to PostgreSQL at most.
 const POSTGRES_CONNECTIONS: u32 = 8;
 
+/// A connection to PostgreSQL that rested for longer is tested before it is used, since the server
+/// may have been restarted meanwhile.
+const POSTGRES_TRUSTED_FOR: Duration = Duration::from_secs(1);
+
 /// How long to wait for another process that writes to the same SQLite file.
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -212,7 +216,9 @@ fn sqlite_options(url: &str, connections: u32) -> ConnectOptions {
 
 fn postgres_options(url: &str) -> ConnectOptions {
     let mut options = common_options(url);
-    options.max_connections(POSTGRES_CONNECTIONS);
+    options
+        .max_connections(POSTGRES_CONNECTIONS)
+        .test_before_acquire_if_idle_for(POSTGRES_TRUSTED_FOR);
     options
 }
 
@@ -222,9 +228,9 @@ fn common_options(url: &str) -> ConnectOptions {
         .min_connections(1)
         .connect_timeout(CONNECT_TIMEOUT)
         .acquire_timeout(CONNECT_TIMEOUT)
-        // Statements would carry addresses into the log, and each test of a connection is a
-        // round trip: a broken one shows itself at its next statement.
+        // Statements would carry addresses into the log.
         .sqlx_logging(false)
+        // A test of each connection that is taken would be a round trip for each query.
         .test_before_acquire(false);
     options
 }

@@ -3,8 +3,10 @@
     reason = "a test names the one step that it wants"
 )]
 
+use std::sync::Arc;
+
 use super::*;
-use crate::snapshot::UniqueId;
+use crate::snapshot::{MessageNumber, Snapshot, UniqueId};
 use proptest::prelude::*;
 
 const PLAIN: Policy = Policy {
