@@ -1,7 +1,7 @@
 //! The actor that owns one connection.
 //!
 //! It has an address, so that it can be ended from outside; the talking is one straight future in
-//! [`conversation`]. When the actor stops, the future is dropped, and everything that the session
+//! `conversation`. When the actor stops, the future is dropped, and everything that the session
 //! had taken is given back by what it owned.
 
 mod conversation;

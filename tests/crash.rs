@@ -114,6 +114,7 @@ fn check_every_message(place: &Place, key: &str, expected: &BTreeMap<String, Vec
             "message {number} has changed"
         );
     }
+    no_octets_without_an_owner(place);
 }
 
 #[test]
@@ -324,11 +325,16 @@ fn seed_of(message: &[u8]) -> u64 {
     subject.strip_prefix("Subject: ").unwrap().parse().unwrap()
 }
 
-/// All octets belong to a message, or to a delivery that was broken off and will expire.
+/// All octets belong to a message, or to something that `tidy` will remove.
 fn no_octets_without_an_owner(place: &Place) {
-    let orphans = "contents c WHERE NOT EXISTS (SELECT 1 FROM messages m WHERE m.content_id = c.id) \
-         AND NOT EXISTS (SELECT 1 FROM unfinished u WHERE u.content_id = c.id)";
-    assert_eq!(count(place, orphans), 0);
-    let chunks = "chunks c WHERE NOT EXISTS (SELECT 1 FROM contents o WHERE o.id = c.content_id)";
-    assert_eq!(count(place, chunks), 0);
+    let nobodys = |owners: &[&str]| {
+        let owned = |owner: &&str| {
+            format!("NOT EXISTS (SELECT 1 FROM {owner} o WHERE o.content_id = c.id)")
+        };
+        let none = owners.iter().map(owned).collect::<Vec<_>>().join(" AND ");
+        count(place, &format!("contents c WHERE {none}"))
+    };
+    assert_eq!(nobodys(&["messages", "departures", "unfinished"]), 0);
+    // And each has at least its first piece.
+    assert_eq!(nobodys(&["chunks"]), 0);
 }

@@ -5,9 +5,9 @@ use std::fmt::Display;
 /// A response code, which tells a program what a text tells a person (RFC 2449, section 8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResponseCode {
-    /// `[AUTH]`: the credentials are at fault (RFC 3206, section 4).
+    /// `[AUTH]`: the credentials are at fault (RFC 3206, section 5).
     Auth,
-    /// `[IN-USE]`: too many sessions have this maildrop open (RFC 2449, section 8.1.1).
+    /// `[IN-USE]`: too many sessions have this maildrop open (RFC 2449, section 8.1.2).
     InUse,
     /// `[SYS/TEMP]`: a fault of the system that will pass (RFC 3206, section 4).
     SysTemp,

@@ -91,6 +91,7 @@ impl Conversation {
             Ok(ending) | Err(Over(ending)) => ending,
         };
         self.report_sent();
+        self.close_maildrop();
         if let Some(transport) = self.transport.take() {
             Box::pin(transport.close()).await;
         }

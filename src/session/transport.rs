@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use pop3::LineBuffer;
-use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -108,12 +108,19 @@ impl Transport {
         self.flush().await
     }
 
-    /// Ends TLS in order, as far as the client lets it. TCP ends by itself when this is dropped.
+    /// Ends the connection in order, as far as the client lets it.
     pub(super) async fn close(self) {
-        if let Stream::Tls(mut stream) = self.stream {
-            // The client may be gone already; then there is nobody to tell.
-            let _ = tokio::time::timeout(CLOSE_TIMEOUT, stream.shutdown()).await;
-        }
+        let ending = async {
+            match self.stream {
+                Stream::Plain(stream) => linger(stream).await,
+                Stream::Tls(mut stream) => {
+                    stream.shutdown().await?;
+                    linger(stream.into_inner().0).await
+                }
+            }
+        };
+        // The client may be gone already; then there is nobody to tell.
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, ending).await;
     }
 
     /// How many octets were sent since this was last asked.
@@ -140,6 +147,26 @@ impl Transport {
         }
     }
 }
+
+/// Reads off what the client has sent beyond the end. If it were left unread, the system would
+/// reset the connection, and the last reply might be lost on its way.
+async fn linger(mut stream: TcpStream) -> io::Result<()> {
+    let mut left = LINGER_OCTETS;
+    if stream.try_read(&mut [0]).is_ok_and(|octets| octets > 0) {
+        let mut unread = vec![0; READ_OCTETS];
+        stream.shutdown().await?;
+        while left > 0 {
+            match stream.read(&mut unread).await? {
+                0 => break,
+                octets => left = left.saturating_sub(octets),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How much is read off at the end of a connection.
+const LINGER_OCTETS: usize = 1024 * 1024;
 
 /// How long a client may take to read the last reply when the connection ends.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,0 +1,397 @@
+//! The keys that open maildrops.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
+
+use restante::accounts::{
+    AccountError, Accounts, Authentication, KeyId, KeyOptions, WrongCredentials,
+};
+
+use super::{accounts, new_key, opens, verify};
+use crate::support::mail::{ADA, BOB, add, key_options, message, store};
+use crate::support::place::{Kind, Place, on_each};
+
+/// A time long after 2001, in milliseconds since 1970.
+const LATER_MS: i64 = 1_000_000_000_000;
+
+#[test]
+fn a_key_opens_its_owner_s_maildrop_by_every_address_in_any_case() {
+    on_each(async |place| {
+        let accounts = accounts(place).await;
+        let ada = accounts
+            .add(ADA, &["lovelace@example.com".into()])
+            .await
+            .unwrap();
+        let keys = [
+            accounts
+                .create_key(ADA, key_options("laptop"))
+                .await
+                .unwrap(),
+            accounts
+                .create_key("LOVELACE@example.com", key_options("phone"))
+                .await
+                .unwrap(),
+        ];
+        for (new, name) in keys.iter().zip(["laptop", "phone"]) {
+            for address in [ADA, "ADA@EXAMPLE.COM", "LoveLace@example.com"] {
+                let verified = verify(&accounts, address, &new.key).await.unwrap();
+                assert_eq!(verified.user, ada);
+                assert_eq!(verified.address, ADA);
+                assert_eq!(verified.key, Some(new.id));
+                assert_eq!(verified.key_name, name);
+            }
+        }
+    });
+}
+
+#[test]
+fn everything_but_the_key_itself_gets_the_same_refusal() {
+    on_each(async |place| {
+        let accounts = accounts(place).await;
+        for user in [ADA, BOB] {
+            accounts.add(user, &[]).await.unwrap();
+        }
+        let key = new_key(&accounts, ADA, "laptop").await;
+        let other = new_key(&accounts, ADA, "phone").await;
+        let bobs = new_key(&accounts, BOB, "laptop").await;
+        let last = key.len() - 1;
+        let changed = if key.ends_with('A') { "B" } else { "A" };
+        let (prefix, secret) = key.split_at(key.rfind('_').unwrap().min(17));
+        let other_prefix = &other[..prefix.len()];
+        for wrong in [
+            bobs.clone(),
+            format!("{}{changed}", &key[..last]),
+            key[..last].to_owned(),
+            format!("{key}A"),
+            format!("{key} "),
+            format!(" {key}"),
+            format!("{key}\0"),
+            key.to_lowercase(),
+            key.to_uppercase(),
+            format!("{other_prefix}{secret}"),
+            format!("{prefix}_{}", "A".repeat(43)),
+            format!("rst_000000000000_{}", "A".repeat(43)),
+            prefix.to_owned(),
+            "rst_%".to_owned(),
+            "rst_____________".to_owned(),
+            "password".to_owned(),
+            String::new(),
+        ] {
+            assert_eq!(
+                refusal(&accounts, ADA, &wrong).await,
+                WrongCredentials,
+                "{wrong:?}"
+            );
+        }
+        // Nobody of this name, a right key of somebody else, a wrong one.
+        for (address, key) in [
+            ("eve@example.com", &key),
+            ("eve@example.com", &bobs),
+            (BOB, &key),
+            ("", &key),
+            ("%", &key),
+            ("ada@example.com ", &key),
+        ] {
+            assert_eq!(
+                refusal(&accounts, address, key).await,
+                WrongCredentials,
+                "{address:?}"
+            );
+        }
+        assert!(opens(&accounts, ADA, &key).await.is_some());
+    });
+}
+
+async fn refusal(accounts: &Accounts, address: &str, key: &str) -> WrongCredentials {
+    verify(accounts, address, key).await.unwrap_err()
+}
+
+#[test]
+fn a_key_that_is_revoked_expired_or_without_the_scope_opens_nothing() {
+    on_each(async |place| {
+        let accounts = accounts(place).await;
+        accounts.add(ADA, &[]).await.unwrap();
+        let key = |name: &str, expires_at, scopes: &[&str]| {
+            let options = KeyOptions {
+                name: name.into(),
+                scopes: scopes.iter().map(|scope| (*scope).into()).collect(),
+                expires_at,
+            };
+            let accounts = accounts.clone();
+            async move { accounts.create_key(ADA, options).await.unwrap() }
+        };
+        let now = SystemTime::now();
+        let hour = Duration::from_secs(3600);
+        let good = key("good", Some(now + hour), &["pop3"]).await;
+        let expired = key("expired", Some(now), &["pop3"]).await;
+        let scopeless = key("scopeless", None, &[]).await;
+        let revoked = key("revoked", None, &["pop3"]).await;
+        assert!(opens(&accounts, ADA, &revoked.key).await.is_some());
+        accounts.revoke_key(revoked.id).await.unwrap();
+
+        for opened in [&good.key] {
+            assert!(opens(&accounts, ADA, opened).await.is_some());
+        }
+        for refused in [&expired.key, &scopeless.key, &revoked.key] {
+            assert_eq!(opens(&accounts, ADA, refused).await, None);
+        }
+        for id in [revoked.id, KeyId(4711)] {
+            let again = accounts.revoke_key(id).await;
+            assert!(matches!(again, Err(AccountError::NoSuchKey(it)) if it == id.0));
+        }
+    });
+}
+
+#[test]
+fn a_scope_must_be_the_whole_word() {
+    on_each(async |place| {
+        let accounts = accounts(place).await;
+        accounts.add(ADA, &[]).await.unwrap();
+        let new = accounts
+            .create_key(ADA, key_options("laptop"))
+            .await
+            .unwrap();
+        let sql = place.sql().await;
+        // As another version of the program may have written them.
+        for (scopes, opened) in [
+            ("pop3", true),
+            ("smtp pop3", true),
+            ("pop3 smtp", true),
+            ("imap pop3 smtp", true),
+            ("", false),
+            ("pop", false),
+            ("pop33", false),
+            ("xpop3", false),
+            ("pop3s imap", false),
+            ("POP3", false),
+        ] {
+            sql.run(&format!("UPDATE api_keys SET scopes = '{scopes}'"))
+                .await;
+            let opens = opens(&accounts, ADA, &new.key).await.is_some();
+            assert_eq!(opens, opened, "{scopes:?}");
+        }
+    });
+}
+
+#[test]
+fn keys_are_listed_with_what_became_of_them_and_without_their_secret() {
+    on_each(async |place| {
+        let accounts = accounts(place).await;
+        accounts.add(ADA, &[]).await.unwrap();
+        accounts.add(BOB, &[]).await.unwrap();
+        assert_eq!(accounts.keys(ADA).await.unwrap(), []);
+        new_key(&accounts, BOB, "laptop").await;
+        let first = accounts
+            .create_key(ADA, key_options("laptop"))
+            .await
+            .unwrap();
+        let mut options = key_options("phone");
+        options.expires_at = Some(SystemTime::now() + Duration::from_secs(3600));
+        let second = accounts.create_key(ADA, options).await.unwrap();
+        accounts.revoke_key(first.id).await.unwrap();
+
+        let keys = accounts.keys("Ada@example.com").await.unwrap();
+        let ids: Vec<_> = keys.iter().map(|key| key.id).collect();
+        assert_eq!(ids, [first.id, second.id]);
+        assert_eq!(
+            (keys[0].name.as_str(), keys[1].name.as_str()),
+            ("laptop", "phone")
+        );
+        assert!(keys[0].revoked_at_ms.is_some() && keys[1].revoked_at_ms.is_none());
+        assert!(keys[0].expires_at_ms.is_none());
+        assert!(
+            keys[1]
+                .expires_at_ms
+                .is_some_and(|at| at > keys[1].created_at_ms)
+        );
+        assert!(
+            keys.iter()
+                .all(|key| key.scopes == "pop3" && key.last_used_at_ms.is_none())
+        );
+        for (key, new) in keys.iter().zip([first, second]) {
+            assert!(new.key.starts_with(&key.prefix), "{}", key.prefix);
+            assert!(!format!("{key:?}").contains(&new.key[new.key.len() - 43..]));
+        }
+        assert!(accounts.keys("eve@example.com").await.is_err());
+    });
+}
+
+#[test]
+fn nothing_in_the_table_of_keys_is_a_key() {
+    on_each(async |place| {
+        let accounts = accounts(place).await;
+        accounts.add(ADA, &[]).await.unwrap();
+        let key = new_key(&accounts, ADA, "laptop").await;
+        let secret = &key[key.len() - 43..];
+        assert!(key.starts_with("rst_") && secret.len() == 43);
+        let sql = place.sql().await;
+        let hash = "CAST(LENGTH(hash) AS BIGINT)";
+        assert_eq!(
+            sql.number(&format!("SELECT {hash} FROM api_keys")).await,
+            32
+        );
+        // All columns but the hash as text, and the hash as octets.
+        let text = format!(
+            "api_keys WHERE name LIKE '%{secret}%' OR prefix LIKE '%{secret}%' \
+             OR scopes LIKE '%{secret}%' OR hash = {}",
+            octets_literal(place, secret.as_bytes())
+        );
+        assert_eq!(sql.count(&text).await, 0);
+        // The hash itself opens nothing.
+        let prefix = &key[..17];
+        for guess in [prefix.to_owned(), format!("{prefix}{secret}x")] {
+            assert_eq!(opens(&accounts, ADA, &guess).await, None);
+        }
+    });
+}
+
+fn octets_literal(place: &Place, octets: &[u8]) -> String {
+    let hex: String = octets.iter().map(|octet| format!("{octet:02x}")).collect();
+    match place.kind {
+        Kind::Sqlite => format!("X'{hex}'"),
+        Kind::Postgres => format!("'\\x{hex}'::bytea"),
+    }
+}
+
+#[test]
+fn keys_differ() {
+    on_each(async |place| {
+        let accounts = accounts(place).await;
+        accounts.add(ADA, &[]).await.unwrap();
+        let mut keys = Vec::new();
+        for name in 0..50 {
+            keys.push(new_key(&accounts, ADA, &name.to_string()).await);
+        }
+        for position in [..17, ..60] {
+            let mut parts: Vec<_> = keys.iter().map(|key| &key[position]).collect();
+            parts.sort_unstable();
+            parts.dedup();
+            assert_eq!(parts.len(), 50);
+        }
+        assert!(
+            keys.iter()
+                .all(|key| key.bytes().all(|octet| octet.is_ascii_graphic()))
+        );
+        // `PASS key` fits into a command line of 255 octets.
+        assert!(keys.iter().all(|key| key.len() <= 240));
+    });
+}
+
+#[test]
+fn two_keys_of_a_user_do_not_have_the_same_name_unless_one_is_revoked() {
+    on_each(async |place| {
+        let accounts = accounts(place).await;
+        accounts.add(ADA, &[]).await.unwrap();
+        accounts.add(BOB, &[]).await.unwrap();
+        let first = accounts
+            .create_key(ADA, key_options("laptop"))
+            .await
+            .unwrap();
+        new_key(&accounts, BOB, "laptop").await;
+        match accounts.create_key(ADA, key_options("laptop")).await {
+            Err(AccountError::KeyNameTaken { address, name }) => {
+                assert_eq!((address.as_str(), name.as_str()), (ADA, "laptop"));
+            }
+            other => panic!("{other:?}"),
+        }
+        accounts.revoke_key(first.id).await.unwrap();
+        new_key(&accounts, ADA, "laptop").await;
+    });
+}
+
+#[test]
+fn a_key_is_refused_to_nobody_and_with_an_impossible_name_or_scope() {
+    on_each(async |place| {
+        let accounts = accounts(place).await;
+        accounts.add(ADA, &[]).await.unwrap();
+        let nobody = accounts
+            .create_key("eve@example.com", key_options("laptop"))
+            .await;
+        assert!(matches!(nobody, Err(AccountError::NoSuchUser(_))));
+        let long = "ä".repeat(101);
+        for name in ["", "a#b", "a\nb", "a\0b", "\u{1b}[31m", long.as_str()] {
+            let bad = accounts.create_key(ADA, key_options(name)).await;
+            assert!(matches!(bad, Err(AccountError::BadKeyName)), "{name:?}");
+        }
+        for scope in ["imap", "POP3", "", "pop3 imap"] {
+            let mut options = key_options("laptop");
+            options.scopes.push(scope.into());
+            let bad = accounts.create_key(ADA, options).await;
+            assert!(matches!(bad, Err(AccountError::UnknownScope(it)) if it == scope));
+        }
+        assert_eq!(accounts.keys(ADA).await.unwrap(), []);
+        new_key(&accounts, ADA, &"ä".repeat(100)).await;
+    });
+}
+
+#[test]
+fn the_last_use_of_many_keys_is_noted_at_once_and_never_goes_back() {
+    on_each(async |place| {
+        let accounts = accounts(place).await;
+        accounts.add(ADA, &[]).await.unwrap();
+        let mut ids = Vec::new();
+        for name in ["a", "b", "c"] {
+            ids.push(
+                accounts
+                    .create_key(ADA, key_options(name))
+                    .await
+                    .unwrap()
+                    .id,
+            );
+        }
+        let used = async || {
+            let keys = accounts.keys(ADA).await.unwrap();
+            keys.iter()
+                .map(|key| key.last_used_at_ms)
+                .collect::<Vec<_>>()
+        };
+        accounts.note_use(&HashMap::new()).await.unwrap();
+        assert_eq!(used().await, [None, None, None]);
+        let first = [
+            (ids[0], LATER_MS),
+            (ids[1], LATER_MS + 1),
+            (KeyId(4711), LATER_MS),
+        ];
+        accounts.note_use(&first.into()).await.unwrap();
+        assert_eq!(used().await, [Some(LATER_MS), Some(LATER_MS + 1), None]);
+        // Another server may write its batch later, with older times in it.
+        let second = [(ids[0], LATER_MS - 5), (ids[1], LATER_MS + 7)];
+        accounts.note_use(&second.into()).await.unwrap();
+        assert_eq!(used().await, [Some(LATER_MS), Some(LATER_MS + 7), None]);
+    });
+}
+
+#[test]
+fn where_any_key_is_taken_only_users_that_exist_are() {
+    on_each(async |place| {
+        let accounts = accounts(place).await;
+        let ada = accounts
+            .add(ADA, &["lovelace@example.com".into()])
+            .await
+            .unwrap();
+        for address in ["ADA@example.com", "LOVELACE@example.com"] {
+            let trusted = accounts.trust(address).await.unwrap().unwrap();
+            assert_eq!((trusted.user, trusted.key), (ada, None));
+            assert_eq!(trusted.address, ADA);
+        }
+        for address in ["eve@example.com", "", "%"] {
+            assert!(accounts.trust(address).await.unwrap().is_err());
+        }
+    });
+}
+
+#[test]
+fn the_version_of_the_maildrop_comes_with_the_login() {
+    on_each(async |place| {
+        let database = place.open().await;
+        let accounts = Accounts::new(database.clone());
+        let ada = add(&database, ADA).await;
+        let key = new_key(&accounts, ADA, "laptop").await;
+        let version = async || verify(&accounts, ADA, &key).await.unwrap().version;
+        let before = version().await;
+        assert_eq!(version().await, before);
+        assert_eq!(accounts.trust(ADA).await.unwrap().unwrap().version, before);
+        store(&database, &[ada], &[message(1, 100)]).await;
+        assert!(version().await > before);
+    });
+}

@@ -1,0 +1,171 @@
+//! `restante user` and `restante key`.
+
+use serde_json::Value;
+
+use super::deliver;
+use crate::support::cli;
+use crate::support::daemon::Daemon;
+use crate::support::mail::{ADA, BOB};
+use crate::support::place::{on_each_blocking, sqlite};
+
+#[test]
+fn users_are_added_listed_disabled_enabled_and_removed() {
+    on_each_blocking(|place| {
+        let user = |words: &str| cli::run(&place.url, &format!("user {words}"));
+        assert_eq!(
+            user("list").ok(),
+            "ADDRESS  STATE  MESSAGES  OCTETS  ALIASES\n"
+        );
+        assert_eq!(user("add Bob@Example.com").ok(), "");
+        assert_eq!(
+            user("add ada@example.com --alias A@example.com --alias b@example.com").ok(),
+            ""
+        );
+        assert_eq!(deliver(place, ADA, b"hello").ok(), "");
+        assert_eq!(user("disable bob@example.com").ok(), "");
+        assert_eq!(
+            user("list").ok(),
+            "ADDRESS          STATE     MESSAGES  OCTETS  ALIASES\n\
+             ada@example.com  enabled   1         7       a@example.com b@example.com\n\
+             bob@example.com  disabled  0         0\n"
+        );
+        let list: Value = serde_json::from_str(&user("list --json").ok()).unwrap();
+        let expected = serde_json::json!([
+            { "address": ADA, "aliases": ["a@example.com", "b@example.com"],
+              "disabled": false, "messages": 1, "octets": 7 },
+            { "address": BOB, "aliases": [], "disabled": true, "messages": 0, "octets": 0 },
+        ]);
+        assert_eq!(list, expected);
+        assert_eq!(user("enable BOB@example.com").ok(), "");
+        assert!(!user("list").ok().contains("disabled"));
+        assert_eq!(user("remove b@example.com").ok(), "");
+        assert_eq!(user("remove bob@example.com").ok(), "");
+        assert_eq!(user("list --json").ok().trim(), "[]");
+    });
+}
+
+#[test]
+fn what_is_wrong_with_a_user_is_said_with_what_to_do() {
+    let place = sqlite();
+    let user = |words: &str| cli::run(&place.url, &format!("user {words}")).failed(1);
+    cli::run(&place.url, "user add ada@example.com").ok();
+    assert_eq!(
+        user("add ADA@example.com"),
+        "restante: the address ada@example.com is taken already\n"
+    );
+    assert_eq!(
+        user("add ada"),
+        "restante: \"ada\" is no address: it must look like name@example.com, in at most 248 octets\n"
+    );
+    for command in ["remove", "disable", "enable"] {
+        assert_eq!(
+            user(&format!("{command} eve@example.com")),
+            "restante: there is no user eve@example.com (restante user list shows all)\n"
+        );
+    }
+}
+
+#[test]
+fn a_new_key_is_printed_alone_and_opens_the_maildrop_until_revoked() {
+    on_each_blocking(|place| {
+        let key = |words: &str| cli::run(&place.url, &format!("key {words}"));
+        cli::run(&place.url, "user add ada@example.com --alias a@example.com").ok();
+        let printed = key("create a@example.com --name laptop").ok();
+        let secret = printed.strip_suffix('\n').unwrap();
+        assert!(secret.starts_with("rst_") && secret.len() == 60, "{secret}");
+        assert!(secret.bytes().all(|octet| octet.is_ascii_graphic()));
+        let again = key("create ada@example.com --name phone --scope pop3 --expires-in 90d").ok();
+        assert_ne!(again, printed);
+
+        let daemon = Daemon::start(&place.url);
+        daemon.login(ADA, secret).ok("QUIT");
+        let list: Value = serde_json::from_str(&key("list ADA@example.com --json").ok()).unwrap();
+        let ids: Vec<_> = list
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it["id"].as_i64().unwrap())
+            .collect();
+        assert_eq!(ids.len(), 2);
+        assert_eq!(
+            (&list[0]["name"], &list[0]["state"]),
+            (&"laptop".into(), &"valid".into())
+        );
+        assert_eq!(list[0]["scopes"], serde_json::json!(["pop3"]));
+        assert_eq!(
+            (&list[0]["expires_at"], &list[0]["revoked_at"]),
+            (&Value::Null, &Value::Null)
+        );
+        assert!(secret.starts_with(list[0]["prefix"].as_str().unwrap()));
+        assert!(list[1]["expires_at"].as_str() > list[1]["created_at"].as_str());
+
+        assert_eq!(key(&format!("revoke {}", ids[0])).ok(), "");
+        let mut client = daemon.connect();
+        client.ok(&format!("USER {ADA}"));
+        assert!(
+            client
+                .command(&format!("PASS {secret}"))
+                .starts_with("-ERR [AUTH]")
+        );
+        let table = key("list ada@example.com").ok();
+        let lines: Vec<_> = table.lines().collect();
+        assert_eq!(lines.len(), 3);
+        assert_eq!(
+            lines[0].split_whitespace().collect::<Vec<_>>(),
+            ["ID", "STATE", "SCOPES", "CREATED", "LAST", "USED", "NAME"]
+        );
+        assert!(
+            lines[1].contains("revoked") && lines[1].ends_with("laptop"),
+            "{table}"
+        );
+        assert!(
+            lines[2].contains("valid") && lines[2].ends_with("phone"),
+            "{table}"
+        );
+        assert!(!table.contains(&secret[17..]));
+    });
+}
+
+#[test]
+fn what_is_wrong_with_a_key_is_said_with_what_to_do() {
+    let place = sqlite();
+    let key = |words: &str| cli::run(&place.url, &format!("key {words}"));
+    cli::run(&place.url, "user add ada@example.com").ok();
+    key("create ada@example.com --name laptop").ok();
+    for (words, error) in [
+        (
+            "create eve@example.com --name x",
+            "there is no user eve@example.com (restante user list shows all)",
+        ),
+        (
+            "list eve@example.com",
+            "there is no user eve@example.com (restante user list shows all)",
+        ),
+        (
+            "create ada@example.com --name laptop",
+            "ada@example.com has a key named \"laptop\" already: revoke it first, or choose another name",
+        ),
+        (
+            "create ada@example.com --name x --scope imap",
+            "\"imap\" is no scope; the one that there is, is pop3",
+        ),
+        (
+            "revoke 4711",
+            "there is no key 4711 that could be revoked (restante key list shows them)",
+        ),
+    ] {
+        assert_eq!(
+            key(words).failed(1),
+            format!("restante: {error}\n"),
+            "{words}"
+        );
+    }
+    let misspelt = key("create ada@example.com --name x --expires-in soon");
+    assert_eq!((misspelt.code, misspelt.stdout.as_str()), (Some(2), ""));
+    assert!(
+        misspelt
+            .stderr
+            .contains("\"soon\" is not a duration; write 10m"),
+        "{misspelt:?}"
+    );
+}

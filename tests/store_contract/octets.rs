@@ -1,0 +1,115 @@
+//! Reading what messages say.
+
+use std::collections::{HashMap, HashSet};
+
+use restante::store::{CHUNK_OCTETS, ContentId, MailStore, SqlStore, StoreError};
+
+use super::{WRITTEN_EARLY, contents, number};
+use crate::support::mail::{ADA, add, message, octets, store};
+use crate::support::place::on_each;
+
+#[test]
+fn messages_of_every_size_come_back_octet_for_octet() {
+    on_each(async |place| {
+        let server = place.server().await;
+        let database = place.open().await;
+        let ada = add(&database, ADA).await;
+        let around = |size: usize| [size - 1, size, size + 1];
+        let sizes = [
+            [3, 10, 1000],
+            around(CHUNK_OCTETS),
+            around(2 * CHUNK_OCTETS),
+            around(WRITTEN_EARLY),
+            around(2 * WRITTEN_EARLY),
+            [WRITTEN_EARLY + CHUNK_OCTETS, 5_000_000, 5_000_001],
+        ];
+        let sizes = sizes.as_flattened();
+        let written: Vec<_> = (1u64..)
+            .zip(sizes)
+            .map(|(n, size)| message(n, *size))
+            .collect();
+        store(&database, &[ada], &written).await;
+
+        let maildrop = server.open(ada, 0).await.unwrap();
+        assert_eq!(maildrop.snapshot.len(), sizes.len());
+        for (at, message) in written.iter().enumerate() {
+            let number = number(at as u64 + 1);
+            assert_eq!(maildrop.snapshot.octets_of(number), Some(sizes[at] as u64));
+            let content = maildrop.content(number).unwrap();
+            assert!(octets(&server, content).await == *message, "{}", sizes[at]);
+            check_chunks(&server, content, message).await;
+        }
+        let total: usize = sizes.iter().sum();
+        assert_eq!(maildrop.snapshot.octets(), total as u64);
+    });
+}
+
+/// Whichever part of a message is asked for, it is that part.
+async fn check_chunks(server: &SqlStore, content: ContentId, message: &[u8]) {
+    let pieces: Vec<Vec<u8>> = message.chunks(CHUNK_OCTETS).map(<[u8]>::to_vec).collect();
+    let count = u32::try_from(pieces.len()).unwrap();
+    for from in 0..count + 2 {
+        let chunks = server.chunks(content, from..from + 2).await.unwrap();
+        let expected: Vec<_> = pieces.iter().skip(from as usize).take(2).collect();
+        assert!(
+            chunks.iter().eq(expected),
+            "{} octets, chunk {from}",
+            message.len()
+        );
+    }
+    let first = server.first_chunks(&[content]).await.unwrap();
+    assert_eq!((first.len(), first[0].0), (1, content));
+    assert!(first[0].1[..] == pieces[0]);
+    for length in [
+        0,
+        1,
+        8 * 1024,
+        CHUNK_OCTETS,
+        CHUNK_OCTETS + 1,
+        u32::MAX as usize,
+    ] {
+        let asked = u32::try_from(length).unwrap();
+        let beginning = server.beginning(content, asked).await.unwrap();
+        assert!(
+            beginning == pieces[0][..length.min(pieces[0].len())],
+            "{length}"
+        );
+    }
+}
+
+#[test]
+fn the_first_chunks_of_any_number_of_contents_come_at_once() {
+    on_each(async |place| {
+        let server = place.server().await;
+        let database = place.open().await;
+        let ada = add(&database, ADA).await;
+        let written: Vec<_> = (0..130).map(|n| message(n, 100)).collect();
+        store(&database, &[ada], &written).await;
+        let maildrop = server.open(ada, 0).await.unwrap();
+        let contents = contents(&maildrop);
+        for count in [0, 1, 2, 4, 5, 16, 17, 63, 64, 65, 128, 129, 130] {
+            let found = server.first_chunks(&contents[..count]).await.unwrap();
+            assert_eq!(found.len(), count);
+            let found: HashMap<_, _> = found.into_iter().collect();
+            for at in 0..count {
+                assert_eq!(found[&contents[at]][..], written[at]);
+            }
+        }
+        // One that is not there is left out.
+        let asked = [contents[0], ContentId(-1), ContentId(i64::MAX), contents[1]];
+        let found = server.first_chunks(&asked).await.unwrap();
+        let found: HashSet<_> = found.into_iter().map(|(content, _)| content).collect();
+        assert_eq!(found, HashSet::from([contents[0], contents[1]]));
+    });
+}
+
+#[test]
+fn a_content_that_is_not_there_has_no_octets() {
+    on_each(async |place| {
+        let server = place.server().await;
+        let nothing = ContentId(4711);
+        assert!(server.chunks(nothing, 0..9).await.unwrap().is_empty());
+        let beginning = server.beginning(nothing, 9).await;
+        assert!(matches!(beginning, Err(StoreError::NoContent(id)) if id == nothing));
+    });
+}

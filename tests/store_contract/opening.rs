@@ -1,0 +1,115 @@
+//! Opening a maildrop.
+
+use std::collections::HashSet;
+use std::time::{Duration, SystemTime};
+
+use restante::store::{MailStore, Maildrop, SqlStore, UserId};
+
+use super::{contents, insert_messages, messages, number, unique_ids};
+use crate::support::mail::{ADA, BOB, add, octets, prepare, store};
+use crate::support::place::on_each;
+
+#[test]
+fn a_maildrop_shows_the_newest_messages_with_the_oldest_of_them_first() {
+    on_each(async |place| {
+        let server = place.server().await;
+        let database = place.open().await;
+        let ada = add(&database, ADA).await;
+        // In the order of delivery; messages of the same time stay in it.
+        for (name, seconds) in [("c", 30), ("e", 50), ("a", -10), ("b", 0), ("d", 30)] {
+            let epoch = SystemTime::UNIX_EPOCH;
+            let apart = Duration::from_secs(u64::try_from(seconds).unwrap_or(10));
+            let at = if seconds < 0 {
+                epoch - apart
+            } else {
+                epoch + apart
+            };
+            let prepared = prepare(&database, name.as_bytes()).await;
+            database.store(&[ada], vec![(prepared, at)]).await.unwrap();
+        }
+        for (limit, expected) in [
+            (0, "abcde"),
+            (1, "e"),
+            (3, "cde"),
+            (4, "bcde"),
+            (5, "abcde"),
+            (6, "abcde"),
+            (u32::MAX, "abcde"),
+        ] {
+            let maildrop = server.open(ada, limit).await.unwrap();
+            let texts: String = texts(&server, &maildrop).await.concat();
+            assert_eq!(texts.replace("\r\n", ""), expected, "limit {limit}");
+        }
+    });
+}
+
+#[test]
+fn an_empty_maildrop_opens_and_so_does_that_of_nobody() {
+    on_each(async |place| {
+        let server = place.server().await;
+        let ada = add(&place.open().await, ADA).await;
+        assert!(server.open(ada, 0).await.unwrap().snapshot.is_empty());
+        let nobody = server.open(UserId(4711), 10).await.unwrap();
+        assert!(nobody.snapshot.is_empty());
+        assert_eq!(nobody.message(number(1)), None);
+    });
+}
+
+#[test]
+fn a_maildrop_of_100_000_messages_opens_without_their_octets() {
+    on_each(async |place| {
+        let server = place.server().await;
+        let ada = add(&place.open().await, ADA).await;
+        let sql = place.sql().await;
+        insert_messages(&sql, ada, 100_000).await;
+        // Whoever looked for octets would fail.
+        sql.run("DROP TABLE chunks").await;
+        let all = server.open(ada, 0).await.unwrap();
+        assert_eq!(all.snapshot.len(), 100_000);
+        assert_eq!(all.snapshot.octets(), 700_000);
+        assert_eq!(all.snapshot.unique_id_of(number(1)), Some("bulk1"));
+        assert_eq!(
+            all.snapshot.unique_id_of(number(100_000)),
+            Some("bulk100000")
+        );
+        let newest = server.open(ada, 1000).await.unwrap();
+        assert_eq!(newest.snapshot.len(), 1000);
+        assert_eq!(newest.snapshot.unique_id_of(number(1)), Some("bulk99001"));
+    });
+}
+
+#[test]
+fn unique_ids_differ_for_ever_and_stay() {
+    on_each(async |place| {
+        let server = place.server().await;
+        let database = place.open().await;
+        let users = [add(&database, ADA).await, add(&database, BOB).await];
+        // The same text again and again: its copies are messages of their own.
+        store(&database, &users, &vec![b"same".to_vec(); 100]).await;
+        let [ada, bob] = users;
+        let before = unique_ids(&server.open(ada, 0).await.unwrap());
+        let others = unique_ids(&server.open(bob, 0).await.unwrap());
+        let distinct: HashSet<_> = before.iter().chain(&others).collect();
+        assert_eq!(distinct.len(), 200);
+
+        let newest = server.open(ada, 50).await.unwrap();
+        assert_eq!(unique_ids(&newest), before[50..]);
+        let elsewhere = place.server().await;
+        assert_eq!(unique_ids(&elsewhere.open(ada, 0).await.unwrap()), before);
+
+        // Those that come after a deletion are new again.
+        server.delete(ada, &messages(&newest)).await.unwrap();
+        store(&database, &[ada], &vec![b"same".to_vec(); 50]).await;
+        let after = unique_ids(&server.open(ada, 0).await.unwrap());
+        assert_eq!(after.len(), 100);
+        assert_eq!(after.iter().filter(|id| distinct.contains(id)).count(), 50);
+    });
+}
+
+async fn texts(server: &SqlStore, maildrop: &Maildrop) -> Vec<String> {
+    let mut texts = Vec::new();
+    for content in contents(maildrop) {
+        texts.push(String::from_utf8(octets(server, content).await).unwrap());
+    }
+    texts
+}
