@@ -74,7 +74,7 @@ impl Transaction {
                 };
                 self.reply(reply)
             }
-            Command::Noop => self.reply(Reply::ok("")),
+            Command::Noop => self.reply(Reply::ok("nothing done")),
             Command::Quit => self.quit(),
             Command::Retr(number) => self.retrieve(number, Part::Whole),
             Command::Rset => {
