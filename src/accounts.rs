@@ -7,10 +7,10 @@ use std::time::SystemTime;
 use entity::{address, user};
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr,
-    EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
+    EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, SqlErr,
 };
 
-use crate::store::{Database, UserId, milliseconds};
+use crate::store::{Database, UserId, depart, milliseconds, raise_version};
 
 pub use keys::{
     Authentication, Key, KeyId, KeyOptions, NewKey, SCOPE_POP3, Verified, WrongCredentials,
@@ -89,6 +89,13 @@ impl Accounts {
     pub async fn add(&self, address: &str, aliases: &[String]) -> Result<UserId, AccountError> {
         let address = normal_address(address)?;
         let aliases: Result<Vec<String>, _> = aliases.iter().map(|a| normal_address(a)).collect();
+        // Two that add the same address at once are told apart by the table alone.
+        let taken = |error: DbErr| match error.sql_err() {
+            Some(SqlErr::UniqueConstraintViolation(_)) => {
+                AccountError::AddressTaken(address.clone())
+            }
+            _ => error.into(),
+        };
         let transaction = self.database.begin().await?;
         let user = user::ActiveModel {
             address: Set(address.clone()),
@@ -103,7 +110,7 @@ impl Accounts {
                 return Err(AccountError::AddressTaken(address.clone()));
             }
         }
-        let user = user.insert(&transaction).await?;
+        let user = user.insert(&transaction).await.map_err(taken)?;
         for (at, address) in addresses.iter().enumerate() {
             if addresses.iter().take(at).any(|before| before == address) {
                 continue;
@@ -112,7 +119,7 @@ impl Accounts {
                 address: Set(address.clone()),
                 user_id: Set(user.id),
             };
-            row.insert(&transaction).await?;
+            row.insert(&transaction).await.map_err(taken)?;
         }
         transaction.commit().await?;
         Ok(UserId(user.id))
@@ -169,14 +176,11 @@ impl Accounts {
     pub async fn remove(&self, address: &str) -> Result<(), AccountError> {
         let transaction = self.database.begin().await?;
         let user = require(&transaction, address).await?;
-        let (id, version) = (user.id, user.maildrop_version + 1);
+        let id = user.id;
+        if let Some(version) = raise_version(&transaction, UserId(id)).await? {
+            depart(&transaction, UserId(id), version, "").await?;
+        }
         for sql in [
-            format!("UPDATE users SET maildrop_version = {version} WHERE id = {id}"),
-            format!(
-                "INSERT INTO departures (message_id, user_id, content_id, maildrop_version) \
-                 SELECT id, user_id, content_id, {version} FROM messages WHERE user_id = {id}"
-            ),
-            format!("DELETE FROM messages WHERE user_id = {id}"),
             format!("DELETE FROM api_keys WHERE user_id = {id}"),
             format!("DELETE FROM addresses WHERE user_id = {id}"),
             format!("DELETE FROM users WHERE id = {id}"),
@@ -220,21 +224,25 @@ fn normal_address(address: &str) -> Result<String, AccountError> {
 async fn find(
     connection: &impl ConnectionTrait,
     address: &str,
-) -> Result<Option<user::Model>, AccountError> {
+) -> Result<Option<user::Model>, DbErr> {
     let Some(row) = address::Entity::find_by_id(address).one(connection).await? else {
         return Ok(None);
     };
     let user = user::Entity::find().filter(user::Column::Id.eq(row.user_id));
-    Ok(user.one(connection).await?)
+    user.one(connection).await
 }
 
+/// The user of an address, whose row waits for this transaction.
 async fn require(
     transaction: &DatabaseTransaction,
     address: &str,
 ) -> Result<user::Model, AccountError> {
-    find(transaction, &address.to_lowercase())
+    let nobody = || AccountError::NoSuchUser(address.to_owned());
+    let user = find(transaction, &address.to_lowercase())
         .await?
-        .ok_or_else(|| AccountError::NoSuchUser(address.to_owned()))
+        .ok_or_else(nobody)?;
+    let locked = user::Entity::find_by_id(user.id).lock_exclusive();
+    locked.one(transaction).await?.ok_or_else(nobody)
 }
 
 /// Messages and octets of every user who has any.

@@ -11,7 +11,7 @@ mod output;
 mod serve;
 mod users;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -62,7 +62,10 @@ enum Command {
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return explain_arguments(&error),
+    };
     let fallback = match &cli.command {
         // An MTA keeps the message and tries again; any other status would bounce it.
         Command::Deliver(_) => deliver::TRY_LATER,
@@ -82,25 +85,39 @@ pub fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    if matches!(cli.command, Command::Demo) {
-        return demo::run().await;
+/// Prints help or what is wrong with the arguments. A mistake in an MTA's configuration is not to
+/// bounce mail, so for `deliver` it is a reason to try later.
+fn explain_arguments(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    let delivers = std::env::args_os().any(|argument| argument == "deliver");
+    match error.exit_code() {
+        0 => ExitCode::SUCCESS,
+        _ if delivers => ExitCode::from(deliver::TRY_LATER),
+        code => u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from),
     }
-    let loaded = Config::load(cli.config.as_deref(), std::env::vars_os())?;
+}
+
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let configured = || configure(cli.config.as_deref());
+    match cli.command {
+        Command::Serve => serve::run(&configured()?).await,
+        Command::Demo => demo::run().await,
+        Command::User(command) => users::run(command, &open(&configured()?).await?).await,
+        Command::Key(command) => keys::run(command, &open(&configured()?).await?).await,
+        Command::Deliver(command) => deliver::run(command, open(&configured()?).await?).await,
+        Command::Import(command) => import::run(command, open(&configured()?).await?).await,
+        Command::Migrate => migrate(&configured()?).await,
+    }
+}
+
+/// Reads the settings and starts to log as they say.
+fn configure(file: Option<&Path>) -> anyhow::Result<Config> {
+    let loaded = Config::load(file, std::env::vars_os())?;
     log::start(&loaded.config.log)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let config = loaded.config;
-    match cli.command {
-        Command::Serve => serve::run(&config).await,
-        Command::Demo => demo::run().await,
-        Command::User(command) => users::run(command, &open(&config).await?).await,
-        Command::Key(command) => keys::run(command, &open(&config).await?).await,
-        Command::Deliver(command) => deliver::run(command, open(&config).await?).await,
-        Command::Import(command) => import::run(command, open(&config).await?).await,
-        Command::Migrate => migrate(&config).await,
-    }
+    Ok(loaded.config)
 }
 
 /// Opens the configured database with its schema up to date.

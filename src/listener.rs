@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use actix_rt::ArbiterHandle;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use socket2::{Domain, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::identity::new_name;
 use crate::registry::{Admission, Admit, Live, RegistryActor};
@@ -16,7 +17,7 @@ use crate::session::{Connection, ListenerKind, Service, SessionActor};
 use crate::supervision::Post;
 
 /// How many connections the system holds for us until they are accepted.
-const BACKLOG: u32 = 1024;
+const BACKLOG: i32 = 1024;
 
 /// How long to wait when no connection could be accepted, as when all file descriptors are used.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
@@ -37,8 +38,12 @@ impl Bound {
         let socket = match address {
             Some(address) => listen(SocketAddr::new(address, port)),
             // One socket for IPv6 serves IPv4 too, unless the machine has no IPv6.
-            None => listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))
-                .or_else(|_| listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))),
+            None => match listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))) {
+                Err(error) if lacks_ipv6(&error) => {
+                    listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
+                }
+                listening => listening,
+            },
         };
         let socket = socket.map_err(|error| {
             let place = address.map_or_else(
@@ -60,16 +65,29 @@ impl Bound {
 }
 
 fn listen(address: SocketAddr) -> io::Result<StdListener> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()
-    } else {
-        TcpSocket::new_v6()
-    }?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        // The system may have another default.
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
     // After a restart, connections of the last server may linger on the port.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)?.into_std()
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
+
+/// Is it that this machine has no IPv6, rather than that the port is not to be had?
+fn lacks_ipv6(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::Unsupported | io::ErrorKind::AddrNotAvailable
+    ) || error.raw_os_error() == Some(EAFNOSUPPORT)
+}
+
+/// What Linux answers when IPv6 is not compiled in or is disabled at boot.
+const EAFNOSUPPORT: i32 = 97;
 
 #[expect(
     clippy::wildcard_enum_match_arm,

@@ -30,6 +30,14 @@ const REMEMBERED_MESSAGES: u64 = 1_000_000;
 /// How many snapshots are expected to be remembered.
 const REMEMBERED_SNAPSHOTS: usize = 1000;
 
+/// How often a question is asked when the connection to the database breaks: after a restart of the
+/// database, more than one connection of the pool may be dead.
+const ATTEMPTS: usize = 4;
+
+/// How long the store may take to answer a session. A database that hangs is not to keep the
+/// sessions of its users for ever.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// How often the last use of keys is written down.
 const NOTE_USE_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -128,14 +136,37 @@ impl Mailbox {
         }
         if let Err(error) = self.authentication.note_use(&used).await {
             self.note_fault("noting when keys were used", &error);
+            let mut memory = self.memory();
+            for (key, at) in used {
+                memory.used.entry(key).or_insert(at);
+            }
         }
     }
 
-    fn watch<T>(&self, while_doing: &str, result: Result<T, StoreError>) -> Result<T, StoreError> {
-        if let Err(error) = &result {
+    /// Asks the store, again if the connection to the database broke: every question that is asked
+    /// here may be asked twice.
+    async fn ask<T>(
+        &self,
+        while_doing: &str,
+        question: impl AsyncFn() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let asking = async {
+            for _ in 1..ATTEMPTS {
+                match question().await {
+                    Err(error) if error.is_broken_connection() => {
+                        tracing::warn!(error = %error, "asking again while {while_doing}");
+                    }
+                    answer => return answer,
+                }
+            }
+            question().await
+        };
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, asking).await;
+        let answer = answer.unwrap_or(Err(StoreError::TimedOut(ANSWER_TIMEOUT)));
+        if let Err(error) = &answer {
             self.note_fault(while_doing, error);
         }
-        result
+        answer
     }
 
     /// The one place where a fault of storage is logged and counted.
@@ -229,12 +260,14 @@ impl Handler<Identify> for MailboxActor {
     ) -> Self::Result {
         let mailbox = self.mailbox.clone();
         Box::pin(async move {
-            let verified = if mailbox.require_authentication {
-                mailbox.authentication.verify(&address, &secret).await
-            } else {
-                mailbox.authentication.trust(&address).await
+            let verify = async || {
+                if mailbox.require_authentication {
+                    mailbox.authentication.verify(&address, &secret).await
+                } else {
+                    mailbox.authentication.trust(&address).await
+                }
             };
-            let user = match mailbox.watch("looking up a key", verified)? {
+            let user = match mailbox.ask("looking up a key", verify).await? {
                 Ok(user) => user,
                 Err(wrong) => return Ok(Err(wrong)),
             };
@@ -283,8 +316,8 @@ impl Handler<OpenMaildrop> for MailboxActor {
     ) -> Self::Result {
         let mailbox = self.mailbox.clone();
         Box::pin(async move {
-            let opened = mailbox.store.open(user, mailbox.max_messages).await;
-            let maildrop = Arc::new(mailbox.watch("opening a maildrop", opened)?);
+            let open = async || mailbox.store.open(user, mailbox.max_messages).await;
+            let maildrop = Arc::new(mailbox.ask("opening a maildrop", open).await?);
             // It may be newer than the version, never older: then the next login reads it again.
             let entry = (version, Arc::clone(&maildrop));
             mailbox.memory().snapshots.insert(user, entry);
@@ -308,8 +341,8 @@ impl Handler<ReadFirstChunks> for MailboxActor {
     ) -> Self::Result {
         let mailbox = self.mailbox.clone();
         Box::pin(async move {
-            let chunks = mailbox.store.first_chunks(&contents).await;
-            mailbox.watch("reading messages", chunks)
+            let read = async || mailbox.store.first_chunks(&contents).await;
+            mailbox.ask("reading messages", read).await
         })
     }
 }
@@ -334,8 +367,8 @@ impl Handler<ReadChunks> for MailboxActor {
     ) -> Self::Result {
         let mailbox = self.mailbox.clone();
         Box::pin(async move {
-            let chunks = mailbox.store.chunks(content, numbers).await;
-            mailbox.watch("reading a message", chunks)
+            let read = async || mailbox.store.chunks(content, numbers.clone()).await;
+            mailbox.ask("reading a message", read).await
         })
     }
 }
@@ -360,8 +393,10 @@ impl Handler<ReadBeginning> for MailboxActor {
     ) -> Self::Result {
         let mailbox = self.mailbox.clone();
         Box::pin(async move {
-            let beginning = mailbox.store.beginning(content, octets).await;
-            mailbox.watch("reading the beginning of a message", beginning)
+            let read = async || mailbox.store.beginning(content, octets).await;
+            mailbox
+                .ask("reading the beginning of a message", read)
+                .await
         })
     }
 }
@@ -386,8 +421,8 @@ impl Handler<CommitDeletions> for MailboxActor {
     ) -> Self::Result {
         let mailbox = self.mailbox.clone();
         Box::pin(async move {
-            let deleted = mailbox.store.delete(user, &messages).await;
-            mailbox.watch("committing deletions", deleted)?;
+            let delete = async || mailbox.store.delete(user, &messages).await;
+            mailbox.ask("committing deletions", delete).await?;
             mailbox.metrics.messages_deleted(messages.len());
             Ok(())
         })

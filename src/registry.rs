@@ -173,18 +173,24 @@ impl Handler<Inspect> for RegistryActor {
 /// End one session: its deletions are not committed.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "bool")]
-pub struct End(pub String);
+pub struct End {
+    /// The session's name.
+    pub session: String,
+    /// Why, for the log.
+    pub why: Ending,
+}
 
 impl Handler<End> for RegistryActor {
     type Result = bool;
 
-    fn handle(&mut self, End(id): End, _: &mut Self::Context) -> bool {
+    fn handle(&mut self, End { session, why }: End, _: &mut Self::Context) -> bool {
         let rows = self.table.rows();
-        rows.sessions.get(&id).is_some_and(|live| live.end())
+        let live = rows.sessions.get(&session);
+        live.is_some_and(|live| live.end(why))
     }
 }
 
-/// What a session is told when it is to end at once.
+/// What a session is told when it is to end at once, and why.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct Kill;
+pub struct Kill(pub Ending);

@@ -13,7 +13,7 @@ use crate::identity::new_name;
 use crate::listener::{Bound, ListenerActor, Place};
 use crate::mailbox::{Mailbox, MailboxActor};
 use crate::metrics::Metrics;
-use crate::registry::{End, Inspect, RegistryActor, SessionReport, Table};
+use crate::registry::{End, Ending, Inspect, RegistryActor, SessionReport, Table};
 use crate::session::{ListenerKind, Service};
 use crate::settings::{Config, Pop3};
 use crate::store::{Database, SqlStore};
@@ -21,6 +21,9 @@ use crate::supervision::Post;
 
 /// How long a commit that has begun may take when the server stops.
 const COMMIT_GRACE: Duration = Duration::from_secs(10);
+
+/// How long the database may take to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often a stopping server looks whether sessions are left.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
@@ -194,10 +197,15 @@ impl Server {
 
     /// Ends a session without committing its deletions; false if there is none of this name.
     pub async fn end_session(&self, id: &str) -> bool {
-        self.registry
-            .ask(|| End(id.to_owned()))
-            .await
-            .unwrap_or(false)
+        self.end(id, Ending::Killed).await
+    }
+
+    async fn end(&self, session: &str, why: Ending) -> bool {
+        let end = || End {
+            session: session.to_owned(),
+            why,
+        };
+        self.registry.ask(end).await.unwrap_or(false)
     }
 
     /// Stops: no new sessions, and so long for those that are here to reach their QUIT.
@@ -206,17 +214,25 @@ impl Server {
         self.drain.cancel();
         if !self.wait_until_empty(timeout).await {
             for session in self.sessions().await {
-                self.end_session(&session.id).await;
+                self.end(&session.id, Ending::Shutdown).await;
             }
             self.wait_until_empty(COMMIT_GRACE).await;
         }
-        self.mailbox.close().await;
+        // First the actors, so that none tidies or notes anything after the last word.
         self.working.cancel();
+        let closing = async {
+            self.mailbox.close().await;
+            self.database.close().await
+        };
+        match tokio::time::timeout(CLOSE_TIMEOUT, closing).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(error = %error, "the database was not closed in order")
+            }
+            Err(_) => tracing::warn!("the database did not let itself be closed"),
+        }
         for arbiter in &self.arbiters {
             arbiter.stop();
-        }
-        if let Err(error) = self.database.close().await {
-            tracing::warn!(error = %error, "the database was not closed in order");
         }
     }
 

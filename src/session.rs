@@ -23,7 +23,7 @@ use tracing::Instrument;
 
 use crate::mailbox::MailboxActor;
 use crate::metrics::Metrics;
-use crate::registry::{Admission, Ending, Kill, Live, RegistryActor, State};
+use crate::registry::{Admission, Kill, Live, RegistryActor, State};
 use crate::settings::PlaintextAuth;
 use crate::supervision::Post;
 use conversation::Conversation;
@@ -139,13 +139,13 @@ impl Actor for SessionActor {
 impl Handler<Kill> for SessionActor {
     type Result = ();
 
-    fn handle(&mut self, Kill: Kill, context: &mut Self::Context) {
+    fn handle(&mut self, Kill(why): Kill, context: &mut Self::Context) {
         #[cfg(test)]
         crate::faults::panic_if_doomed(self.live.id());
         // Once deletions are being committed the session ends by itself, and its client is to
         // learn whether they were.
         if self.live.state() != State::Update {
-            self.live.set_ending(Ending::Killed);
+            self.live.set_ending(why);
             context.stop();
         }
     }

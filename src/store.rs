@@ -11,11 +11,12 @@ mod tidy;
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use pop3::{MessageNumber, Snapshot, UniqueId};
-use sea_orm::DbErr;
+use sea_orm::{DbErr, RuntimeErr, sqlx};
 
 pub(crate) use database::statement;
 pub use database::{Database, OpenError};
@@ -23,6 +24,7 @@ pub(crate) use delivery::milliseconds;
 pub use delivery::{CHUNK_OCTETS, Delivery, Prepared};
 pub use leases::Lease;
 pub use maildrops::SqlStore;
+pub(crate) use maildrops::{depart, raise_version};
 pub use tidy::{TIDY_INTERVAL, Tidied};
 
 /// The key of a user.
@@ -53,9 +55,34 @@ pub enum StoreError {
     /// A delivery took so long that what it had written was taken for a broken one.
     #[error("the delivery was broken off because nothing arrived for too long")]
     DeliveryExpired,
+    /// The database has not answered for too long; what was asked may have been done all the same.
+    #[error("the database has not answered for {} s", .0.as_secs())]
+    TimedOut(Duration),
     /// A row of the database holds what it can't hold.
     #[error("the database holds what it should not: {0}")]
     Corrupt(String),
+}
+
+impl StoreError {
+    /// Did the connection to the database break? Then nobody has said whether it was done.
+    pub fn is_broken_connection(&self) -> bool {
+        /// The classes of SQLSTATE that say so: connection exception, operator intervention.
+        const CLASSES: [&str; 2] = ["08", "57"];
+        let Self::Database(error) = self else {
+            return false;
+        };
+        let (DbErr::Conn(error) | DbErr::Exec(error) | DbErr::Query(error)) = error else {
+            return false;
+        };
+        let RuntimeErr::SqlxError(error) = error else {
+            return false;
+        };
+        let of_class = |code: &str| CLASSES.iter().any(|class| code.starts_with(class));
+        match error.as_database_error() {
+            Some(error) => error.code().is_some_and(|code| of_class(&code)),
+            None => matches!(**error, sqlx::Error::Io(_)),
+        }
+    }
 }
 
 /// A maildrop as it was when it was opened. Sessions share one while nothing changes.

@@ -161,7 +161,10 @@ async fn hold<A>(
             "an actor has ended and will be built again"
         );
         metrics.actor_restarted(name);
-        tokio::time::sleep(pause).await;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() => return,
+        }
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }

@@ -165,8 +165,7 @@ impl Authentication for Accounts {
         if !may_be_asked_for(address) {
             return Ok(Err(WrongCredentials));
         }
-        let found = find(self.database.read(), &address.to_lowercase()).await;
-        let user = found.map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        let user = find(self.database.read(), &address.to_lowercase()).await?;
         let user = user.filter(|user| user.disabled_at_ms.is_none());
         let verified = user.map(|user| Verified {
             user: UserId(user.id),

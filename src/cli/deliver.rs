@@ -35,17 +35,10 @@ pub(super) async fn run(command: Deliver, database: Database) -> anyhow::Result<
         }
     };
     let mut delivery = Delivery::new(database.clone());
-    // Nothing else goes on in this process, so a read may block it.
-    let mut stdin = std::io::stdin().lock();
-    let mut piece = vec![0; READ_OCTETS];
-    loop {
-        let octets = stdin.read(&mut piece)?;
-        if octets == 0 {
-            break;
-        }
-        delivery
-            .write(piece.get(..octets).unwrap_or_default())
-            .await?;
+    if let Err(error) = take_in(&mut delivery).await {
+        // What has been written already would only fill the disk until it expires.
+        let _ = database.abandon(delivery.finish()).await;
+        return Err(error);
     }
     let message = delivery.finish();
     if message.octets() == 0 {
@@ -56,6 +49,23 @@ pub(super) async fn run(command: Deliver, database: Database) -> anyhow::Result<
     database
         .store(&[user], vec![(message, SystemTime::now())])
         .await?;
-    database.close().await?;
+    if let Err(error) = database.close().await {
+        tracing::warn!(error = %error, "the database was not closed in order");
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn take_in(delivery: &mut Delivery) -> anyhow::Result<()> {
+    // Nothing else goes on in this process, so a read may block it.
+    let mut stdin = std::io::stdin().lock();
+    let mut piece = vec![0; READ_OCTETS];
+    loop {
+        let octets = stdin.read(&mut piece)?;
+        if octets == 0 {
+            return Ok(());
+        }
+        delivery
+            .write(piece.get(..octets).unwrap_or_default())
+            .await?;
+    }
 }

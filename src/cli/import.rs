@@ -118,7 +118,12 @@ impl Importer {
         loop {
             piece.clear();
             match source.read(&mut piece) {
-                Ok(true) => delivery.write(&piece).await?,
+                Ok(true) => {
+                    if let Err(error) = delivery.write(&piece).await {
+                        let _ = self.database.abandon(delivery.finish()).await;
+                        return Err(error.into());
+                    }
+                }
                 Ok(false) => break,
                 Err(error) => {
                     self.skip(name, &format!("it could not be read: {error}"));

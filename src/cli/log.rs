@@ -4,15 +4,27 @@ use std::io::IsTerminal;
 
 use anyhow::Context;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::settings::{Log, LogFormat};
+
+/// What libraries tell that nobody asked for.
+const QUIET: &str = "sqlx=warn,sea_orm_migration=warn";
 
 /// Starts to log to stderr.
 ///
 /// # Errors
 /// If the level is no filter.
 pub(super) fn start(settings: &Log) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&settings.level).with_context(|| {
+    // A word that is no level would pass for the name of a module, and silence everything.
+    let is_level = settings.level.parse::<LevelFilter>().is_ok();
+    anyhow::ensure!(
+        is_level || settings.level.contains('='),
+        "Log__Level {:?} is not possible: use off, error, warn, info, debug or trace",
+        settings.level
+    );
+    let filter = format!("{QUIET},{}", settings.level);
+    let filter = EnvFilter::try_new(filter).with_context(|| {
         format!(
             "Log__Level {:?} is not possible: use error, warn, info, debug or trace",
             settings.level

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
@@ -83,7 +83,7 @@ pub struct Live {
     connected_at: SystemTime,
     login: Mutex<Option<Login>>,
     state: AtomicU8,
-    tls: AtomicU8,
+    tls: AtomicBool,
     ending: AtomicU8,
     messages: AtomicU64,
     marked: AtomicU64,
@@ -127,7 +127,7 @@ impl Live {
             connected_at: SystemTime::now(),
             login: Mutex::default(),
             state: AtomicU8::new(0),
-            tls: AtomicU8::new(0),
+            tls: AtomicBool::new(false),
             ending: AtomicU8::new(u8::MAX),
             messages: AtomicU64::new(0),
             marked: AtomicU64::new(0),
@@ -152,10 +152,10 @@ impl Live {
         let _ = self.actor.set(actor);
     }
 
-    /// Tells the session to end; false if it can't be told, because it has ended or not begun.
-    pub(crate) fn end(&self) -> bool {
-        let actor = self.actor.get();
-        actor.is_some_and(|actor| actor.try_send(Kill).is_ok())
+    /// Tells the session to end; false if it can't be: it has ended, not begun, or is in UPDATE.
+    pub(crate) fn end(&self, why: Ending) -> bool {
+        let actor = self.actor.get().filter(|_| self.state() != State::Update);
+        actor.is_some_and(|actor| actor.try_send(Kill(why)).is_ok())
     }
 
     pub(crate) fn set_state(&self, state: State) {
@@ -163,7 +163,7 @@ impl Live {
     }
 
     pub(crate) fn set_tls(&self) {
-        self.tls.store(1, Relaxed);
+        self.tls.store(true, Relaxed);
     }
 
     pub(crate) fn set_login(&self, address: &str, key: &str, messages: usize) {
@@ -220,7 +220,7 @@ impl Live {
             key,
             peer: self.peer,
             state: self.state(),
-            tls: self.tls.load(Relaxed) != 0,
+            tls: self.tls.load(Relaxed),
             connected_at: self.connected_at,
             messages: self.messages.load(Relaxed),
             deleted: self.marked.load(Relaxed),

@@ -5,6 +5,7 @@
 //! goes on in order, and never more than [`READ_AHEAD_OCTETS`].
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,8 +21,8 @@ pub(super) const READ_AHEAD_OCTETS: u64 = 256 * 1024;
 /// How many messages it may hold of these.
 const READ_AHEAD_MESSAGES: usize = 64;
 
-/// How many chunks of a large message are fetched at once.
-const CHUNKS_AT_ONCE: u32 = 2;
+/// How many chunks of a large message RETR fetches at once.
+pub(super) const CHUNKS_OF_RETR: u32 = 2;
 
 /// How much TOP reads before it knows whether it needs more.
 const BEGINNING_OCTETS: u32 = 8 * 1024;
@@ -92,15 +93,14 @@ impl Reader {
         }
     }
 
-    /// More chunks of a message, from this one on; none beyond its end.
+    /// More chunks of a message, in order; none beyond its end.
     pub(super) async fn next_chunks(
         &self,
         mailbox: &Post<MailboxActor>,
         number: MessageNumber,
-        from: u32,
+        numbers: Range<u32>,
     ) -> Result<Vec<Bytes>, RetrieveRefusal> {
         let content = self.content(number)?;
-        let numbers = from..from + CHUNKS_AT_ONCE;
         let chunks = mailbox
             .ask(|| ReadChunks {
                 content,
@@ -154,7 +154,12 @@ fn refuse<T>(read: Result<Result<T, StoreError>, NobodyAnswered>) -> Result<T, R
     match read {
         Ok(Ok(octets)) => Ok(octets),
         Ok(Err(StoreError::NoContent(_))) => Err(RetrieveRefusal::Gone),
-        Ok(Err(StoreError::Database(_) | StoreError::DeliveryExpired | StoreError::Corrupt(_)))
+        Ok(Err(
+            StoreError::Database(_)
+            | StoreError::DeliveryExpired
+            | StoreError::TimedOut(_)
+            | StoreError::Corrupt(_),
+        ))
         | Err(NobodyAnswered(_)) => Err(RetrieveRefusal::Unavailable),
     }
 }

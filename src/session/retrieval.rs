@@ -1,9 +1,12 @@
 //! RETR and TOP: a message on its way from storage to the client, chunk by chunk.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use pop3::{MessageNumber, Part, Retrieve, RetrieveRefusal, Session, Stuffing, Top};
 
 use super::conversation::{Conversation, GATHERED_OCTETS, Over};
+use super::reader::CHUNKS_OF_RETR;
 use crate::registry::Ending;
 use crate::store::CHUNK_OCTETS;
 
@@ -40,7 +43,9 @@ impl Conversation {
         drop(first);
         let mut next = 1;
         while sent < octets {
-            let chunks = self.next_chunks(number, next).await?;
+            let chunks = self
+                .next_chunks(number, next..next + CHUNKS_OF_RETR)
+                .await?;
             for chunk in &chunks {
                 sent += chunk.len() as u64;
                 next += 1;
@@ -68,15 +73,13 @@ impl Conversation {
         let mut seen = beginning.len() as u64;
         self.send(&mut stuffing, top.take(&beginning)).await?;
         while !top.is_done() && seen < octets {
-            let (number_of_chunk, within) = chunk_at(seen);
-            let chunks = self.next_chunks(number, number_of_chunk).await?;
-            for (at, chunk) in chunks.iter().enumerate() {
-                let unseen = chunk
-                    .get(if at == 0 { within } else { 0 }..)
-                    .unwrap_or_default();
-                seen += unseen.len() as u64;
-                self.send(&mut stuffing, top.take(unseen)).await?;
-            }
+            let (at, within) = chunk_at(seen);
+            let chunks = self.next_chunks(number, at..at + 1).await?;
+            let chunk = chunks.first().and_then(|chunk| chunk.get(within..));
+            let unseen = chunk.filter(|unseen| !unseen.is_empty());
+            let unseen = unseen.ok_or(Over(Ending::Storage))?;
+            seen += unseen.len() as u64;
+            self.send(&mut stuffing, top.take(unseen)).await?;
         }
         self.out.extend_from_slice(stuffing.finish());
         Ok(session)
@@ -84,11 +87,15 @@ impl Conversation {
 
     /// Chunks from the middle of a message. There is no way to tell the client that they are
     /// missing, but to break the connection: a shortened message would pass for a whole one.
-    async fn next_chunks(&mut self, number: MessageNumber, from: u32) -> Result<Vec<Bytes>, Over> {
+    async fn next_chunks(
+        &mut self,
+        number: MessageNumber,
+        numbers: Range<u32>,
+    ) -> Result<Vec<Bytes>, Over> {
         let open = self.open.as_ref().ok_or(Over(Ending::Storage))?;
         let chunks = open
             .reader
-            .next_chunks(&self.service.mailbox, number, from)
+            .next_chunks(&self.service.mailbox, number, numbers)
             .await;
         let chunks = chunks.map_err(|_| Over(Ending::Storage))?;
         if chunks.iter().all(Bytes::is_empty) {

@@ -7,23 +7,36 @@ use pop3::Commit;
 use super::conversation::{Conversation, Over};
 use crate::mailbox::CommitDeletions;
 use crate::registry::{Ending, State};
-use crate::store::Maildrop;
+use crate::store::{Maildrop, StoreError};
+
+/// What came of the deletions.
+enum Deleted {
+    All,
+    None,
+    Unknown,
+}
 
 impl Conversation {
     pub(super) async fn commit(&mut self, commit: Commit) -> Result<Ending, Over> {
         self.live.set_state(State::Update);
         let (reply, ending) = match self.delete(&commit).await {
-            Ok(()) => (commit.done(), Ending::Quit),
-            Err(()) => (commit.failed(), Ending::CommitFailed),
+            Deleted::All => (commit.done(), Ending::Quit),
+            Deleted::None => (commit.failed(), Ending::CommitFailed),
+            Deleted::Unknown => (commit.unknown(), Ending::CommitFailed),
         };
+        // It is decided: from here on, the session may be ended like any other.
+        self.live.set_state(State::Transaction);
         self.say(&reply);
         self.close_maildrop();
         self.flush().await?;
         Ok(ending)
     }
 
-    async fn delete(&mut self, commit: &Commit) -> Result<(), ()> {
-        let maildrop = Arc::clone(&self.open.as_ref().ok_or(())?.maildrop);
+    async fn delete(&mut self, commit: &Commit) -> Deleted {
+        let Some(open) = &self.open else {
+            return Deleted::None;
+        };
+        let maildrop = Arc::clone(&open.maildrop);
         let messages: Vec<_> = commit
             .marked()
             .filter_map(|n| maildrop.message(n))
@@ -38,17 +51,21 @@ impl Conversation {
             };
             mailbox.ask(delete).await
         };
-        let deleted = actix_rt::spawn(deletion).await;
-        match deleted {
+        match actix_rt::spawn(deletion).await {
             Ok(Ok(Ok(()))) => {
                 self.log_deletions(commit, &maildrop);
-                Ok(())
+                Deleted::All
             }
-            Ok(Ok(Err(_)) | Err(_)) | Err(_) => Err(()),
+            Ok(Ok(Err(StoreError::TimedOut(_))) | Err(_)) | Err(_) => Deleted::Unknown,
+            Ok(Ok(Err(error))) if error.is_broken_connection() => Deleted::Unknown,
+            Ok(Ok(Err(_))) => Deleted::None,
         }
     }
 
     fn log_deletions(&self, commit: &Commit, maildrop: &Maildrop) {
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            return;
+        }
         for number in commit.marked() {
             let unique_id = maildrop.snapshot.unique_id_of(number).unwrap_or_default();
             tracing::debug!(unique_id, "message deleted");

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use migration::{Migrator, MigratorTrait};
+use sea_orm::sqlx::{Connection, PgConnection};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
+    RuntimeErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
+    sqlx,
 };
 
 /// How many connections read from SQLite at a time; more were no faster on two cores.
@@ -85,6 +87,7 @@ impl Database {
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             // SeaORM panics on a URL that it can't read.
             url::Url::parse(url).map_err(OpenError::Malformed)?;
+            say_why_not(url).await?;
             let both = connect(postgres_options(url)).await?;
             return Ok(Self {
                 read: both.clone(),
@@ -154,6 +157,9 @@ impl Database {
     }
 }
 
+/// How many row keys stand in one statement.
+pub(crate) const KEYS_PER_STATEMENT: usize = 1000;
+
 /// A statement with values, for whichever database this is. Both understand `$1`.
 pub(crate) fn statement(
     connection: &impl ConnectionTrait,
@@ -177,6 +183,21 @@ async fn connect(options: ConnectOptions) -> Result<DatabaseConnection, OpenErro
     sea_orm::Database::connect(options)
         .await
         .map_err(OpenError::Connect)
+}
+
+/// Connects once: a pool would only tell that it timed out.
+async fn say_why_not(url: &str) -> Result<(), OpenError> {
+    let connecting = tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect(url)).await;
+    let error = match connecting {
+        Ok(Ok(connection)) => return connection.close().await.map_err(unreachable_because),
+        Ok(Err(error)) => error,
+        Err(_) => sqlx::Error::PoolTimedOut,
+    };
+    Err(unreachable_because(error))
+}
+
+fn unreachable_because(error: sqlx::Error) -> OpenError {
+    OpenError::Connect(DbErr::Conn(RuntimeErr::SqlxError(error.into())))
 }
 
 fn make_folder(path: &str) -> Result<(), OpenError> {

@@ -8,6 +8,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction};
 use sha2::{Digest, Sha256};
 
 use super::database::statement;
+use super::maildrops::raise_version;
 use super::{ContentId, Database, StoreError, UserId};
 use crate::identity::new_unique_id;
 
@@ -153,16 +154,11 @@ impl Database {
         messages: Vec<(Prepared, SystemTime)>,
     ) -> Result<(), StoreError> {
         let transaction = self.begin().await?;
-        // The users first, in the order of their keys, as every transaction does that changes a
-        // maildrop: so no two wait for each other.
         let mut recipients = recipients.to_vec();
         recipients.sort_unstable();
         recipients.dedup();
         for user in &recipients {
-            let changed = "UPDATE users SET maildrop_version = maildrop_version + 1 WHERE id = $1";
-            transaction
-                .execute_raw(statement(&transaction, changed, [user.0.into()]))
-                .await?;
+            raise_version(&transaction, *user).await?;
         }
         for (message, received_at) in messages {
             store_message(&transaction, &recipients, message, received_at).await?;

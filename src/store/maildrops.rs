@@ -10,18 +10,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use pop3::UniqueId;
 use sea_orm::sqlx::Row;
-use sea_orm::{ConnectionTrait, QueryResult, Value};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryResult, Value};
 
-use super::database::{sql_list, statement};
+use super::database::{KEYS_PER_STATEMENT, sql_list, statement};
 use super::leases::Leases;
 use super::tidy::{Sightings, Tidied};
 use super::{
     ContentId, Database, Entry, Lease, MailStore, Maildrop, MaildropVersion, MessageId, StoreError,
     UserId,
 };
-
-/// How many row keys stand in one statement.
-const KEYS_PER_STATEMENT: usize = 1000;
 
 /// Lists of contents are filled up to one of these lengths, so that the database prepares a
 /// handful of statements and no more.
@@ -126,32 +123,14 @@ impl MailStore for SqlStore {
         if messages.is_empty() {
             return Ok(());
         }
-        // Either row order or lock order could deadlock two sessions of one user; the row of the
-        // user comes first in both.
-        const NEXT_VERSION: &str = "UPDATE users SET maildrop_version = maildrop_version + 1 \
-            WHERE id = $1 RETURNING maildrop_version";
         let transaction = self.database.begin().await?;
-        let next_version = statement(&transaction, NEXT_VERSION, [user.0.into()]);
-        let Some(row) = transaction.query_one_raw(next_version).await? else {
+        let Some(version) = raise_version(&transaction, user).await? else {
             // The user has been removed, and all messages with it.
             return Ok(());
         };
-        let version: i64 = row.try_get_by_index(0)?;
         for batch in messages.chunks(KEYS_PER_STATEMENT) {
             let keys = sql_list(batch.iter().map(|message| message.0));
-            let theirs = format!(
-                "FROM messages WHERE user_id = {} AND id IN ({keys})",
-                user.0
-            );
-            transaction
-                .execute_unprepared(&format!(
-                    "INSERT INTO departures (message_id, user_id, content_id, maildrop_version) \
-                     SELECT id, user_id, content_id, {version} {theirs}"
-                ))
-                .await?;
-            transaction
-                .execute_unprepared(&format!("DELETE {theirs}"))
-                .await?;
+            depart(&transaction, user, version, &format!("AND id IN ({keys})")).await?;
         }
         transaction.commit().await?;
         Ok(())
@@ -164,6 +143,41 @@ impl MailStore for SqlStore {
     async fn leave(&self) -> Result<(), StoreError> {
         self.forget_server(&self.server_id).await
     }
+}
+
+/// Raises the version of a maildrop and returns it; none if there is no such user.
+///
+/// Every transaction that changes maildrops begins with this, in the order of the users' keys: it
+/// locks the user's row, so that no two wait for each other.
+pub(crate) async fn raise_version(
+    transaction: &DatabaseTransaction,
+    user: UserId,
+) -> Result<Option<MaildropVersion>, DbErr> {
+    const RAISE: &str = "UPDATE users SET maildrop_version = maildrop_version + 1 \
+        WHERE id = $1 RETURNING maildrop_version";
+    let raise = statement(transaction, RAISE, [user.0.into()]);
+    let row = transaction.query_one_raw(raise).await?;
+    row.map(|row| Ok(MaildropVersion(row.try_get_by_index(0)?)))
+        .transpose()
+}
+
+/// Moves messages of a user to the departures; `which` narrows them down.
+pub(crate) async fn depart(
+    transaction: &DatabaseTransaction,
+    user: UserId,
+    MaildropVersion(version): MaildropVersion,
+    which: &str,
+) -> Result<(), DbErr> {
+    let theirs = format!("FROM messages WHERE user_id = {} {which}", user.0);
+    let depart = format!(
+        "INSERT INTO departures (message_id, user_id, content_id, maildrop_version) \
+         SELECT id, user_id, content_id, {version} {theirs}"
+    );
+    transaction.execute_unprepared(&depart).await?;
+    transaction
+        .execute_unprepared(&format!("DELETE {theirs}"))
+        .await?;
+    Ok(())
 }
 
 fn entry(row: &QueryResult) -> Result<Entry, StoreError> {

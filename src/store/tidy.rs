@@ -15,9 +15,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use sea_orm::{ConnectionTrait, DatabaseTransaction};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend};
 
-use super::database::{sql_list, statement};
+use super::database::{KEYS_PER_STATEMENT, sql_list, statement};
 use super::delivery::{UNFINISHED_EXPIRES_AFTER, milliseconds};
 use super::{ContentId, MaildropVersion, SqlStore, StoreError, UserId};
 
@@ -25,7 +25,10 @@ use super::{ContentId, MaildropVersion, SqlStore, StoreError, UserId};
 pub const TIDY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A server whose beat has not changed for this long is dead.
-const SILENT_SERVER_DIES_AFTER: Duration = Duration::from_secs(20);
+const SILENT_SERVER_DIES_AFTER: Duration = Duration::from_secs(30);
+
+/// How long one call removes; the next goes on. The others are to hear of this server meanwhile.
+const REMOVING_TIME: Duration = Duration::from_secs(2);
 
 /// A login that began before a deletion may take its lease a little after it.
 const LOGIN_GRACE: Duration = Duration::from_secs(4);
@@ -86,13 +89,18 @@ impl SqlStore {
         self.bury_silent_servers().await?;
         let held_by_others = self.held_by_others().await?;
         let removable = self.removable(&departures, &held_by_others);
+        let (began, mut removed) = (Instant::now(), 0);
         for batch in removable.chunks(REMOVED_AT_ONCE) {
+            if began.elapsed() >= REMOVING_TIME {
+                break;
+            }
             let transaction = self.database.begin().await?;
             remove(&transaction, batch).await?;
             transaction.commit().await?;
+            removed += batch.len();
         }
         Ok(Tidied {
-            departures: removable.len(),
+            departures: removed,
             broken_deliveries,
         })
     }
@@ -166,9 +174,6 @@ impl SqlStore {
 
     /// Writes down which departed messages sessions here can reach, and raises the beat with it.
     async fn tell_what_is_held(&self, departures: &[Departure]) -> Result<(), StoreError> {
-        const HOLD: &str = "INSERT INTO holds (server_id, message_id) VALUES ($1, $2) \
-            ON CONFLICT DO NOTHING";
-        const RELEASE: &str = "DELETE FROM holds WHERE server_id = $1 AND message_id = $2";
         let held: HashSet<i64> = departures
             .iter()
             .filter(|departure| self.leases.reach(departure.user, departure.version))
@@ -186,16 +191,34 @@ impl SqlStore {
             let new = held.difference(before).copied().collect();
             (new, before.difference(&held).copied().collect())
         };
-        for (sql, messages) in [(HOLD, new), (RELEASE, old)] {
-            for message in messages {
-                let values = [self.server_id.as_str().into(), message.into()];
-                transaction
-                    .execute_raw(statement(&transaction, sql, values))
-                    .await?;
-            }
+        for keys in new.chunks(KEYS_PER_STATEMENT) {
+            let hold = format!(
+                "INSERT INTO holds (server_id, message_id) SELECT $1, message_id FROM departures \
+                 WHERE message_id IN ({}) ON CONFLICT DO NOTHING",
+                sql_list(keys.iter().copied())
+            );
+            self.run_for_me(&transaction, &hold).await?;
+        }
+        for keys in old.chunks(KEYS_PER_STATEMENT) {
+            let release = format!(
+                "DELETE FROM holds WHERE server_id = $1 AND message_id IN ({})",
+                sql_list(keys.iter().copied())
+            );
+            self.run_for_me(&transaction, &release).await?;
         }
         transaction.commit().await?;
         self.sightings().held = held;
+        Ok(())
+    }
+
+    /// Runs a statement whose `$1` is this server.
+    async fn run_for_me(
+        &self,
+        transaction: &DatabaseTransaction,
+        sql: &str,
+    ) -> Result<(), StoreError> {
+        let statement = statement(transaction, sql, [self.server_id.as_str().into()]);
+        transaction.execute_raw(statement).await?;
         Ok(())
     }
 
@@ -269,7 +292,8 @@ impl SqlStore {
                 .entry(departure.message)
                 .or_insert_with(|| first_seen_now.clone());
             // The beat after the next is the end of a look that began after this message was
-            // seen here. A server that was not there then can't have opened the maildrop before.
+            // seen here. A server makes itself known as soon as it starts, so one that was not there
+            // then has not opened the maildrop before.
             let looked =
                 |(id, then): (&String, &i64)| beats.get(id).is_none_or(|now| *now >= then + 2);
             let held_anywhere =
@@ -312,6 +336,13 @@ async fn remove(
 ) -> Result<(), StoreError> {
     let messages = sql_list(departures.iter().map(|departure| departure.message));
     let contents = sql_list(departures.iter().map(|departure| departure.content));
+    if transaction.get_database_backend() == DbBackend::Postgres {
+        // Two servers that remove the last two references to one content must wait for each other,
+        // or each sees the other's and nobody removes the content.
+        let lock =
+            format!("SELECT id FROM contents WHERE id IN ({contents}) ORDER BY id FOR UPDATE");
+        transaction.execute_unprepared(&lock).await?;
+    }
     for sql in [
         format!(
             "DELETE FROM departures WHERE content_id IN ({contents}) AND message_id IN ({messages})"

@@ -220,3 +220,26 @@ fn a_message_that_lost_its_middle_breaks_the_connection_and_does_not_pass_for_wh
         }
     });
 }
+
+#[test]
+fn top_and_retr_of_a_message_whose_first_chunk_is_too_short_break_the_connection() {
+    on_each(|served| {
+        for command in ["TOP 1 99999", "RETR 1"] {
+            let owner = served.owner(&[mail::message(1, 2 * CHUNK)]);
+            run(async || {
+                let sql = served.place.sql().await;
+                sql.run(&format!(
+                    "UPDATE chunks SET octets = SUBSTR(octets, 1, 5000) WHERE number = 0 \
+                     AND content_id IN (SELECT content_id FROM messages WHERE user_id = {})",
+                    owner.id.0
+                ))
+                .await;
+            });
+            let mut wire = served.login(&owner);
+            wire.send(format!("{command}\r\n").as_bytes());
+            wire.no_more();
+            let reply = wire.read_to_end().unwrap();
+            assert!(!reply.ends_with(b"\r\n.\r\n"), "{command}");
+        }
+    });
+}

@@ -20,7 +20,7 @@ const SKIPPED: &str =
 /// stdin. PostgreSQL refuses to run as root. What is written may be lost, so nothing is synced.
 const CLUSTER: &str = r#"
     programs=$1 folder=$2 port=$3
-    exec 3<&0 >"$folder/log" 2>&1
+    exec 3<&0 4>&2 >"$folder/log" 2>&1
     as=
     if [ "$(id -u)" = 0 ]; then
         chown postgres "$folder"
@@ -32,8 +32,9 @@ const CLUSTER: &str = r#"
         -c listen_addresses=127.0.0.1 -c max_connections=500 -c fsync=off \
         -c full_page_writes=off -c synchronous_commit=off &
     postgres=$!
-    { cat <&3 >/dev/null; kill -QUIT $postgres; } &
+    { cat <&3 >/dev/null; touch "$folder/end"; kill -QUIT $postgres; } &
     wait $postgres
+    [ -e "$folder/end" ] || cat "$folder/log" >&4
     rm -rf "$folder"
 "#;
 
@@ -76,7 +77,7 @@ fn start() -> Option<Cluster> {
         return None;
     };
     // Somebody else may take the port before PostgreSQL does: then it ends, and we try another.
-    loop {
+    for _ in 0..5 {
         let port = free_port();
         let folder = tempfile::Builder::new()
             .prefix("restante-postgres-")
@@ -102,6 +103,7 @@ fn start() -> Option<Cluster> {
             });
         }
     }
+    panic!("PostgreSQL does not start; its log is above");
 }
 
 /// Asked on its own socket, so that no other server can answer.

@@ -244,6 +244,14 @@ impl Commit {
         ))
     }
 
+    /// Whether they are deleted could not be found out: the database broke off in the commit.
+    pub fn unknown(self) -> Reply {
+        Reply::coded(
+            ResponseCode::SysTemp,
+            "it is not known whether the messages were deleted, log in again to see",
+        )
+    }
+
     /// None is deleted.
     pub fn failed(self) -> Reply {
         Reply::coded(
