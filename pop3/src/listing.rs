@@ -15,6 +15,9 @@ pub struct Listing {
     next: u64,
 }
 
+/// About how long a line is: a number, and a unique-id or a size.
+const LINE_OCTETS: usize = 24;
+
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum ListingKind {
     Octets,
@@ -38,6 +41,9 @@ impl Listing {
             out.extend_from_slice(heading.as_bytes());
             self.next = 1;
         }
+        let lines_left =
+            (self.transaction.snapshot().len() + 1).saturating_sub(self.lines_passed());
+        out.reserve((lines_left * LINE_OCTETS).min(limit));
         let mut digits = itoa::Buffer::new();
         while out.len() < limit {
             let Some(number) = MessageNumber::new(self.next) else {
@@ -70,6 +76,10 @@ impl Listing {
             out.extend_from_slice(b".\r\n");
         }
         end
+    }
+
+    fn lines_passed(&self) -> usize {
+        usize::try_from(self.next).unwrap_or(usize::MAX)
     }
 
     /// The session goes on.

@@ -18,6 +18,9 @@ use crate::store::{Lease, Maildrop};
 /// Replies are sent when so many octets of them have gathered, or when no command is left.
 pub(super) const GATHERED_OCTETS: usize = 64 * 1024;
 
+/// How much of a LIST or UIDL is written at once: so much stays in the processor's cache.
+const LISTED_OCTETS: usize = 32 * 1024;
+
 /// How long a session keeps what it fetched ahead while the client says nothing.
 const READ_AHEAD_KEPT: Duration = Duration::from_secs(2);
 
@@ -244,7 +247,7 @@ impl Conversation {
     }
 
     async fn list(&mut self, mut listing: Listing) -> Result<Session, Over> {
-        while !listing.write(&mut self.out, GATHERED_OCTETS) {
+        while !listing.write(&mut self.out, LISTED_OCTETS) {
             self.flush().await?;
         }
         Ok(listing.finish())
