@@ -151,15 +151,19 @@ impl Mailbox {
         question: impl AsyncFn() -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let asking = async {
+            let mut broken = None;
             for _ in 1..ATTEMPTS {
                 match question().await {
+                    Ok(answer) => return Ok(answer),
                     Err(error) if error.is_broken_connection() => {
                         tracing::warn!(error = %error, "asking again while {while_doing}");
+                        broken = Some(error);
                     }
-                    answer => return answer,
+                    // Whether a broken attempt was the one that did it, nobody knows.
+                    Err(error) => return Err(broken.unwrap_or(error)),
                 }
             }
-            question().await
+            question().await.map_err(|error| broken.unwrap_or(error))
         };
         let answer = tokio::time::timeout(ANSWER_TIMEOUT, asking).await;
         let answer = answer.unwrap_or(Err(StoreError::TimedOut(ANSWER_TIMEOUT)));
