@@ -20,8 +20,8 @@ use quick_cache::unsync::Cache;
 use crate::accounts::{Authentication, KeyId, Verified, WrongCredentials};
 use crate::metrics::Metrics;
 use crate::store::{
-    ContentId, Lease, MailStore, Maildrop, MaildropVersion, MessageId, StoreError, TIDY_INTERVAL,
-    Tidied, UserId, milliseconds,
+    ContentId, Lease, MailStore, Maildrop, MaildropVersion, MessageId, POSTGRES_CONNECTIONS,
+    StoreError, TIDY_INTERVAL, Tidied, UserId, milliseconds,
 };
 
 /// How many messages the remembered snapshots have together; each takes about 70 octets.
@@ -31,8 +31,8 @@ const REMEMBERED_MESSAGES: u64 = 1_000_000;
 const REMEMBERED_SNAPSHOTS: usize = 1000;
 
 /// How often a question is asked when the connection to the database breaks: after a restart of the
-/// database, more than one connection of the pool may be dead.
-const ATTEMPTS: usize = 4;
+/// database, all connections of the pool may be dead.
+const ATTEMPTS: u32 = POSTGRES_CONNECTIONS + 1;
 
 /// How long the store may take to answer a session. A database that hangs is not to keep the
 /// sessions of its users for ever.

@@ -18,8 +18,8 @@ use bytes::Bytes;
 use pop3::{MessageNumber, Snapshot, UniqueId};
 use sea_orm::{DbErr, RuntimeErr, sqlx};
 
-pub(crate) use database::statement;
 pub use database::{Database, OpenError};
+pub(crate) use database::{POSTGRES_CONNECTIONS, statement};
 pub(crate) use delivery::milliseconds;
 pub use delivery::{CHUNK_OCTETS, Delivery, Prepared};
 pub use leases::Lease;

@@ -1,4 +1,4 @@
-//! What Restante promises, tested from outside. See section 5 of the style guide.
+//! What Restante promises, tested from outside.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

@@ -15,7 +15,7 @@ use sea_orm::{
 const SQLITE_READERS: u32 = 4;
 
 /// How many connections a process holds to PostgreSQL at most.
-const POSTGRES_CONNECTIONS: u32 = 8;
+pub(crate) const POSTGRES_CONNECTIONS: u32 = 8;
 
 /// A connection to PostgreSQL that rested for longer is tested before it is used, since the server
 /// may have been restarted meanwhile.

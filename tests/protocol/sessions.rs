@@ -6,7 +6,8 @@ use std::sync::Barrier;
 
 use super::{HUGE, SMALL, assert_same, huge, on_each, sqlite, sqlite_with, top, unstuffed};
 use crate::served::{Owner, Served, Wire};
-use crate::support::mail;
+use crate::support::place::Kind;
+use crate::support::{mail, run};
 
 #[test]
 fn a_session_reads_to_the_end_what_another_deletes_meanwhile() {
@@ -160,4 +161,32 @@ fn end_the_only_session(served: &Served, owner: Option<&Owner>) {
     assert!(served.end_session(&session.id));
     served.wait_for_sessions(0);
     assert!(!served.end_session(&session.id), "it has ended");
+}
+
+#[test]
+fn sessions_go_on_when_the_connections_to_postgresql_were_cut() {
+    on_each(|served| {
+        if served.place.kind == Kind::Sqlite {
+            return; // It has no connections that could be cut.
+        }
+        let owner = served.owner(&[SMALL.to_vec(), SMALL.to_vec()]);
+        let mut session = served.login(&owner);
+        let cut = || {
+            run(async || {
+                let sql = served.place.sql().await;
+                let all = "pg_stat_activity \
+                    WHERE datname = current_database() AND pid <> pg_backend_pid()";
+                let cut = format!("SELECT pg_terminate_backend(pid) FROM {all}");
+                sql.run(&cut).await;
+            });
+        };
+        cut();
+        assert_eq!(session.body("RETR 2"), SMALL);
+        session.ok("DELE 1");
+        cut();
+        session.ok("QUIT");
+        cut();
+        assert_eq!(served.login(&owner).ok("UIDL 1").split(' ').count(), 3);
+        assert_eq!(served.stored(&owner).len(), 1);
+    });
 }
