@@ -41,9 +41,7 @@ impl Listing {
             out.extend_from_slice(heading.as_bytes());
             self.next = 1;
         }
-        let lines_left =
-            (self.transaction.snapshot().len() + 1).saturating_sub(self.lines_passed());
-        out.reserve((lines_left * LINE_OCTETS).min(limit));
+        out.reserve(limit.min(self.transaction.snapshot().len() * LINE_OCTETS));
         let mut digits = itoa::Buffer::new();
         while out.len() < limit {
             let Some(number) = MessageNumber::new(self.next) else {
@@ -76,10 +74,6 @@ impl Listing {
             out.extend_from_slice(b".\r\n");
         }
         end
-    }
-
-    fn lines_passed(&self) -> usize {
-        usize::try_from(self.next).unwrap_or(usize::MAX)
     }
 
     /// The session goes on.

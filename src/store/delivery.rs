@@ -166,9 +166,7 @@ impl Database {
         transaction.commit().await?;
         Ok(())
     }
-}
 
-impl Database {
     /// Removes what a large message left in the database that is not to be stored.
     ///
     /// # Errors
