@@ -11,6 +11,7 @@ pub mod identity;
 pub mod listener;
 pub mod mailbox;
 pub mod metrics;
+pub mod networks;
 pub mod registry;
 pub mod server;
 pub mod session;

@@ -63,7 +63,7 @@ pub fn bind(settings: &Pop3) -> anyhow::Result<Vec<Bound>> {
         sockets.push(Bound::new(address, settings.port, ListenerKind::Plain)?);
     }
     if settings.secure_port != 0 {
-        if settings.certificate_path.is_some() {
+        if !settings.certificate_path.is_empty() {
             sockets.push(Bound::new(
                 address,
                 settings.secure_port,
@@ -125,7 +125,7 @@ impl Server {
             let service = Service {
                 server_name: config.pop3.server_name.clone(),
                 session_timeout: config.pop3.session_timeout,
-                plaintext_auth: config.pop3.plaintext_auth,
+                plaintext_auth: config.pop3.plaintext_auth.clone(),
                 tls: tls.clone(),
                 mailbox: Post::keep(
                     "mailbox",

@@ -11,7 +11,6 @@ mod retrieval;
 mod transport;
 mod update;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,16 +46,6 @@ pub struct Service {
     pub metrics: Arc<Metrics>,
     /// Cancelled when the server begins to stop.
     pub drain: CancellationToken,
-}
-
-impl Service {
-    fn plaintext_allowed(&self, client: IpAddr) -> bool {
-        match self.plaintext_auth {
-            PlaintextAuth::Never => false,
-            PlaintextAuth::Loopback => client.is_loopback(),
-            PlaintextAuth::Always => true,
-        }
-    }
 }
 
 /// What a listener speaks.

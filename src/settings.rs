@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::networks::Networks;
 use value::{octets, read};
 
 pub use load::{ConfigError, Loaded};
@@ -62,24 +63,62 @@ pub struct Pop3 {
     /// Whether a client must log in.
     #[serde(deserialize_with = "read")]
     pub require_authentication: bool,
-    /// The file with the certificate chain.
+    /// The files with the certificate chains.
     #[serde(deserialize_with = "read")]
-    pub certificate_path: Option<PathBuf>,
-    /// The file with the private key of the certificate.
+    pub certificate_path: Vec<PathBuf>,
+    /// The files with their private keys, in the same order; empty if the keys are beside them.
     #[serde(deserialize_with = "read")]
-    pub certificate_key_path: Option<PathBuf>,
-    /// What the private key is encrypted with.
+    pub certificate_key_path: Vec<PathBuf>,
+    /// What PKCS#12 files are encrypted with.
     #[serde(deserialize_with = "read")]
     pub certificate_password: Option<Secret>,
-    /// Whether to ask if a certificate has been revoked.
+    /// The authorities that certify clients; without them no client is asked for a certificate.
+    #[serde(deserialize_with = "read")]
+    pub client_ca_path: Option<PathBuf>,
+    /// Whether clients' certificates are checked against revocation lists.
     #[serde(deserialize_with = "read")]
     pub check_certificate_revocation: bool,
+    /// The revocation lists.
+    #[serde(deserialize_with = "read")]
+    pub crl_path: Vec<PathBuf>,
+    /// How many sessions there may be in all; 0 is no limit.
+    #[serde(deserialize_with = "read")]
+    pub max_connections: u32,
+    /// How many sessions one client address may have; 0 is no limit. `None` is
+    /// [`Pop3::MAX_CONNECTIONS_PER_ADDRESS`], and no limit for this machine itself.
+    #[serde(deserialize_with = "read")]
+    pub max_connections_per_address: Option<u32>,
+    /// How many sessions may be not logged in, at least 1; one more ends the oldest of them.
+    #[serde(deserialize_with = "read")]
+    pub max_connections_before_login: u32,
     /// How many sessions a user may have at once, at least 1.
     #[serde(deserialize_with = "read")]
     pub max_connections_per_user: u32,
     /// How long a client may be silent, more than 0.
     #[serde(with = "duration")]
     pub session_timeout: Duration,
+    /// How long a client may take to log in, more than 0.
+    #[serde(with = "duration")]
+    pub login_timeout: Duration,
+    /// How long a client may read nothing of what is sent to it, more than 0.
+    #[serde(with = "duration")]
+    pub write_timeout: Duration,
+    /// How many lines in a row may be no command before the session ends, at least 1.
+    #[serde(deserialize_with = "read")]
+    pub max_bad_commands: u32,
+    /// How many octets a command line may have with its CRLF, from 255 to 64 KiB.
+    #[serde(deserialize_with = "read")]
+    pub max_line_octets: u32,
+    /// How many messages a session may mark as deleted at once; 0 is no limit.
+    #[serde(deserialize_with = "read")]
+    pub max_deletions_per_session: u32,
+    /// How long the first wrong key keeps its client's address waiting; 0 is not at all. It
+    /// doubles with each that follows.
+    #[serde(with = "duration")]
+    pub auth_failure_delay: Duration,
+    /// The longest that wrong keys keep an address waiting.
+    #[serde(with = "duration")]
+    pub max_auth_failure_delay: Duration,
     /// How many messages a session sees, the newest; 0 is all.
     #[serde(deserialize_with = "read")]
     pub max_messages_per_session: u32,
@@ -95,6 +134,9 @@ pub struct Pop3 {
     /// From where a client may send its key without TLS.
     #[serde(deserialize_with = "read")]
     pub plaintext_auth: PlaintextAuth,
+    /// The proxies, which say by the PROXY protocol who their client is.
+    #[serde(deserialize_with = "read")]
+    pub proxy_networks: Networks,
 }
 
 /// Where the mail is.
@@ -162,6 +204,11 @@ pub struct Otel {
     pub endpoint: Option<String>,
 }
 
+impl Pop3 {
+    /// How many sessions one client address may have unless it is set.
+    pub const MAX_CONNECTIONS_PER_ADDRESS: u32 = 100;
+}
+
 impl Config {
     /// Reads the settings: the file wins over the defaults, the environment wins over the file.
     ///
@@ -197,6 +244,36 @@ impl Config {
                 !pop3.session_timeout.is_zero(),
                 "pop3.session_timeout",
                 "0 would end every session at once; RFC 1939 asks for 10m or more",
+            ),
+            (
+                !pop3.login_timeout.is_zero(),
+                "pop3.login_timeout",
+                "0 would let nobody log in; give a time such as 60s",
+            ),
+            (
+                !pop3.write_timeout.is_zero(),
+                "pop3.write_timeout",
+                "0 would let nobody read a message; give a time such as 60s",
+            ),
+            (
+                pop3.max_connections_before_login > 0,
+                "pop3.max_connections_before_login",
+                "0 would let nobody log in; the least is 1",
+            ),
+            (
+                pop3.max_bad_commands > 0,
+                "pop3.max_bad_commands",
+                "0 would end every session at once; the least is 1",
+            ),
+            (
+                (255..=65_536).contains(&pop3.max_line_octets),
+                "pop3.max_line_octets",
+                "a command line has 255 octets (RFC 2449, section 4), or up to 65536",
+            ),
+            (
+                pop3.auth_failure_delay <= pop3.max_auth_failure_delay,
+                "pop3.auth_failure_delay",
+                "the first delay is longer than the longest, Pop3__MaxAuthFailureDelay",
             ),
             (
                 url_is_known,
@@ -274,17 +351,30 @@ impl Default for Pop3 {
             port: 110,
             secure_port: 995,
             require_authentication: true,
-            certificate_path: None,
-            certificate_key_path: None,
+            certificate_path: Vec::new(),
+            certificate_key_path: Vec::new(),
             certificate_password: None,
+            client_ca_path: None,
             check_certificate_revocation: true,
+            crl_path: Vec::new(),
+            max_connections: 20_000,
+            max_connections_per_address: None,
+            max_connections_before_login: 2000,
             max_connections_per_user: 5,
             session_timeout: Duration::from_secs(10 * 60),
+            login_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(60),
+            max_bad_commands: 20,
+            max_line_octets: 255,
+            max_deletions_per_session: 10_000,
+            auth_failure_delay: Duration::from_secs(2),
+            max_auth_failure_delay: Duration::from_secs(15),
             max_messages_per_session: 1000,
             shutdown_timeout: Duration::from_secs(30),
             deleted_retention: Duration::ZERO,
             expire_after: ExpireAfter::Never,
             plaintext_auth: PlaintextAuth::Loopback,
+            proxy_networks: Networks::default(),
         }
     }
 }
@@ -373,7 +463,7 @@ mod tests {
         };
         let text: String = SHIPPED.lines().map(uncommented).collect();
         let config = load::load_text(&text).unwrap().config;
-        assert!(config.pop3.certificate_path.is_some());
+        assert!(!config.pop3.certificate_path.is_empty());
         assert!(config.otel.endpoint.is_some());
     }
 

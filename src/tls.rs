@@ -22,13 +22,10 @@ const ALPN_POP3: &[u8] = b"pop3";
 /// # Errors
 /// If a file can't be read, or does not hold what it should.
 pub fn acceptor(settings: &Pop3) -> anyhow::Result<Option<TlsAcceptor>> {
-    let Some(certificate) = &settings.certificate_path else {
+    let Some(certificate) = settings.certificate_path.first() else {
         return Ok(None);
     };
-    let key = settings
-        .certificate_key_path
-        .as_ref()
-        .unwrap_or(certificate);
+    let key = settings.certificate_key_path.first().unwrap_or(certificate);
     let chain = read_chain(certificate)?;
     let key = PrivateKeyDer::from_pem_file(key)
         .with_context(|| format!("no private key in PEM could be read from {}", key.display()))?;

@@ -161,7 +161,7 @@ impl Conversation {
     fn policy(&self) -> Policy {
         Policy {
             stls_offered: !self.in_tls && self.service.tls.is_some(),
-            secrets_allowed: self.in_tls || self.service.plaintext_allowed(self.live.ip()),
+            secrets_allowed: self.in_tls || self.service.plaintext_auth.allows(self.live.ip()),
         }
     }
 

@@ -140,7 +140,7 @@ mod tests {
             read(&[("Pop3__MaxConns", "7")]),
             Err(
                 "environment variable Pop3__MaxConns: there is no such setting; \
-                 did you mean Pop3__MaxConnectionsPerUser?"
+                 did you mean Pop3__MaxConnections?"
                     .to_owned()
             )
         );

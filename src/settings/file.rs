@@ -45,14 +45,23 @@ pub(super) fn parse(file: &str, text: &str, names: &Names) -> Result<Given, Conf
                     return Err(ConfigError::unknown("setting", origin, near));
                 }
             };
-            let Ok(text) = value.into_string() else {
-                let reason = "this takes one value, neither a list nor a table";
+            let Some(text) = text_of(value) else {
+                let reason = "this takes one value, or a list of them, and no table";
                 return Err(ConfigError::invalid(origin, reason));
             };
             given.add(path, Setting { origin, text })?;
         }
     }
     Ok(given)
+}
+
+/// A value as text; those of a list are separated by commas, as in the environment.
+fn text_of(value: Value) -> Option<String> {
+    let ValueKind::Array(values) = value.kind else {
+        return value.into_string().ok();
+    };
+    let texts: Result<Vec<_>, _> = values.into_iter().map(Value::into_string).collect();
+    texts.ok().map(|texts| texts.join(","))
 }
 
 /// Sorted by name, so that the same file always has the same first mistake.
@@ -121,7 +130,7 @@ mod tests {
         assert_eq!(
             error("[Pop3]\nMaxConns = 3"),
             "r.toml: Pop3.MaxConns: there is no such setting; \
-             did you mean pop3.max_connections_per_user?"
+             did you mean pop3.max_connections?"
         );
     }
 
@@ -138,14 +147,22 @@ mod tests {
     }
 
     #[test]
+    fn a_list_is_what_the_environment_separates_by_commas() {
+        let [(_, text)] = given("[pop3]\ncrl_path = ['/a.crl', '/b.crl']")
+            .try_into()
+            .unwrap();
+        assert_eq!(text, "/a.crl,/b.crl");
+    }
+
+    #[test]
     fn a_value_of_the_wrong_shape_is_refused() {
         assert_eq!(
             error("pop3 = 110"),
             "r.toml: pop3: this is a section, which begins with a line [pop3]"
         );
         assert_eq!(
-            error("[admin]\ntoken = ['hunter2']"),
-            "r.toml: admin.token: this takes one value, neither a list nor a table"
+            error("[admin]\ntoken = [['hunter2']]"),
+            "r.toml: admin.token: this takes one value, or a list of them, and no table"
         );
     }
 

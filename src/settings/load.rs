@@ -15,7 +15,7 @@ use super::{Config, environment, file};
 ///
 /// Who sets one to something else than its default is warned. Remove a line when its feature
 /// is there.
-const NOT_YET: [(&str, &str); 13] = [
+const NOT_YET: [(&str, &str); 24] = [
     ("admin", "bind_address"),
     ("admin", "port"),
     ("admin", "token"),
@@ -25,10 +25,21 @@ const NOT_YET: [(&str, &str); 13] = [
     ("lmtp", "session_timeout"),
     ("lmtp", "socket_path"),
     ("otel", "endpoint"),
+    ("pop3", "auth_failure_delay"),
     ("pop3", "certificate_password"),
     ("pop3", "check_certificate_revocation"),
+    ("pop3", "client_ca_path"),
+    ("pop3", "crl_path"),
     ("pop3", "deleted_retention"),
     ("pop3", "expire_after"),
+    ("pop3", "login_timeout"),
+    ("pop3", "max_auth_failure_delay"),
+    ("pop3", "max_connections"),
+    ("pop3", "max_connections_before_login"),
+    ("pop3", "max_connections_per_address"),
+    ("pop3", "max_deletions_per_session"),
+    ("pop3", "proxy_networks"),
+    ("pop3", "write_timeout"),
 ];
 
 /// The settings in force, and what there is to say about them.
@@ -283,7 +294,7 @@ mod tests {
         let pop3 = &config.pop3;
         assert_eq!(pop3.bind_address, "::1".parse().ok());
         assert!(!pop3.require_authentication);
-        assert_eq!(pop3.certificate_path, Some("/etc/cert.pem".into()));
+        assert_eq!(pop3.certificate_path, [Path::new("/etc/cert.pem")]);
         let password = pop3.certificate_password.as_ref().unwrap();
         assert_eq!(password.expose(), " hunter2 ");
         assert_eq!(pop3.session_timeout, Duration::from_secs(1200));
@@ -324,7 +335,8 @@ mod tests {
             (
                 "Pop3__PlaintextAuth",
                 "sometimes",
-                "\"sometimes\" is not one of never, loopback and always",
+                "\"sometimes\" is not one of never, loopback and always, \
+                 and no list of networks such as 192.0.2.0/24, 2001:db8::/32",
             ),
             (
                 "Pop3__SessionTimeout",

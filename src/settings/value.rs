@@ -10,14 +10,14 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::duration;
+use crate::networks::{Networks, NotANetwork};
 
 /// A password or a token. It is never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 /// From where a client may send its key without TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PlaintextAuth {
     /// From nowhere: only inside TLS.
     Never,
@@ -25,6 +25,20 @@ pub enum PlaintextAuth {
     Loopback,
     /// From everywhere.
     Always,
+    /// From these networks, which somebody has written down.
+    Networks(Networks),
+}
+
+impl PlaintextAuth {
+    /// May this client send its key without TLS?
+    pub fn allows(&self, client: IpAddr) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Loopback => client.to_canonical().is_loopback(),
+            Self::Always => true,
+            Self::Networks(networks) => networks.contain(client),
+        }
+    }
 }
 
 /// When a message is deleted although no client asked.
@@ -110,6 +124,17 @@ impl Serialize for Secret {
     }
 }
 
+impl Serialize for PlaintextAuth {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Never => serializer.serialize_str("never"),
+            Self::Loopback => serializer.serialize_str("loopback"),
+            Self::Always => serializer.serialize_str("always"),
+            Self::Networks(networks) => networks.serialize(serializer),
+        }
+    }
+}
+
 impl Serialize for ExpireAfter {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -182,8 +207,35 @@ impl FromText for PlaintextAuth {
             "never" => Ok(Self::Never),
             "loopback" => Ok(Self::Loopback),
             "always" => Ok(Self::Always),
-            _ => Err(format!("{text:?} is not one of never, loopback and always")),
+            networks => networks
+                .parse()
+                .ok()
+                .filter(|networks: &Networks| !networks.is_empty())
+                .map(Self::Networks)
+                .ok_or_else(|| {
+                    format!(
+                        "{text:?} is not one of never, loopback and always, \
+                         and no list of networks such as 192.0.2.0/24, 2001:db8::/32"
+                    )
+                }),
         }
+    }
+}
+
+impl FromText for Networks {
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|error: NotANetwork| error.to_string())
+    }
+}
+
+/// Paths that are separated by commas.
+impl FromText for Vec<PathBuf> {
+    fn from_text(text: &str) -> Result<Self, String> {
+        let paths = text.split(',').map(str::trim);
+        Ok(paths
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from)
+            .collect())
     }
 }
 
@@ -286,10 +338,34 @@ mod tests {
         let reason = PlaintextAuth::from_text("sometimes").unwrap_err();
         assert_eq!(
             reason,
-            "\"sometimes\" is not one of never, loopback and always"
+            "\"sometimes\" is not one of never, loopback and always, \
+             and no list of networks such as 192.0.2.0/24, 2001:db8::/32"
         );
         let reason = LogFormat::from_text("xml").unwrap_err();
         assert_eq!(reason, "\"xml\" is neither text nor json");
+    }
+
+    #[test]
+    fn a_key_may_go_in_clear_from_where_it_is_said() {
+        for (text, allowed, refused) in [
+            ("loopback", "127.0.0.9", "192.0.2.1"),
+            ("Loopback", "::ffff:127.0.0.1", "::ffff:192.0.2.1"),
+            ("192.0.2.0/24 ::1", "192.0.2.7", "127.0.0.1"),
+        ] {
+            let policy = PlaintextAuth::from_text(text).unwrap();
+            assert!(policy.allows(allowed.parse().unwrap()), "{text}");
+            assert!(!policy.allows(refused.parse().unwrap()), "{text}");
+        }
+        assert!(PlaintextAuth::Always.allows("192.0.2.1".parse().unwrap()));
+        assert!(!PlaintextAuth::Never.allows("127.0.0.1".parse().unwrap()));
+        assert!(PlaintextAuth::from_text("").is_err());
+    }
+
+    #[test]
+    fn paths_are_separated_by_commas() {
+        let paths = Vec::<PathBuf>::from_text(" /a b.pem, /c.pem ,").unwrap();
+        assert_eq!(paths, [PathBuf::from("/a b.pem"), PathBuf::from("/c.pem")]);
+        assert!(Vec::<PathBuf>::from_text("").unwrap().is_empty());
     }
 
     #[test]
