@@ -1,7 +1,9 @@
 //! Users, their addresses and their keys.
 
+mod authentication;
 mod keys;
 
+use std::fmt;
 use std::time::SystemTime;
 
 use entity::{address, user};
@@ -10,19 +12,21 @@ use sea_orm::{
     EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, SqlErr,
 };
 
+use crate::identity::random;
 use crate::store::{Database, UserId, depart, milliseconds, raise_version};
 
-pub use keys::{
-    Authentication, Key, KeyId, KeyOptions, NewKey, SCOPE_POP3, Verified, WrongCredentials,
-};
+pub use authentication::{Authentication, Evidence, KeyVerifier, Verified, WrongCredentials};
+pub use keys::{Key, KeyId, KeyOptions, NewKey, SCOPE_POP3, SCOPE_POP3_READ};
 
 /// The longest address: `USER address` must fit into a command line of 255 octets.
 pub const MAX_ADDRESS_OCTETS: usize = 248;
 
 /// What is asked and changed about users and keys.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Accounts {
     database: Database,
+    /// What users who don't exist are given instead of a salt is made with this.
+    mock_secret: [u8; 32],
 }
 
 /// A user with all their addresses.
@@ -69,7 +73,7 @@ pub enum AccountError {
     #[error("the name of a key has 1 to 100 characters, and no # or control characters")]
     BadKeyName,
     /// Not a scope that a key can have.
-    #[error("{0:?} is no scope; the one that there is, is pop3")]
+    #[error("{0:?} is no scope; those that there are, are pop3 and pop3:read")]
     UnknownScope(String),
     /// The database could not say.
     #[error("the database did not answer as it should: {0}")]
@@ -79,7 +83,10 @@ pub enum AccountError {
 impl Accounts {
     /// Users and keys in this database.
     pub fn new(database: Database) -> Self {
-        Self { database }
+        Self {
+            database,
+            mock_secret: random(),
+        }
     }
 
     /// Adds a user.
@@ -206,6 +213,12 @@ impl Accounts {
         user.update(&transaction).await?;
         transaction.commit().await?;
         Ok(())
+    }
+}
+
+impl fmt::Debug for Accounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Accounts").finish_non_exhaustive()
     }
 }
 

@@ -86,6 +86,7 @@ async fn world() -> World {
         name: "test".into(),
         scopes: vec![SCOPE_POP3.into()],
         expires_at: None,
+        networks: Default::default(),
     };
     let key = accounts
         .create_key("ada@example.com", options)

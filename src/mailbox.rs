@@ -7,17 +7,17 @@
 //! goes on when its session has ended, so a commit is never broken off.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, ResponseFuture};
 use bytes::Bytes;
-use pop3::Secret;
 use quick_cache::Weighter;
 use quick_cache::unsync::Cache;
 
-use crate::accounts::{Authentication, KeyId, Verified, WrongCredentials};
+use crate::accounts::{Authentication, Evidence, KeyId, KeyVerifier, Verified, WrongCredentials};
 use crate::metrics::Metrics;
 use crate::store::{
     ContentId, Lease, MailStore, Maildrop, MaildropVersion, MessageId, POSTGRES_CONNECTIONS,
@@ -237,10 +237,10 @@ const MAILBOX_CAPACITY: usize = 256;
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Result<Identified, WrongCredentials>, StoreError>")]
 pub struct Identify {
-    /// What USER said.
-    pub address: String,
-    /// What PASS said.
-    pub secret: Secret,
+    /// What speaks for the client.
+    pub evidence: Evidence,
+    /// The client's address.
+    pub client: IpAddr,
 }
 
 /// A user whose maildrop may be opened.
@@ -259,18 +259,18 @@ impl Handler<Identify> for MailboxActor {
 
     fn handle(
         &mut self,
-        Identify { address, secret }: Identify,
+        Identify { evidence, client }: Identify,
         _: &mut Self::Context,
     ) -> Self::Result {
         let mailbox = self.mailbox.clone();
         Box::pin(async move {
-            let verify = async || {
-                if mailbox.require_authentication {
-                    mailbox.authentication.verify(&address, &secret).await
-                } else {
-                    mailbox.authentication.trust(&address).await
+            let evidence = match &evidence {
+                Evidence::Secret { name, .. } if !mailbox.require_authentication => {
+                    Evidence::Word(name.clone())
                 }
+                Evidence::Secret { .. } | Evidence::Key(_) | Evidence::Word(_) => evidence,
             };
+            let verify = async || mailbox.authentication.identify(&evidence, client).await;
             let user = match mailbox.ask("looking up a key", verify).await? {
                 Ok(user) => user,
                 Err(wrong) => return Ok(Err(wrong)),
@@ -282,6 +282,30 @@ impl Handler<Identify> for MailboxActor {
                 maildrop,
                 lease,
             }))
+        })
+    }
+}
+
+/// What proves the key of this name?
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<KeyVerifier, StoreError>")]
+pub struct FindVerifier {
+    /// An address of the user, and after a `#` the name of the key if it is told.
+    pub name: String,
+}
+
+impl Handler<FindVerifier> for MailboxActor {
+    type Result = ResponseFuture<Result<KeyVerifier, StoreError>>;
+
+    fn handle(
+        &mut self,
+        FindVerifier { name }: FindVerifier,
+        _: &mut Self::Context,
+    ) -> Self::Result {
+        let mailbox = self.mailbox.clone();
+        Box::pin(async move {
+            let find = async || mailbox.authentication.verifier(&name).await;
+            mailbox.ask("looking up a verifier", find).await
         })
     }
 }

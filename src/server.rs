@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_rt::Arbiter;
+use pop3::Limits;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -83,6 +84,19 @@ pub fn bind(settings: &Pop3) -> anyhow::Result<Vec<Bound>> {
     Ok(sockets)
 }
 
+/// How much a client may do in a session.
+fn limits(settings: &Pop3) -> Limits {
+    let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+    Limits {
+        bad_commands: settings.max_bad_commands,
+        line_octets: count(settings.max_line_octets),
+        marks: match settings.max_deletions_per_session {
+            0 => usize::MAX,
+            most => count(most),
+        },
+    }
+}
+
 impl Server {
     /// Starts to accept sessions on these sockets.
     ///
@@ -126,6 +140,8 @@ impl Server {
                 server_name: config.pop3.server_name.clone(),
                 session_timeout: config.pop3.session_timeout,
                 plaintext_auth: config.pop3.plaintext_auth.clone(),
+                scram_offered: config.pop3.require_authentication,
+                limits: limits(&config.pop3),
                 tls: tls.clone(),
                 mailbox: Post::keep(
                     "mailbox",

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
+use pop3::Limits;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +37,10 @@ pub struct Service {
     pub session_timeout: Duration,
     /// Where a key may be sent in clear.
     pub plaintext_auth: PlaintextAuth,
+    /// May a client prove its key by SCRAM? Not where any key will do: then there is none to prove.
+    pub scram_offered: bool,
+    /// How much a client may do.
+    pub limits: Limits,
     /// How to shake hands, if there is a certificate.
     pub tls: Option<TlsAcceptor>,
     /// Where maildrops are opened and read; it lives on the same thread.

@@ -2,10 +2,13 @@
 
 mod keys;
 mod oddities;
+mod proofs;
 mod users;
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use pop3::Secret;
-use restante::accounts::{Accounts, Authentication, Verified, WrongCredentials};
+use restante::accounts::{Accounts, Authentication, Evidence, Verified, WrongCredentials};
 use restante::store::UserId;
 
 use crate::support::mail::key_options;
@@ -25,7 +28,27 @@ async fn verify(
     address: &str,
     key: &str,
 ) -> Result<Verified, WrongCredentials> {
-    accounts.verify(address, &Secret::new(key)).await.unwrap()
+    verify_from(Ipv4Addr::LOCALHOST.into(), accounts, address, key).await
+}
+
+async fn verify_from(
+    client: IpAddr,
+    accounts: &Accounts,
+    name: &str,
+    key: &str,
+) -> Result<Verified, WrongCredentials> {
+    let evidence = Evidence::Secret {
+        name: name.into(),
+        secret: Secret::new(key),
+    };
+    accounts.identify(&evidence, client).await.unwrap()
+}
+
+/// Who has this address, by the word of somebody who is trusted.
+async fn trust(accounts: &Accounts, address: &str) -> Result<Verified, WrongCredentials> {
+    let client = Ipv4Addr::LOCALHOST.into();
+    let evidence = Evidence::Word(address.into());
+    accounts.identify(&evidence, client).await.unwrap()
 }
 
 /// A usual key of a user.

@@ -24,11 +24,13 @@
 //! deleted 1 3                          what storage lost in the end; nothing unless said
 //! ```
 //!
-//! `{address}`, `{ADDRESS}`, `{alias}`, `{key}`, `{KEY}`, `{another key}` and `{uid 1}` stand for
-//! what the player has. When a file ends, each connection is closed without QUIT, and the server
+//! `{address}`, `{ADDRESS}`, `{alias}`, `{key}`, `{KEY}`, `{key name}`, `{another key}` and
+//! `{uid 1}` stand for what the player has, and `base64(\0{address})` for that in base64. When a file ends, each connection is closed without QUIT, and the server
 //! must have nothing more to say.
 
 use std::path::{Path, PathBuf};
+
+use data_encoding::BASE64;
 
 use crate::players::pure::Pure;
 use crate::players::wire::Servers;
@@ -376,6 +378,11 @@ fn fill_in(player: &impl Player, text: &str) -> Result<String, String> {
         let value = player.value(name);
         let value = value.ok_or_else(|| format!("nobody knows {{{name}}}"))?;
         filled = [before, &value, after].concat();
+    }
+    if let Some((before, rest)) = filled.split_once("base64(") {
+        let (text, after) = rest.split_once(')').ok_or("a parenthesis is open")?;
+        let encoded = BASE64.encode(text.replace("\\0", "\0").as_bytes());
+        filled = [before, &encoded, after].concat();
     }
     Ok(filled)
 }

@@ -17,8 +17,12 @@ pub struct Model {
     pub prefix: String,
     /// The SHA-256 of the whole key.
     pub hash: Vec<u8>,
+    /// What proves by SCRAM that a client knows it; keys made before there was SCRAM have none.
+    pub verifier: Option<String>,
     /// What it may be used for, separated by blanks.
     pub scopes: String,
+    /// From where it may be used, separated by commas; from everywhere if there is nothing.
+    pub networks: Option<String>,
     /// When it was made, in milliseconds since 1970.
     pub created_at_ms: i64,
     /// When it last opened a maildrop, give or take a minute.

@@ -5,6 +5,7 @@ use sea_orm_migration::prelude::*;
 pub use sea_orm_migration::{Migration, MigrationStatus, MigratorTrait};
 
 mod m20261122_000001_maildrops;
+mod m20261123_000001_keys;
 
 /// Applies the changes in their order.
 #[derive(Debug)]
@@ -13,6 +14,9 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20261122_000001_maildrops::Migration)]
+        vec![
+            Box::new(m20261122_000001_maildrops::Migration),
+            Box::new(m20261123_000001_keys::Migration),
+        ]
     }
 }

@@ -1,6 +1,7 @@
 //! What CAPA announces (RFC 2449, section 6).
 
 use crate::reply::Reply;
+use crate::sasl::Mechanism;
 use crate::session::Policy;
 
 /// The name that CAPA tells; a version would tell an attacker more than a client.
@@ -9,7 +10,8 @@ pub const IMPLEMENTATION: &str = "Restante";
 /// The reply to CAPA, before login if `authorization`, else after it.
 ///
 /// STLS is announced before login only, and not inside TLS (RFC 2595, section 4). All others are
-/// announced in both states and do not differ between them, as their RFCs ask.
+/// announced in both states and do not differ between them, as their RFCs ask. USER and SASL tell
+/// what is possible on this connection as it is now, so they may change when TLS begins.
 pub(crate) fn capabilities(policy: &Policy, authorization: bool) -> Reply {
     let mut lines = vec![
         "TOP",
@@ -21,6 +23,11 @@ pub(crate) fn capabilities(policy: &Policy, authorization: bool) -> Reply {
     ];
     if policy.secrets_allowed {
         lines.push("USER");
+    }
+    let mechanisms: Vec<_> = Mechanism::offered(policy).collect();
+    let sasl = format!("SASL {}", mechanisms.join(" "));
+    if !mechanisms.is_empty() {
+        lines.push(&sasl);
     }
     if policy.stls_offered && authorization {
         lines.push("STLS");

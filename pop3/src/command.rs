@@ -1,18 +1,23 @@
-//! Reads a line as a command (RFC 1939, RFC 2449, RFC 2595).
+//! Reads a line as a command (RFC 1939, RFC 2449, RFC 2595, RFC 5034).
 
 use std::fmt;
 
+use crate::sasl::{self, Mechanism};
 use crate::snapshot::MessageNumber;
 
 /// A command with its arguments.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
+    /// `AUTH mechanism [initial-response]`: prove who you are by SASL.
+    Auth(Mechanism, Option<Secret>),
     /// `CAPA`: what can this server do?
     Capa,
     /// `DELE msg`: mark a message.
     Dele(MessageNumber),
     /// `LIST [msg]`: how many octets?
     List(Option<MessageNumber>),
+    /// `AUTH` alone: which mechanisms are there?
+    Mechanisms,
     /// `NOOP`.
     Noop,
     /// `PASS string`: the secret, which may contain spaces.
@@ -61,6 +66,7 @@ impl fmt::Debug for Secret {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is the command of its name, see Command")]
 pub enum Verb {
+    Auth,
     Capa,
     Dele,
     List,
@@ -80,7 +86,8 @@ pub enum Verb {
 
 impl Verb {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
+        Self::Auth,
         Self::Capa,
         Self::Dele,
         Self::List,
@@ -110,6 +117,7 @@ impl Verb {
     /// Its name in capitals.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Auth => "AUTH",
             Self::Capa => "CAPA",
             Self::Dele => "DELE",
             Self::List => "LIST",
@@ -140,6 +148,12 @@ pub enum SyntaxError {
     /// The arguments are missing, too many, or of the wrong form.
     #[error("the form is: {0}")]
     Form(&'static str),
+    /// AUTH names no mechanism that there is.
+    #[error("no such mechanism: AUTH alone lists those that can be used here")]
+    NoSuchMechanism,
+    /// A response of SASL is not in base64.
+    #[error("a response is in base64 (RFC 4648, section 4), and an empty first one is =")]
+    NotBase64,
     /// A number that no message has, such as 0.
     #[error("no such message")]
     NoSuchMessage,
@@ -162,6 +176,7 @@ impl Command {
             Some(_) => Err(SyntaxError::TakesNoArgument(verb.as_str())),
         };
         match verb {
+            Verb::Auth => rest.map_or(Ok(Self::Mechanisms), auth),
             Verb::Capa => alone(Self::Capa),
             Verb::Noop => alone(Self::Noop),
             Verb::Quit => alone(Self::Quit),
@@ -210,11 +225,26 @@ fn top(rest: Option<&[u8]>) -> Result<Command, SyntaxError> {
     ))
 }
 
+fn auth(arguments: &[u8]) -> Result<Command, SyntaxError> {
+    let mut arguments = arguments.splitn(2, |octet| *octet == b' ');
+    let name = arguments.next().unwrap_or_default();
+    if name.is_empty() {
+        return Err(SyntaxError::Form("AUTH [mechanism [initial-response]]"));
+    }
+    let mechanism = Mechanism::named(name).ok_or(SyntaxError::NoSuchMechanism)?;
+    let response = match arguments.next() {
+        None => None,
+        Some(b"=") => Some(Secret::new([])),
+        // An empty one would be one that is missing.
+        Some(b"") => return Err(SyntaxError::NotBase64),
+        Some(response) => Some(sasl::decode(response).ok_or(SyntaxError::NotBase64)?),
+    };
+    Ok(Command::Auth(mechanism, response))
+}
+
 fn user(rest: Option<&[u8]>) -> Result<Command, SyntaxError> {
-    let name = rest.and_then(|name| std::str::from_utf8(name).ok());
-    let plain = |c: char| !c.is_whitespace() && !c.is_control();
-    name.filter(|name| !name.is_empty() && name.chars().all(plain))
-        .map(|name| Command::User(name.to_owned()))
+    rest.and_then(sasl::name_of)
+        .map(Command::User)
         .ok_or(SyntaxError::Form("USER address"))
 }
 
@@ -319,6 +349,39 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn auth_names_a_mechanism_and_may_bring_a_response() {
+        let plain = |response| Ok(Command::Auth(Mechanism::Plain, response));
+        assert_eq!(Command::parse(b"AUTH"), Ok(Command::Mechanisms));
+        assert_eq!(Command::parse(b"auth plain"), plain(None));
+        assert_eq!(
+            Command::parse(b"AUTH PLAIN ="),
+            plain(Some(Secret::new([])))
+        );
+        assert_eq!(
+            Command::parse(b"AUTH PLAIN AGEAYg=="),
+            plain(Some(Secret::new(*b"\0a\0b")))
+        );
+        for bad in [
+            "AUTH PLAIN ",
+            "AUTH PLAIN AGEAYg",
+            "AUTH PLAIN AGEAYg== ",
+            "AUTH PLAIN !",
+            "AUTH PLAIN ==",
+        ] {
+            let refused = Command::parse(bad.as_bytes());
+            assert_eq!(refused, Err(SyntaxError::NotBase64), "{bad}");
+        }
+        for bad in ["AUTH PLAI", "AUTH PLAIN-PLUS x", "AUTH CRAM-MD5"] {
+            let refused = Command::parse(bad.as_bytes());
+            assert_eq!(refused, Err(SyntaxError::NoSuchMechanism), "{bad}");
+        }
+        assert!(matches!(
+            Command::parse(b"AUTH "),
+            Err(SyntaxError::Form(_))
+        ));
     }
 
     #[test]

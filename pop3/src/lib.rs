@@ -5,8 +5,8 @@
 //! commit deletions, close. Whoever calls does it and hands the outcome back to the step, which
 //! owns the session meanwhile. Nothing in this crate does I/O, knows the time or sends a message.
 //!
-//! RFC 1939 is the protocol, RFC 2449 its extension mechanism, RFC 2595 STLS, RFC 3206 the
-//! response codes.
+//! RFC 1939 is the protocol, RFC 2449 its extension mechanism, RFC 2595 STLS, RFC 5034 AUTH,
+//! RFC 3206 the response codes.
 
 mod canonical;
 mod capability;
@@ -16,6 +16,7 @@ mod cuts;
 mod line;
 mod listing;
 mod reply;
+mod sasl;
 mod session;
 mod snapshot;
 mod stuffing;
@@ -27,9 +28,11 @@ pub use command::{Command, Secret, SyntaxError, Verb};
 pub use line::{Line, LineBuffer, MAX_LINE_OCTETS};
 pub use listing::Listing;
 pub use reply::{Reply, ResponseCode};
+pub use sasl::{BadVerifier, MAX_RESPONSE_OCTETS, Mechanism, Verifier};
 pub use session::{
-    Authorization, Commit, Login, LoginRefusal, MAX_BAD_COMMANDS, MAX_LOGIN_FAILURES, Part, Policy,
-    Retrieve, RetrieveRefusal, Session, Step, Transaction,
+    Access, Authorization, Challenge, Commit, Credentials, Limits, Login, LoginRefusal,
+    MAX_LOGIN_FAILURES, Part, Policy, Retrieve, RetrieveRefusal, Session, Step, Transaction,
+    VerifierLookup,
 };
 pub use snapshot::{InvalidUniqueId, Marks, MessageNumber, Snapshot, UniqueId};
 pub use stuffing::Stuffing;

@@ -1,6 +1,6 @@
 //! Cuts what the network delivers into lines.
 
-/// The longest command line, in octets with its CRLF (RFC 2449, section 4).
+/// The longest command line unless told otherwise, in octets with its CRLF (RFC 2449, section 4).
 pub const MAX_LINE_OCTETS: usize = 255;
 
 /// One line of the client, without its line end.
@@ -8,12 +8,13 @@ pub const MAX_LINE_OCTETS: usize = 255;
 pub enum Line<'a> {
     /// A line within the limit.
     Text(&'a [u8]),
-    /// A line of more than [`MAX_LINE_OCTETS`], which has been skipped to its end.
+    /// A longer line, which has been skipped to its end.
     TooLong,
 }
 
 /// What has been received and not yet understood.
 ///
+/// How long a line may be is said with each question, since it depends on what is expected next.
 /// It holds no memory while it is empty, and never more than one read and one line, as long as
 /// whoever reads takes out all lines before reading more.
 #[derive(Debug, Default)]
@@ -36,10 +37,10 @@ impl LineBuffer {
     }
 
     /// Is a whole line here? If not, what can't become one is thrown away.
-    pub fn has_line(&mut self) -> bool {
+    pub fn has_line(&mut self, max_octets: usize) -> bool {
         let whole = self.find_end().is_some();
         if !whole {
-            self.keep_partial_line();
+            self.keep_partial_line(max_octets);
         }
         whole
     }
@@ -48,15 +49,15 @@ impl LineBuffer {
     ///
     /// A line ends with LF, and a CR before it belongs to the line end: people who type into
     /// `nc` send bare LF, and no POP3 command has a use for one.
-    pub fn next_line(&mut self) -> Option<Line<'_>> {
+    pub fn next_line(&mut self, max_octets: usize) -> Option<Line<'_>> {
         let Some(length) = self.find_end() else {
-            self.keep_partial_line();
+            self.keep_partial_line(max_octets);
             return None;
         };
         let line = self.start..self.start + length;
         self.start += length;
         self.searched = 0;
-        if std::mem::take(&mut self.skipping) || length > MAX_LINE_OCTETS {
+        if std::mem::take(&mut self.skipping) || length > max_octets {
             return Some(Line::TooLong);
         }
         let line = self.octets.get(line).unwrap_or_default();
@@ -72,10 +73,10 @@ impl LineBuffer {
         Some(self.searched + at + 1)
     }
 
-    fn keep_partial_line(&mut self) {
+    fn keep_partial_line(&mut self, max_octets: usize) {
         self.octets.drain(..self.start);
         self.start = 0;
-        if self.octets.len() >= MAX_LINE_OCTETS {
+        if self.octets.len() >= max_octets {
             self.octets.clear();
             self.skipping = true;
         }
@@ -95,7 +96,7 @@ mod tests {
         let mut lines = Vec::new();
         for cut in cuts {
             buffer.push(cut);
-            while let Some(line) = buffer.next_line() {
+            while let Some(line) = buffer.next_line(MAX_LINE_OCTETS) {
                 lines.push(match line {
                     Line::Text(text) => Some(text.to_vec()),
                     Line::TooLong => None,
@@ -127,7 +128,7 @@ mod tests {
     fn an_empty_buffer_holds_no_memory() {
         let mut buffer = LineBuffer::default();
         buffer.push(b"NOOP\r\n");
-        while buffer.next_line().is_some() {}
+        while buffer.next_line(MAX_LINE_OCTETS).is_some() {}
         assert!(buffer.is_empty());
         assert_eq!(buffer.octets.capacity(), 0);
     }

@@ -56,6 +56,11 @@ impl Reply {
         reply
     }
 
+    /// `+ challenge`, in base64, which asks for the client's next response (RFC 5034, section 4).
+    pub(crate) fn challenge(base64: &str) -> Self {
+        Self(format!("+ {base64}\r\n"))
+    }
+
     /// The first line that a server says (RFC 1939, section 4).
     pub fn greeting(server_name: &str) -> Self {
         Self::ok(format_args!("{server_name} POP3 server ready"))
@@ -68,6 +73,6 @@ impl Reply {
 
     /// Does it begin with `+OK`?
     pub fn is_ok(&self) -> bool {
-        self.0.starts_with('+')
+        self.0.starts_with("+OK")
     }
 }

@@ -1,18 +1,20 @@
 //! The states of a session and what each line does in them (RFC 1939, sections 3 to 6).
 
 mod authorization;
+mod challenge;
+mod login;
 mod transaction;
 
 use crate::command::SyntaxError;
 use crate::line::{Line, MAX_LINE_OCTETS};
 use crate::listing::Listing;
 use crate::reply::Reply;
+use crate::sasl::MAX_RESPONSE_OCTETS;
 
-pub use authorization::{Authorization, Login, LoginRefusal, MAX_LOGIN_FAILURES};
+pub use authorization::Authorization;
+pub use challenge::{Challenge, VerifierLookup};
+pub use login::{Access, Credentials, Login, LoginRefusal, MAX_LOGIN_FAILURES};
 pub use transaction::{Commit, Part, Retrieve, RetrieveRefusal, Transaction};
-
-/// After so many lines in a row that are no command here, the session ends.
-pub const MAX_BAD_COMMANDS: u32 = 20;
 
 /// What the session may offer, as its listener and its connection have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +23,35 @@ pub struct Policy {
     pub stls_offered: bool,
     /// May a client send its secret: is there TLS, or may it go in clear?
     pub secrets_allowed: bool,
+    /// May a client prove its key by SCRAM?
+    pub scram_offered: bool,
+    /// Can SCRAM be bound to the connection: is there TLS?
+    pub channel_bound: bool,
+    /// Has the client shown a certificate that is good?
+    pub certified: bool,
+    /// How much a client may do.
+    pub limits: Limits,
+}
+
+/// How much a client may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// After so many lines in a row that are no command, the session ends.
+    pub bad_commands: u32,
+    /// So many octets a command line may have with its CRLF.
+    pub line_octets: usize,
+    /// So many messages may be marked at once.
+    pub marks: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            bad_commands: 20,
+            line_octets: MAX_LINE_OCTETS,
+            marks: 10_000,
+        }
+    }
 }
 
 /// The state of a session between two lines.
@@ -28,6 +59,8 @@ pub struct Policy {
 pub enum Session {
     /// Who are you? No maildrop is open yet.
     Authorization(Authorization),
+    /// AUTH waits for a response: the next line is no command.
+    Challenge(Challenge),
     /// One snapshot, and the marks of DELE.
     Transaction(Transaction),
 }
@@ -39,6 +72,9 @@ pub enum Step {
     Reply(Reply, Session),
     /// Look up who this is and open the maildrop; then [`Login::granted`] or [`Login::refused`].
     Login(Login),
+    /// Look up what proves a key; then [`VerifierLookup::found`] or
+    /// [`VerifierLookup::unavailable`].
+    Verifier(VerifierLookup),
     /// Send the listing piece by piece; then [`Listing::finish`].
     List(Listing),
     /// Find the message; then [`Retrieve::found`] or [`Retrieve::refused`].
@@ -57,33 +93,68 @@ impl Session {
         Self::Authorization(Authorization::new(policy))
     }
 
+    /// How many octets the next line may have with its CRLF.
+    pub fn max_line_octets(&self) -> usize {
+        let limit = self.policy().limits.line_octets;
+        match self {
+            Self::Authorization(_) | Self::Transaction(_) => limit,
+            Self::Challenge(_) => limit.max(MAX_RESPONSE_OCTETS),
+        }
+    }
+
     /// Takes the next line.
     pub fn receive(self, line: Line<'_>) -> Step {
         match (self, line) {
             (Self::Authorization(state), Line::Text(text)) => state.receive(text),
+            (Self::Challenge(state), Line::Text(text)) => state.receive(text),
             (Self::Transaction(state), Line::Text(text)) => state.receive(text),
-            (mut session, Line::TooLong) => {
-                if let Self::Authorization(state) = &mut session {
-                    state.user = None;
-                }
-                session.bad(Reply::err(format_args!(
-                    "a line has at most {MAX_LINE_OCTETS} octets, this one was skipped"
-                )))
+            (session, Line::TooLong) => session.too_long(),
+        }
+    }
+
+    fn too_long(self) -> Step {
+        let most = self.max_line_octets();
+        let reply = Reply::err(format_args!(
+            "a line has at most {most} octets here, this one was skipped"
+        ));
+        match self {
+            Self::Authorization(mut state) => {
+                state.user = None;
+                state.bad(reply)
             }
+            Self::Challenge(state) => state.ended().bad(reply),
+            Self::Transaction(state) => Self::Transaction(state).bad(reply),
+        }
+    }
+
+    fn policy(&self) -> &Policy {
+        match self {
+            Self::Authorization(state) => &state.policy,
+            Self::Challenge(state) => &state.authorization.policy,
+            Self::Transaction(state) => &state.policy,
+        }
+    }
+
+    fn bad(self, reply: Reply) -> Step {
+        match self.after_bad(reply) {
+            (reply, Some(session)) => Step::Reply(reply, session),
+            (reply, None) => Step::Close(reply),
         }
     }
 
     /// Refuses what is no command here, and ends the session when that keeps happening.
-    fn bad(mut self, reply: Reply) -> Step {
+    fn after_bad(mut self, reply: Reply) -> (Reply, Option<Self>) {
+        let most = self.policy().limits.bad_commands;
         let bad_commands = match &mut self {
             Self::Authorization(state) => &mut state.bad_commands,
+            Self::Challenge(state) => &mut state.authorization.bad_commands,
             Self::Transaction(state) => &mut state.bad_commands,
         };
         *bad_commands += 1;
-        if *bad_commands >= MAX_BAD_COMMANDS {
-            Step::Close(Reply::err("too many bad commands in a row, goodbye"))
+        if *bad_commands >= most {
+            (Reply::err("too many bad commands in a row, goodbye"), None)
         } else {
-            Step::Reply(reply, self)
+            (reply, Some(self))
         }
     }
 
@@ -91,11 +162,15 @@ impl Session {
         match error {
             SyntaxError::NoSuchMessage => Step::Reply(Reply::err(error), self),
             SyntaxError::UnknownCommand
+            | SyntaxError::NoSuchMechanism
+            | SyntaxError::NotBase64
             | SyntaxError::TakesNoArgument(_)
             | SyntaxError::Form(_) => self.bad(Reply::err(error)),
         }
     }
 }
 
+#[cfg(test)]
+mod sasl_tests;
 #[cfg(test)]
 mod tests;

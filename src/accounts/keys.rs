@@ -1,28 +1,37 @@
 //! The keys that open maildrops.
 //!
 //! A key is `rst_` and 12 characters that find its row, `_`, and 43 characters of secret. Only its
-//! SHA-256 is kept. A slow password hash would make each login slow and no attack slower: nobody
-//! guesses 256 random bits, whether they can try a million keys a second or ten.
+//! SHA-256 is kept, and what SCRAM needs to let a client prove it without sending it. A slow
+//! password hash would make each login slow and no attack slower: nobody guesses 256 random bits,
+//! whether they can try a million keys a second or ten.
 
-use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::time::SystemTime;
 
-use async_trait::async_trait;
 use entity::api_key;
-use pop3::Secret;
+use pop3::{Secret, Verifier};
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter,
-    QueryOrder, QueryResult,
+    QueryOrder,
 };
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
-use super::{AccountError, Accounts, find, require};
-use crate::identity::{new_name, new_secret};
-use crate::store::{MaildropVersion, StoreError, UserId, milliseconds, statement};
+use super::{AccountError, Accounts, require};
+use crate::identity::{new_name, new_secret, random};
+use crate::networks::Networks;
+use crate::store::{milliseconds, statement};
 
 /// The scope of a key that opens its owner's maildrop by POP3.
 pub const SCOPE_POP3: &str = "pop3";
+
+/// The scope of a key that reads its owner's maildrop by POP3 and deletes nothing.
+pub const SCOPE_POP3_READ: &str = "pop3:read";
+
+/// How often SCRAM hashes a key: the least that RFC 7677 allows, since nobody guesses keys.
+pub(super) const SCRAM_ITERATIONS: NonZeroU32 = NonZeroU32::new(4096).unwrap();
+
+/// The octets of a salt of SCRAM.
+pub(super) const SALT_OCTETS: usize = 16;
 
 /// What every key begins with, so that it is recognised where it should not be.
 const MARK: &str = "rst_";
@@ -55,6 +64,8 @@ pub struct KeyOptions {
     pub scopes: Vec<String>,
     /// From when on it opens nothing any more.
     pub expires_at: Option<SystemTime>,
+    /// From where it may be used; from everywhere if there are none.
+    pub networks: Networks,
 }
 
 /// What is known of a key. Times are milliseconds since 1970.
@@ -68,128 +79,11 @@ pub struct Key {
     pub name: String,
     pub prefix: String,
     pub scopes: String,
+    pub networks: String,
     pub created_at_ms: i64,
     pub last_used_at_ms: Option<i64>,
     pub expires_at_ms: Option<i64>,
     pub revoked_at_ms: Option<i64>,
-}
-
-/// Who has shown a right key.
-#[derive(Debug, Clone)]
-pub struct Verified {
-    /// Whose maildrop it opens.
-    pub user: UserId,
-    /// The first of their addresses.
-    pub address: String,
-    /// The key; none where any key is taken.
-    pub key: Option<KeyId>,
-    /// What the key is called.
-    pub key_name: String,
-    /// The version that the maildrop had at that moment.
-    pub version: MaildropVersion,
-}
-
-/// No such user, or not a key that opens their maildrop: which of them is not told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WrongCredentials;
-
-/// Finds out who logs in. Another product's keys are a second form one day.
-#[async_trait]
-pub trait Authentication: Send + Sync {
-    /// Whose maildrop do these open?
-    ///
-    /// # Errors
-    /// If the database can't say.
-    async fn verify(
-        &self,
-        address: &str,
-        secret: &Secret,
-    ) -> Result<Result<Verified, WrongCredentials>, StoreError>;
-
-    /// Whose maildrop is this, if any key will do? Only for development.
-    ///
-    /// # Errors
-    /// If the database can't say.
-    async fn trust(&self, address: &str) -> Result<Result<Verified, WrongCredentials>, StoreError>;
-
-    /// Writes down when keys were last used, in milliseconds since 1970.
-    ///
-    /// # Errors
-    /// If the database refuses.
-    async fn note_use(&self, last_used_at_ms: &HashMap<KeyId, i64>) -> Result<(), StoreError>;
-}
-
-#[async_trait]
-impl Authentication for Accounts {
-    async fn verify(
-        &self,
-        address: &str,
-        secret: &Secret,
-    ) -> Result<Result<Verified, WrongCredentials>, StoreError> {
-        // The key is looked for first and whoever has no right prefix finds no row, whether the
-        // user exists or not: so both cases are the same query and take the same time.
-        const KEY_OF_USER: &str = "SELECT \
-            u.id, u.address, u.maildrop_version, k.id, k.name, k.hash, k.scopes \
-            FROM api_keys k JOIN users u ON u.id = k.user_id \
-            WHERE k.prefix = $1 AND k.revoked_at_ms IS NULL AND u.disabled_at_ms IS NULL \
-            AND (k.expires_at_ms IS NULL OR k.expires_at_ms > $2) \
-            AND EXISTS (SELECT 1 FROM addresses a WHERE a.address = $3 AND a.user_id = u.id)";
-        if !may_be_asked_for(address) {
-            return Ok(Err(WrongCredentials));
-        }
-        let values = [
-            prefix_of(secret).into(),
-            milliseconds(SystemTime::now()).into(),
-            address.to_lowercase().into(),
-        ];
-        let read = self.database.read();
-        let row = read
-            .query_one_raw(statement(read, KEY_OF_USER, values))
-            .await?;
-        let stored: Vec<u8> = match &row {
-            Some(row) => row.try_get_by_index(5)?,
-            None => vec![0; Sha256::output_size()],
-        };
-        let same = bool::from(hash_of(secret).ct_eq(&stored));
-        let Some(row) = row.filter(|_| same) else {
-            return Ok(Err(WrongCredentials));
-        };
-        let scopes: String = row.try_get_by_index(6)?;
-        if !scopes.split(' ').any(|scope| scope == SCOPE_POP3) {
-            return Ok(Err(WrongCredentials));
-        }
-        Ok(Ok(verified(&row)?))
-    }
-
-    async fn trust(&self, address: &str) -> Result<Result<Verified, WrongCredentials>, StoreError> {
-        if !may_be_asked_for(address) {
-            return Ok(Err(WrongCredentials));
-        }
-        let user = find(self.database.read(), &address.to_lowercase()).await?;
-        let user = user.filter(|user| user.disabled_at_ms.is_none());
-        let verified = user.map(|user| Verified {
-            user: UserId(user.id),
-            address: user.address,
-            key: None,
-            key_name: String::new(),
-            version: MaildropVersion(user.maildrop_version),
-        });
-        Ok(verified.ok_or(WrongCredentials))
-    }
-
-    async fn note_use(&self, last_used_at_ms: &HashMap<KeyId, i64>) -> Result<(), StoreError> {
-        const USED: &str = "UPDATE api_keys SET last_used_at_ms = $2 \
-            WHERE id = $1 AND (last_used_at_ms IS NULL OR last_used_at_ms < $2)";
-        let transaction = self.database.begin().await?;
-        let mut keys: Vec<_> = last_used_at_ms.iter().collect();
-        keys.sort_unstable_by_key(|(key, _)| key.0);
-        for (key, at) in keys {
-            let used = statement(&transaction, USED, [key.0.into(), (*at).into()]);
-            transaction.execute_raw(used).await?;
-        }
-        transaction.commit().await?;
-        Ok(())
-    }
 }
 
 impl Accounts {
@@ -208,7 +102,8 @@ impl Accounts {
         if !(1..=MAX_NAME_CHARACTERS).contains(&characters) || !name.chars().all(plain) {
             return Err(AccountError::BadKeyName);
         }
-        if let Some(unknown) = options.scopes.iter().find(|scope| *scope != SCOPE_POP3) {
+        let known = |scope: &String| [SCOPE_POP3, SCOPE_POP3_READ].contains(&scope.as_str());
+        if let Some(unknown) = options.scopes.iter().find(|scope| !known(scope)) {
             return Err(AccountError::UnknownScope(unknown.clone()));
         }
         let transaction = self.database.begin().await?;
@@ -223,12 +118,17 @@ impl Accounts {
         }
         let prefix: String = new_name().chars().take(PREFIX_CHARACTERS).collect();
         let key = format!("{MARK}{prefix}_{}", new_secret());
+        let secret = Secret::new(key.as_bytes());
+        let verifier = Verifier::new(&secret, &random::<SALT_OCTETS>(), SCRAM_ITERATIONS);
+        let networks = Some(options.networks).filter(|networks| !networks.is_empty());
         let row = api_key::ActiveModel {
             user_id: Set(user.id),
             name: Set(name),
             prefix: Set(prefix),
-            hash: Set(hash_of(&Secret::new(key.as_bytes()))),
+            hash: Set(hash_of(&secret)),
+            verifier: Set(Some(verifier.to_string())),
             scopes: Set(options.scopes.join(" ")),
+            networks: Set(networks.map(|networks| networks.to_string())),
             created_at_ms: Set(milliseconds(SystemTime::now())),
             expires_at_ms: Set(options.expires_at.map(milliseconds)),
             ..Default::default()
@@ -255,6 +155,7 @@ impl Accounts {
             name: row.name,
             prefix: format!("{MARK}{}", row.prefix),
             scopes: row.scopes,
+            networks: row.networks.unwrap_or_default(),
             created_at_ms: row.created_at_ms,
             last_used_at_ms: row.last_used_at_ms,
             expires_at_ms: row.expires_at_ms,
@@ -287,13 +188,8 @@ impl Accounts {
     }
 }
 
-/// PostgreSQL's texts hold no NUL, so neither does an address.
-fn may_be_asked_for(address: &str) -> bool {
-    !address.contains('\0')
-}
-
 /// The characters that find the row of a key; empty, as no prefix is, if this is no key.
-fn prefix_of(secret: &Secret) -> &str {
+pub(super) fn prefix_of(secret: &Secret) -> &str {
     let text = std::str::from_utf8(secret.expose()).unwrap_or_default();
     let prefix = text
         .strip_prefix(MARK)
@@ -303,18 +199,8 @@ fn prefix_of(secret: &Secret) -> &str {
         .unwrap_or_default()
 }
 
-fn hash_of(secret: &Secret) -> Vec<u8> {
+pub(super) fn hash_of(secret: &Secret) -> Vec<u8> {
     Sha256::digest(secret.expose()).to_vec()
-}
-
-fn verified(row: &QueryResult) -> Result<Verified, StoreError> {
-    Ok(Verified {
-        user: UserId(row.try_get_by_index(0)?),
-        address: row.try_get_by_index(1)?,
-        version: MaildropVersion(row.try_get_by_index(2)?),
-        key: Some(KeyId(row.try_get_by_index(3)?)),
-        key_name: row.try_get_by_index(4)?,
-    })
 }
 
 #[cfg(test)]

@@ -70,6 +70,7 @@ async fn fill(database: &Database) -> anyhow::Result<String> {
         name: "demo".into(),
         scopes: vec![SCOPE_POP3.into()],
         expires_at: None,
+        networks: Default::default(),
     };
     Ok(accounts.create_key(ADDRESS, options).await?.key)
 }

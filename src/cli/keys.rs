@@ -20,12 +20,17 @@ pub(super) enum KeyCommand {
         /// What to call it, such as the program that will use it.
         #[arg(long)]
         name: String,
-        /// What it may be used for; may be repeated.
+        /// What it may be used for: pop3, or pop3:read for a program that must not delete; may be
+        /// repeated.
         #[arg(long = "scope", value_name = "SCOPE", default_value = SCOPE_POP3)]
         scopes: Vec<String>,
         /// How long it works, such as 90d; for ever unless told.
         #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
         expires_in: Option<Duration>,
+        /// From where it may be used, such as 192.0.2.0/24; may be repeated. From everywhere unless
+        /// told.
+        #[arg(long = "network", value_name = "NETWORK")]
+        networks: Vec<String>,
     },
     /// List the keys of a user.
     List {
@@ -50,12 +55,14 @@ pub(super) async fn run(command: KeyCommand, database: &Database) -> anyhow::Res
             name,
             scopes,
             expires_in,
+            networks,
         } => {
             let expires_at = expires_in.map(|lifetime| SystemTime::now() + lifetime);
             let options = KeyOptions {
                 name,
                 scopes,
                 expires_at,
+                networks: networks.join(",").parse()?,
             };
             print(&accounts.create_key(&address, options).await?.key)?;
         }
@@ -83,6 +90,7 @@ fn as_json(key: &Key) -> serde_json::Value {
         "name": key.name,
         "prefix": key.prefix,
         "scopes": key.scopes.split(' ').collect::<Vec<_>>(),
+        "networks": key.networks.split(", ").filter(|it| !it.is_empty()).collect::<Vec<_>>(),
         "state": state(key),
         "created_at": time(key.created_at_ms),
         "last_used_at": key.last_used_at_ms.map(time),

@@ -109,8 +109,10 @@ impl Conversation {
         self.say(&greeting);
         let mut session = Session::new(self.policy());
         loop {
-            while let Some(line) = self.lines.next_line() {
-                self.service.metrics.command(verb(&line));
+            while let Some(line) = self.lines.next_line(session.max_line_octets()) {
+                if let Some(verb) = verb(&session, &line) {
+                    self.service.metrics.command(verb);
+                }
                 session = match session.receive(line) {
                     Step::Reply(reply, session) => {
                         self.note_marks(&session);
@@ -118,13 +120,12 @@ impl Conversation {
                         session
                     }
                     Step::Login(login) => {
-                        let (reply, next) = Box::pin(self.login(login)).await;
-                        self.say(&reply);
-                        let Some(session) = next else {
-                            self.flush().await?;
-                            return Ok(Ending::Refused);
-                        };
-                        session
+                        let answer = Box::pin(self.login(login)).await;
+                        self.answer(answer).await?
+                    }
+                    Step::Verifier(lookup) => {
+                        let answer = Box::pin(self.look_up_verifier(lookup)).await;
+                        self.answer(answer).await?
                     }
                     Step::List(listing) => Box::pin(self.list(listing)).await?,
                     Step::Retrieve(retrieve) => Box::pin(self.retrieve(retrieve)).await?,
@@ -162,7 +163,36 @@ impl Conversation {
         Policy {
             stls_offered: !self.in_tls && self.service.tls.is_some(),
             secrets_allowed: self.in_tls || self.service.plaintext_auth.allows(self.live.ip()),
+            scram_offered: self.service.scram_offered,
+            channel_bound: self.in_tls,
+            certified: !self.certified_addresses().is_empty(),
+            limits: self.service.limits,
         }
+    }
+
+    /// The addresses in the certificate that the client has shown.
+    pub(super) fn certified_addresses(&self) -> &[String] {
+        match &self.transport {
+            Some(transport) => transport.client_addresses(),
+            None => &[],
+        }
+    }
+
+    /// What binds SCRAM to this connection.
+    pub(super) fn channel_binding(&self, kind: &str) -> Option<Vec<u8>> {
+        self.transport.as_ref()?.channel_binding(kind)
+    }
+
+    /// Says the answer to credentials; there may be no session any more.
+    async fn answer(
+        &mut self,
+        (reply, session): (Reply, Option<Session>),
+    ) -> Result<Session, Over> {
+        self.say(&reply);
+        if session.is_none() {
+            self.flush().await?;
+        }
+        session.ok_or(Over(Ending::Refused))
     }
 
     pub(super) fn say(&mut self, reply: &Reply) {
@@ -204,7 +234,7 @@ impl Conversation {
                     if octets? == 0 {
                         return Ok(Waited::Closed);
                     }
-                    if self.lines.has_line() {
+                    if self.lines.has_line(session.max_line_octets()) {
                         return Ok(Waited::Received);
                     }
                 }
@@ -287,9 +317,13 @@ impl Conversation {
     }
 }
 
-fn verb(line: &Line<'_>) -> Verb {
-    match line {
-        Line::Text(text) => Verb::of(text),
-        Line::TooLong => Verb::Unknown,
+/// The command of a line; a response in an exchange of SASL is none.
+fn verb(session: &Session, line: &Line<'_>) -> Option<Verb> {
+    match (session, line) {
+        (Session::Challenge(_), _) => None,
+        (Session::Authorization(_) | Session::Transaction(_), Line::TooLong) => Some(Verb::Unknown),
+        (Session::Authorization(_) | Session::Transaction(_), Line::Text(text)) => {
+            Some(Verb::of(text))
+        }
     }
 }

@@ -1,36 +1,62 @@
-//! USER and PASS: who this is, whether they may have one more session, and what is in the maildrop.
+//! From credentials to an open maildrop: who this is, whether they may have one more session, and
+//! what they have.
 
 use std::sync::Arc;
 
-use pop3::{Login, LoginRefusal, Reply, Session, Snapshot};
+use pop3::{Access, Credentials, Login, LoginRefusal, Reply, Session, Snapshot, VerifierLookup};
 
 use super::conversation::{Conversation, Open};
 use super::reader::Reader;
-use crate::mailbox::{Identified, Identify, KeyUsed, OpenMaildrop};
+use crate::accounts::{Evidence, KeyId};
+use crate::identity::new_secret;
+use crate::mailbox::{FindVerifier, Identified, Identify, KeyUsed, OpenMaildrop};
 use crate::metrics::AuthFailure;
 use crate::registry::{Claim, State};
 
 impl Conversation {
+    /// Finds what a client's proof must fit, and asks for the proof.
+    pub(super) async fn look_up_verifier(
+        &mut self,
+        lookup: VerifierLookup,
+    ) -> (Reply, Option<Session>) {
+        let find = || FindVerifier {
+            name: lookup.name().to_owned(),
+        };
+        let Ok(Ok(found)) = self.service.mailbox.ask(find).await else {
+            self.service.metrics.auth_attempt();
+            self.service.metrics.auth_failure(AuthFailure::Unavailable);
+            return lookup.unavailable();
+        };
+        let channel = lookup.binding().and_then(|kind| self.channel_binding(kind));
+        let key = found.key.map(|key| key.0);
+        lookup.found(key, found.verifier, &new_secret(), channel.as_deref())
+    }
+
     pub(super) async fn login(&mut self, login: Login) -> (Reply, Option<Session>) {
         self.service.metrics.auth_attempt();
-        match self.open_maildrop(&login).await {
-            Ok(snapshot) => {
-                let (reply, session) = login.granted(snapshot);
+        match self.open_maildrop(login.credentials()).await {
+            Ok((snapshot, access)) => {
+                let (reply, session) = login.granted(snapshot, access);
                 (reply, Some(session))
             }
             Err(why) => {
                 self.service.metrics.auth_failure(why.into());
-                tracing::info!(reason = ?why, user = ?login.address(), "login refused");
+                tracing::info!(reason = ?why, user = login.credentials().name(), "login refused");
                 login.refused(why)
             }
         }
     }
 
-    async fn open_maildrop(&mut self, login: &Login) -> Result<Arc<Snapshot>, LoginRefusal> {
+    async fn open_maildrop(
+        &mut self,
+        credentials: &Credentials,
+    ) -> Result<(Arc<Snapshot>, Access), LoginRefusal> {
         let service = Arc::clone(&self.service);
+        let evidence = self.evidence(credentials);
+        let evidence = evidence.ok_or(LoginRefusal::Credentials)?;
         let identify = || Identify {
-            address: login.address().to_owned(),
-            secret: login.secret().clone(),
+            evidence: evidence.clone(),
+            client: self.live.ip(),
         };
         let identified = service.mailbox.ask(identify).await;
         let identified = identified.map_err(|_| LoginRefusal::Unavailable)?;
@@ -68,7 +94,27 @@ impl Conversation {
             _permit: permit,
             _lease: lease,
         });
-        Ok(snapshot)
+        Ok((snapshot, user.access))
+    }
+
+    /// What speaks for the client; none if that is known to be wrong.
+    fn evidence(&self, credentials: &Credentials) -> Option<Evidence> {
+        match credentials {
+            Credentials::Secret { name, secret } => Some(Evidence::Secret {
+                name: name.clone(),
+                secret: secret.clone(),
+            }),
+            Credentials::Proven { key, .. } => Some(Evidence::Key(KeyId(*key))),
+            Credentials::Disproven { .. } => None,
+            Credentials::Certificate { name } => {
+                let certified = self.certified_addresses();
+                let meant = |address: &&String| match name {
+                    Some(name) => name.to_lowercase() == address.to_lowercase(),
+                    None => true,
+                };
+                certified.iter().find(meant).cloned().map(Evidence::Word)
+            }
+        }
     }
 }
 

@@ -65,6 +65,16 @@ impl Transport {
         })
     }
 
+    /// The addresses in the certificate that the client has shown.
+    pub(super) fn client_addresses(&self) -> &[String] {
+        &[]
+    }
+
+    /// What binds SCRAM to this connection.
+    pub(super) fn channel_binding(&self, _kind: &str) -> Option<Vec<u8>> {
+        None
+    }
+
     /// Adds what the client sends next to the buffer; 0 octets mean that it has closed.
     ///
     /// Dropping the future loses nothing.

@@ -15,7 +15,7 @@ use super::{Config, environment, file};
 ///
 /// Who sets one to something else than its default is warned. Remove a line when its feature
 /// is there.
-const NOT_YET: [(&str, &str); 24] = [
+const NOT_YET: [(&str, &str); 23] = [
     ("admin", "bind_address"),
     ("admin", "port"),
     ("admin", "token"),
@@ -37,7 +37,6 @@ const NOT_YET: [(&str, &str); 24] = [
     ("pop3", "max_connections"),
     ("pop3", "max_connections_before_login"),
     ("pop3", "max_connections_per_address"),
-    ("pop3", "max_deletions_per_session"),
     ("pop3", "proxy_networks"),
     ("pop3", "write_timeout"),
 ];

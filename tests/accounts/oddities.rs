@@ -1,12 +1,14 @@
 //! Whatever a client sends.
 
+use std::net::Ipv4Addr;
+
 use pop3::Secret;
 use proptest::prelude::any;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
-use restante::accounts::Authentication;
+use restante::accounts::{Authentication, Evidence};
 
-use super::{accounts, new_key, verify};
+use super::{accounts, new_key, trust, verify};
 use crate::support::mail::ADA;
 use crate::support::place::on_each;
 
@@ -40,7 +42,7 @@ fn odd_names_and_keys_are_wrong_and_no_fault() {
             assert!(verify(&accounts, odd, &key).await.is_err(), "{odd:?}");
             assert!(verify(&accounts, ADA, odd).await.is_err(), "{odd:?}");
             assert!(verify(&accounts, odd, odd).await.is_err(), "{odd:?}");
-            assert!(accounts.trust(odd).await.unwrap().is_err(), "{odd:?}");
+            assert!(trust(&accounts, odd).await.is_err(), "{odd:?}");
             let prefixed =
                 format!("rst_{odd}{odd}{odd}{odd}{odd}{odd}{odd}{odd}{odd}{odd}{odd}{odd}_");
             assert!(verify(&accounts, ADA, &prefixed).await.is_err(), "{odd:?}");
@@ -65,7 +67,13 @@ fn no_octets_at_all_are_a_fault() {
             let (address, start, rest) = cases.new_tree(&mut runner).unwrap().current();
             let secret = Secret::new([start, rest].concat());
             for address in [ADA, &address] {
-                let verified = accounts.verify(address, &secret).await;
+                let evidence = Evidence::Secret {
+                    name: address.into(),
+                    secret: secret.clone(),
+                };
+                let verified = accounts
+                    .identify(&evidence, Ipv4Addr::LOCALHOST.into())
+                    .await;
                 let refused = verified.is_ok_and(|it| it.is_err());
                 assert!(refused, "{address:?} {:?}", secret.expose());
             }

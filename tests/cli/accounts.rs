@@ -147,7 +147,7 @@ fn what_is_wrong_with_a_key_is_said_with_what_to_do() {
         ),
         (
             "create ada@example.com --name x --scope imap",
-            "\"imap\" is no scope; the one that there is, is pop3",
+            "\"imap\" is no scope; those that there are, are pop3 and pop3:read",
         ),
         (
             "revoke 4711",

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use pop3::{
-    Canonical, Line, LineBuffer, LoginRefusal, Part, Policy, Reply, RetrieveRefusal, Session,
-    Snapshot, Step, Stuffing, Top, UniqueId,
+    Access, Canonical, Credentials, Limits, Line, LineBuffer, LoginRefusal, Part, Policy, Reply,
+    RetrieveRefusal, Secret, Session, Snapshot, Step, Stuffing, Top, UniqueId,
 };
 
 use super::{Player, Storage, nothing_more, unique_id};
@@ -34,6 +34,10 @@ impl Pure {
         let policy = Policy {
             stls_offered: in_clear && transcript.certificate,
             secrets_allowed,
+            scram_offered: true,
+            channel_bound: !in_clear,
+            certified: false,
+            limits: Limits::default(),
         };
         let messages: Vec<Vec<u8>> = transcript.given.iter().map(|m| canonical(m)).collect();
         let mut pure = Self {
@@ -59,8 +63,9 @@ impl Pure {
     fn receive(&mut self, octets: &[u8]) {
         let mut received = std::mem::take(&mut self.received);
         received.push(octets);
-        while let Some(line) = received.next_line() {
-            let Some(session) = self.session.take() else {
+        while let Some(session) = self.session.take() {
+            let Some(line) = received.next_line(session.max_line_octets()) else {
+                self.session = Some(session);
                 break;
             };
             self.session = self.step(session, line);
@@ -73,12 +78,14 @@ impl Pure {
             Step::Reply(reply, session) => (reply, Some(session)),
             Step::Close(reply) => (reply, None),
             Step::Login(login) => {
-                let right = login.address() == Self::ADDRESS
-                    && login.secret().expose() == Self::KEY.as_bytes();
+                let right = Credentials::Secret {
+                    name: Self::ADDRESS.into(),
+                    secret: Secret::new(Self::KEY),
+                };
                 if self.storage == Storage::Fails {
                     login.refused(LoginRefusal::Unavailable)
-                } else if right {
-                    let (reply, session) = login.granted(self.snapshot());
+                } else if *login.credentials() == right {
+                    let (reply, session) = login.granted(self.snapshot(), Access::Full);
                     (reply, Some(session))
                 } else {
                     login.refused(LoginRefusal::Credentials)
@@ -114,6 +121,7 @@ impl Pure {
                 self.deleted = commit.marked().map(|n| n.index() + 1).collect();
                 (commit.done(), None)
             }
+            Step::Verifier(_) => panic!("SCRAM is over the wire only"),
             Step::StartTls(..) => panic!("STLS is over the wire only"),
         };
         self.say(&reply);
@@ -146,7 +154,9 @@ impl Player for Pure {
     fn value(&self, name: &str) -> Option<String> {
         match name {
             "address" => Some(Self::ADDRESS.into()),
+            "ADDRESS" => Some(Self::ADDRESS.to_uppercase()),
             "key" => Some(Self::KEY.into()),
+            "another key" => Some("rst_another".into()),
             "KEY" => Some(Self::KEY.to_uppercase()),
             _ => unique_id(&self.ids, name),
         }

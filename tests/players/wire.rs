@@ -100,6 +100,7 @@ impl Player for OverTheWire<'_> {
             "alias" => Some(self.owner.alias.clone()),
             "key" => Some(self.owner.key.clone()),
             "KEY" => Some(self.owner.key.to_uppercase()),
+            "key name" => Some("test".into()),
             "another key" => Some(self.stage.stranger.key.clone()),
             _ => unique_id(&self.ids, name),
         }

@@ -47,6 +47,7 @@ pub(crate) fn key_options(name: &str) -> KeyOptions {
         name: name.into(),
         scopes: vec![SCOPE_POP3.into()],
         expires_at: None,
+        networks: Default::default(),
     }
 }
 

@@ -1,23 +1,19 @@
 //! AUTHORIZATION: from the greeting to the login (RFC 1939, section 4).
 
-use std::sync::Arc;
-
-use super::transaction::Transaction;
+use super::challenge::Challenge;
+use super::login::{Credentials, Login};
 use super::{Policy, Session, Step};
 use crate::capability::capabilities;
 use crate::command::{Command, Secret};
 use crate::reply::{Reply, ResponseCode};
-use crate::snapshot::Snapshot;
-
-/// After so many wrong credentials the session ends.
-pub const MAX_LOGIN_FAILURES: u32 = 3;
+use crate::sasl::Mechanism;
 
 /// AUTHORIZATION: the client has yet to say who it is.
 #[derive(Debug)]
 pub struct Authorization {
-    policy: Policy,
+    pub(super) policy: Policy,
     pub(super) user: Option<String>,
-    login_failures: u32,
+    pub(super) login_failures: u32,
     pub(super) bad_commands: u32,
 }
 
@@ -49,16 +45,15 @@ impl Authorization {
                 self.reply(Reply::ok("now the key, with PASS"))
             }
             Command::Pass(secret) => match user {
-                Some(address) => {
-                    self.bad_commands = 0;
-                    Step::Login(Login {
-                        address,
-                        secret,
-                        authorization: self,
-                    })
-                }
+                Some(name) => Step::Login(Login::new(Credentials::Secret { name, secret }, self)),
                 None => self.bad(Reply::err("PASS comes right after USER")),
             },
+            Command::Auth(mechanism, response) => self.auth(mechanism, response),
+            Command::Mechanisms => {
+                let mechanisms = Mechanism::offered(&self.policy);
+                let reply = Reply::lines("mechanisms follow", mechanisms);
+                self.reply(reply)
+            }
             Command::Capa => {
                 let capabilities = capabilities(&self.policy, true);
                 self.reply(capabilities)
@@ -79,6 +74,31 @@ impl Authorization {
         }
     }
 
+    fn auth(self, mechanism: Mechanism, response: Option<Secret>) -> Step {
+        if !mechanism.is_offered(&self.policy) {
+            let refusal = self.not_offered(mechanism);
+            return self.bad(refusal);
+        }
+        let challenge = Challenge::new(mechanism, self);
+        match response {
+            Some(response) => challenge.answer(&response),
+            None => challenge.ask(mechanism.first_challenge()),
+        }
+    }
+
+    fn not_offered(&self, mechanism: Mechanism) -> Reply {
+        match mechanism {
+            Mechanism::Plain | Mechanism::Login => self.no_secrets(),
+            Mechanism::External => Reply::err("no certificate of yours was shown in TLS"),
+            Mechanism::ScramSha256Plus if self.policy.scram_offered => {
+                Reply::err("there is no channel to bind to without TLS")
+            }
+            Mechanism::ScramSha256 | Mechanism::ScramSha256Plus => {
+                Reply::err("SCRAM is not possible here")
+            }
+        }
+    }
+
     fn no_secrets(&self) -> Reply {
         let way_out = if self.policy.stls_offered {
             "use STLS first, or the TLS port"
@@ -96,70 +116,7 @@ impl Authorization {
         Step::Reply(reply, Session::Authorization(self))
     }
 
-    fn bad(self, reply: Reply) -> Step {
+    pub(super) fn bad(self, reply: Reply) -> Step {
         Session::Authorization(self).bad(reply)
-    }
-}
-
-/// A USER and PASS that wait for an answer.
-#[derive(Debug)]
-pub struct Login {
-    address: String,
-    secret: Secret,
-    authorization: Authorization,
-}
-
-/// Why a login is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LoginRefusal {
-    /// No such user, or not their key: which of them is not told.
-    Credentials,
-    /// As many sessions as allowed have this maildrop open.
-    TooManySessions,
-    /// It could not be found out.
-    Unavailable,
-}
-
-impl Login {
-    /// What USER said.
-    pub fn address(&self) -> &str {
-        &self.address
-    }
-
-    /// What PASS said.
-    pub fn secret(&self) -> &Secret {
-        &self.secret
-    }
-
-    /// The maildrop is open: TRANSACTION begins.
-    pub fn granted(self, snapshot: Arc<Snapshot>) -> (Reply, Session) {
-        let transaction = Transaction::new(self.authorization.policy, snapshot);
-        let (messages, octets) = transaction.unmarked();
-        let reply = Reply::ok(format_args!(
-            "your maildrop has {messages} messages ({octets} octets)"
-        ));
-        (reply, Session::Transaction(transaction))
-    }
-
-    /// The session stays in AUTHORIZATION, or there is none any more after too many wrong keys.
-    pub fn refused(self, why: LoginRefusal) -> (Reply, Option<Session>) {
-        let mut authorization = self.authorization;
-        let reply = match why {
-            LoginRefusal::Credentials => {
-                authorization.login_failures += 1;
-                Reply::coded(ResponseCode::Auth, "no such user, or not a key of theirs")
-            }
-            LoginRefusal::TooManySessions => Reply::coded(
-                ResponseCode::InUse,
-                "too many sessions have this maildrop open, close one or try again later",
-            ),
-            LoginRefusal::Unavailable => Reply::coded(
-                ResponseCode::SysTemp,
-                "the maildrop can't be opened now, try again later",
-            ),
-        };
-        let goes_on = authorization.login_failures < MAX_LOGIN_FAILURES;
-        let session = goes_on.then_some(Session::Authorization(authorization));
-        (reply, session)
     }
 }

@@ -9,9 +9,19 @@ use super::*;
 use crate::snapshot::{MessageNumber, Snapshot, UniqueId};
 use proptest::prelude::*;
 
+const LIMITS: Limits = Limits {
+    bad_commands: 20,
+    line_octets: MAX_LINE_OCTETS,
+    marks: 3,
+};
+
 const PLAIN: Policy = Policy {
     stls_offered: false,
     secrets_allowed: true,
+    scram_offered: true,
+    channel_bound: false,
+    certified: false,
+    limits: LIMITS,
 };
 
 fn maildrop(sizes: &[u64]) -> Arc<Snapshot> {
@@ -47,7 +57,8 @@ fn login(session: Session) -> Login {
 }
 
 fn transaction(sizes: &[u64]) -> Session {
-    login(Session::new(PLAIN)).granted(maildrop(sizes)).1
+    let login = login(Session::new(PLAIN));
+    login.granted(maildrop(sizes), Access::Full).1
 }
 
 fn listing(session: Session, line: &str, limit: usize) -> (String, Session) {
@@ -114,11 +125,11 @@ fn faults_that_are_not_the_clients_do_not_count_as_wrong_keys() {
 fn the_twentieth_bad_command_in_a_row_ends_the_session() {
     for start in [Session::new(PLAIN), transaction(&[1])] {
         let mut session = start;
-        for _ in 1..MAX_BAD_COMMANDS {
+        for _ in 1..LIMITS.bad_commands {
             session = talk(session, "XYZZY").1;
         }
         session = talk(session, "CAPA").1;
-        for _ in 1..MAX_BAD_COMMANDS {
+        for _ in 1..LIMITS.bad_commands {
             session = match session.receive(Line::TooLong) {
                 Step::Reply(_, session) => session,
                 other => panic!("{other:?}"),
@@ -133,6 +144,7 @@ fn a_secret_is_refused_where_it_may_not_be_sent() {
     let policy = Policy {
         stls_offered: true,
         secrets_allowed: false,
+        ..PLAIN
     };
     let (reply, session) = talk(Session::new(policy), "USER ada@example.com");
     assert!(
@@ -148,13 +160,42 @@ fn a_secret_is_refused_where_it_may_not_be_sent() {
 fn capabilities_after_login_are_those_before_it_less_stls() {
     let policy = Policy {
         stls_offered: true,
-        secrets_allowed: true,
+        ..PLAIN
     };
     let (before, session) = talk(Session::new(policy), "CAPA");
-    let (_, session) = login(session).granted(maildrop(&[]));
+    let (_, session) = login(session).granted(maildrop(&[]), Access::Full);
     let (after, session) = talk(session, "CAPA");
     assert_eq!(before.replace("STLS\r\n", ""), after);
     assert!(talk(session, "STLS").0.starts_with("-ERR "));
+}
+
+#[test]
+fn a_session_marks_so_many_messages_and_not_one_more() {
+    let mut session = transaction(&[1, 2, 3, 4]);
+    for line in ["DELE 1", "DELE 2", "DELE 3"] {
+        let (reply, next) = talk(session, line);
+        assert!(reply.starts_with("+OK "), "{reply}");
+        session = next;
+    }
+    let (reply, session) = talk(session, "DELE 4");
+    assert!(reply.starts_with("-ERR at most 3 messages "), "{reply}");
+    let (_, session) = talk(session, "RSET");
+    assert!(talk(session, "DELE 4").0.starts_with("+OK "));
+}
+
+#[test]
+fn a_key_that_only_reads_marks_nothing() {
+    let login = login(Session::new(PLAIN));
+    let (_, session) = login.granted(maildrop(&[1, 2]), Access::Read);
+    let (reply, session) = talk(session, "DELE 1");
+    assert!(reply.starts_with("-ERR [SYS/PERM] "), "{reply}");
+    let (reply, session) = talk(session, "STAT");
+    assert_eq!(reply, "+OK 2 3\r\n");
+    assert!(
+        talk(session, "DELE 3")
+            .0
+            .starts_with("-ERR no such message")
+    );
 }
 
 #[test]
@@ -205,6 +246,7 @@ impl Reference {
                 "+OK".into()
             }
             _ if !live => "-ERR".into(),
+            "DELE" if unmarked().count() + LIMITS.marks == self.sizes.len() => "-ERR".into(),
             "DELE" => {
                 self.marked[n - 1] = true;
                 "+OK".into()

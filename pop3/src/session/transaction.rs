@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::login::Access;
 use super::{Policy, Session, Step};
 use crate::capability::capabilities;
 use crate::command::Command;
@@ -12,7 +13,8 @@ use crate::snapshot::{Marks, MessageNumber, Snapshot};
 /// TRANSACTION: a maildrop is open.
 #[derive(Debug)]
 pub struct Transaction {
-    policy: Policy,
+    pub(super) policy: Policy,
+    access: Access,
     snapshot: Arc<Snapshot>,
     marks: Marks,
     marked_octets: u64,
@@ -20,9 +22,10 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    pub(super) fn new(policy: Policy, snapshot: Arc<Snapshot>) -> Self {
+    pub(super) fn new(policy: Policy, access: Access, snapshot: Arc<Snapshot>) -> Self {
         Self {
             policy,
+            access,
             snapshot,
             marks: Marks::default(),
             marked_octets: 0,
@@ -56,16 +59,13 @@ impl Transaction {
                 let capabilities = capabilities(&self.policy, false);
                 self.reply(capabilities)
             }
-            Command::Dele(number) => match self.message(number) {
-                Ok(octets) => {
-                    self.marks.insert(number);
-                    self.marked_octets += octets;
-                    self.reply(Reply::ok(format_args!(
-                        "message {number} will be deleted at QUIT"
-                    )))
-                }
-                Err(reply) => self.reply(reply),
-            },
+            Command::Dele(number) => {
+                let reply = match self.mark(number) {
+                    Ok(()) => Reply::ok(format_args!("message {number} will be deleted at QUIT")),
+                    Err(refusal) => refusal,
+                };
+                self.reply(reply)
+            }
             Command::List(None) => self.list(ListingKind::Octets),
             Command::List(Some(number)) => {
                 let reply = match self.message(number) {
@@ -100,8 +100,29 @@ impl Transaction {
                 self.reply(reply)
             }
             Command::Stls => self.bad(Reply::err("STLS comes before login")),
-            Command::Pass(_) | Command::User(_) => self.bad(Reply::err("you are logged in")),
+            Command::Auth(..) | Command::Mechanisms | Command::Pass(_) | Command::User(_) => {
+                self.bad(Reply::err("you are logged in"))
+            }
         }
+    }
+
+    fn mark(&mut self, number: MessageNumber) -> Result<(), Reply> {
+        let octets = self.message(number)?;
+        if self.access == Access::Read {
+            return Err(Reply::coded(
+                ResponseCode::SysPerm,
+                "this key may read messages and not delete them",
+            ));
+        }
+        let most = self.policy.limits.marks;
+        if self.marks.len() >= most {
+            return Err(Reply::err(format_args!(
+                "at most {most} messages can be marked at once: QUIT, and log in again for more"
+            )));
+        }
+        self.marks.insert(number);
+        self.marked_octets += octets;
+        Ok(())
     }
 
     /// The one door to a message: its octets, or the reply that there is none.

@@ -1,0 +1,200 @@
+//! The SASL mechanisms that AUTH takes (RFC 5034), as values.
+
+mod scram;
+
+use data_encoding::BASE64;
+
+use crate::command::Secret;
+use crate::session::Policy;
+
+pub use scram::{BadVerifier, Verifier};
+
+pub(crate) use scram::{Acknowledged, ClientFirst, Proving, ScramError};
+
+/// How a client proves who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mechanism {
+    /// SCRAM-SHA-256, bound to the TLS connection (RFC 7677, RFC 5802).
+    ScramSha256Plus,
+    /// SCRAM-SHA-256: the secret is proven and not sent (RFC 7677).
+    ScramSha256,
+    /// EXTERNAL: the certificate that the client has shown (RFC 4422, appendix A).
+    External,
+    /// PLAIN: name and secret at once (RFC 4616).
+    Plain,
+    /// LOGIN: name and secret one after the other (draft-murchison-sasl-login).
+    Login,
+}
+
+impl Mechanism {
+    /// All of them, the strongest first, in which order they are announced.
+    pub const ALL: [Self; 5] = [
+        Self::ScramSha256Plus,
+        Self::ScramSha256,
+        Self::External,
+        Self::Plain,
+        Self::Login,
+    ];
+
+    /// Its registered name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::External => "EXTERNAL",
+            Self::Plain => "PLAIN",
+            Self::Login => "LOGIN",
+        }
+    }
+
+    /// The mechanism of this name, in any case.
+    pub(crate) fn named(name: &[u8]) -> Option<Self> {
+        let named = |it: &Self| name.eq_ignore_ascii_case(it.as_str().as_bytes());
+        Self::ALL.into_iter().find(named)
+    }
+
+    /// May it be used on this connection, as it is now?
+    pub(crate) fn is_offered(self, policy: &Policy) -> bool {
+        match self {
+            Self::ScramSha256Plus => policy.scram_offered && policy.channel_bound,
+            Self::ScramSha256 => policy.scram_offered,
+            Self::External => policy.certified,
+            Self::Plain | Self::Login => policy.secrets_allowed,
+        }
+    }
+
+    /// What may be used on this connection, as it is now.
+    pub(crate) fn offered(policy: &Policy) -> impl Iterator<Item = &'static str> {
+        let offered = Self::ALL.into_iter().filter(|it| it.is_offered(policy));
+        offered.map(Self::as_str)
+    }
+
+    /// What the server says first, in base64: an empty challenge, but for LOGIN's prompt.
+    pub(crate) fn first_challenge(self) -> &'static str {
+        match self {
+            Self::Login => PROMPT_FOR_NAME,
+            Self::ScramSha256Plus | Self::ScramSha256 | Self::External | Self::Plain => "",
+        }
+    }
+}
+
+/// `Username:`, by which clients of LOGIN know what is asked for.
+const PROMPT_FOR_NAME: &str = "VXNlcm5hbWU6";
+
+/// `Password:`.
+pub(crate) const PROMPT_FOR_SECRET: &str = "UGFzc3dvcmQ6";
+
+/// The longest line of a SASL exchange, in octets with its CRLF (RFC 4954, section 4.12, whose
+/// limit suits all mechanisms here; RFC 5034 names none).
+pub const MAX_RESPONSE_OCTETS: usize = 12_288;
+
+/// What a client says in an exchange, no longer in base64. It may be a secret.
+pub(crate) fn decode(response: &[u8]) -> Option<Secret> {
+    BASE64.decode(response).ok().map(Secret::new)
+}
+
+/// What the server says in an exchange, in base64.
+pub(crate) fn encode(challenge: &str) -> String {
+    BASE64.encode(challenge.as_bytes())
+}
+
+/// The name and the secret of PLAIN.
+///
+/// # Errors
+/// If the message is not of the form `[authzid] NUL authcid NUL passwd` (RFC 4616, section 2).
+pub(crate) fn plain(message: &Secret) -> Result<Plain, &'static str> {
+    const FORM: &str = "PLAIN takes [identity] NUL name NUL key";
+    let mut parts = message.expose().split(|octet| *octet == 0);
+    let (Some(identity), Some(name), Some(secret), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(FORM);
+    };
+    if secret.is_empty() {
+        return Err(FORM);
+    }
+    Ok(Plain {
+        identity: text(identity).ok_or(FORM)?,
+        name: name_of(name).ok_or(FORM)?,
+        secret: Secret::new(secret),
+    })
+}
+
+/// What PLAIN says.
+#[derive(Debug)]
+pub(crate) struct Plain {
+    /// Whose maildrop is to be opened; empty for that of `name`.
+    pub(crate) identity: String,
+    /// Whose key it is.
+    pub(crate) name: String,
+    /// The key.
+    pub(crate) secret: Secret,
+}
+
+/// A name as a client may send it: one word of text.
+pub(crate) fn name_of(octets: &[u8]) -> Option<String> {
+    let plain = |c: char| !c.is_whitespace() && !c.is_control();
+    text(octets).filter(|name| !name.is_empty() && name.chars().all(plain))
+}
+
+pub(crate) fn text(octets: &[u8]) -> Option<String> {
+    std::str::from_utf8(octets).ok().map(str::to_owned)
+}
+
+/// May someone of this name act as this identity? Only as themselves.
+pub(crate) fn is_same(identity: &str, name: &str) -> bool {
+    identity.is_empty() || identity.to_lowercase() == name.to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_has_three_parts() {
+        let said = plain(&Secret::new(*b"\0ada@example.com\0two words")).unwrap();
+        assert_eq!(said.name, "ada@example.com");
+        assert_eq!(said.identity, "");
+        assert_eq!(said.secret.expose(), b"two words");
+        for bad in [
+            &b""[..],
+            b"ada\0key",
+            b"\0ada\0",
+            b"\0\0key",
+            b"\0ada\0key\0",
+            b"\0a da\0key",
+            b"\0\xff\0key",
+            b"\xff\0ada\0key",
+        ] {
+            assert!(plain(&Secret::new(bad)).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_acts_as_somebody_else() {
+        assert!(is_same("", "ada@example.com"));
+        assert!(is_same("ADA@example.com", "ada@Example.com"));
+        assert!(!is_same("bob@example.com", "ada@example.com"));
+    }
+
+    #[test]
+    fn a_mechanism_has_a_name_in_any_case() {
+        for mechanism in Mechanism::ALL {
+            let name = mechanism.as_str();
+            assert_eq!(Mechanism::named(name.as_bytes()), Some(mechanism));
+            let name = name.to_lowercase();
+            assert_eq!(Mechanism::named(name.as_bytes()), Some(mechanism));
+        }
+        assert_eq!(Mechanism::named(b"PLAI"), None);
+    }
+
+    #[test]
+    fn the_prompts_are_what_they_seem() {
+        for (prompt, text) in [
+            (PROMPT_FOR_NAME, "Username:"),
+            (PROMPT_FOR_SECRET, "Password:"),
+        ] {
+            assert_eq!(prompt, BASE64.encode(text.as_bytes()));
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! AUTH: one exchange of SASL, whichever the mechanism (RFC 5034, section 4).
+
+use super::authorization::Authorization;
+use super::login::{Credentials, Login, unavailable};
+use super::{Session, Step};
+use crate::command::{Secret, SyntaxError};
+use crate::reply::{Reply, ResponseCode};
+use crate::sasl::{
+    Acknowledged, ClientFirst, Mechanism, PROMPT_FOR_SECRET, Proving, ScramError, Verifier, decode,
+    encode, is_same, name_of, plain, text,
+};
+
+/// AUTH waits for a response.
+#[derive(Debug)]
+pub struct Challenge {
+    expected: Expected,
+    pub(super) authorization: Authorization,
+}
+
+/// What the next response is.
+#[derive(Debug)]
+enum Expected {
+    /// Identity, name and secret.
+    Plain,
+    /// LOGIN's name.
+    LoginName,
+    /// LOGIN's secret.
+    LoginSecret { name: String },
+    /// Which of the certificate's addresses is meant.
+    External,
+    /// Who it is and how the channel is bound.
+    ScramFirst(Mechanism),
+    /// The proof.
+    ScramFinal(Box<Proving>),
+    /// Nothing, in answer to the server's own proof.
+    ScramEnd(Acknowledged),
+}
+
+impl Challenge {
+    pub(super) fn new(mechanism: Mechanism, authorization: Authorization) -> Self {
+        let expected = match mechanism {
+            Mechanism::Plain => Expected::Plain,
+            Mechanism::Login => Expected::LoginName,
+            Mechanism::External => Expected::External,
+            Mechanism::ScramSha256 | Mechanism::ScramSha256Plus => Expected::ScramFirst(mechanism),
+        };
+        Self {
+            expected,
+            authorization,
+        }
+    }
+
+    /// Asks for the response that is expected.
+    pub(super) fn ask(self, base64: &str) -> Step {
+        Step::Reply(Reply::challenge(base64), Session::Challenge(self))
+    }
+
+    pub(super) fn receive(self, line: &[u8]) -> Step {
+        if line == b"*" {
+            let cancelled = Reply::err("AUTH is cancelled");
+            return Step::Reply(cancelled, Session::Authorization(self.authorization));
+        }
+        match decode(line) {
+            Some(response) => self.answer(&response),
+            None => self.ended().bad(Reply::err(SyntaxError::NotBase64)),
+        }
+    }
+
+    /// The exchange is over, and nobody is logged in.
+    pub(super) fn ended(self) -> Authorization {
+        self.authorization
+    }
+
+    /// Takes the response that was expected.
+    pub(super) fn answer(self, response: &Secret) -> Step {
+        let authorization = self.authorization;
+        let next = |expected, authorization| Self {
+            expected,
+            authorization,
+        };
+        match self.expected {
+            Expected::Plain => match plain(response) {
+                Ok(said) if is_same(&said.identity, &said.name) => {
+                    let (name, secret) = (said.name, said.secret);
+                    Step::Login(Login::new(
+                        Credentials::Secret { name, secret },
+                        authorization,
+                    ))
+                }
+                Ok(_) => refused(authorization, ScramError::Identity),
+                Err(form) => authorization.bad(Reply::err(form)),
+            },
+            Expected::LoginName => match name_of(response.expose()) {
+                Some(name) => {
+                    next(Expected::LoginSecret { name }, authorization).ask(PROMPT_FOR_SECRET)
+                }
+                None => authorization.bad(Reply::err("LOGIN takes a user's address")),
+            },
+            Expected::LoginSecret { name } => {
+                let secret = response.clone();
+                Step::Login(Login::new(
+                    Credentials::Secret { name, secret },
+                    authorization,
+                ))
+            }
+            Expected::External => match text(response.expose()) {
+                Some(name) => {
+                    let name = Some(name).filter(|name| !name.is_empty());
+                    Step::Login(Login::new(Credentials::Certificate { name }, authorization))
+                }
+                None => authorization.bad(Reply::err("EXTERNAL takes a user's address or =")),
+            },
+            Expected::ScramFirst(mechanism) => {
+                let can_bind = Mechanism::ScramSha256Plus.is_offered(&authorization.policy);
+                match ClientFirst::read(response, mechanism, can_bind) {
+                    Ok(first) => Step::Verifier(VerifierLookup {
+                        first,
+                        authorization,
+                    }),
+                    Err(why) => refused(authorization, why),
+                }
+            }
+            Expected::ScramFinal(proving) => match proving.verify(response) {
+                Ok(Some((proof, acknowledged))) => {
+                    next(Expected::ScramEnd(acknowledged), authorization).ask(&encode(&proof))
+                }
+                Ok(None) => {
+                    let name = proving.name;
+                    Step::Login(Login::new(Credentials::Disproven { name }, authorization))
+                }
+                Err(why) => refused(authorization, why),
+            },
+            Expected::ScramEnd(Acknowledged { name, key }) => {
+                if response.expose().is_empty() {
+                    Step::Login(Login::new(Credentials::Proven { name, key }, authorization))
+                } else {
+                    refused(authorization, ScramError::Form)
+                }
+            }
+        }
+    }
+}
+
+fn refused(authorization: Authorization, why: ScramError) -> Step {
+    authorization.bad(refusal(why))
+}
+
+fn refusal(why: ScramError) -> Reply {
+    match why {
+        ScramError::Identity | ScramError::Downgrade => Reply::coded(ResponseCode::Auth, why),
+        ScramError::Form
+        | ScramError::Extension
+        | ScramError::Binding
+        | ScramError::BindingKind => Reply::err(why),
+    }
+}
+
+/// A client says who it is, and will prove it once it is asked to.
+#[derive(Debug)]
+pub struct VerifierLookup {
+    first: ClientFirst,
+    authorization: Authorization,
+}
+
+impl VerifierLookup {
+    /// The user, and after a `#` the name of the key if it is told.
+    pub fn name(&self) -> &str {
+        &self.first.name
+    }
+
+    /// The kind of channel binding that the client uses, such as `tls-exporter`.
+    pub fn binding(&self) -> Option<&str> {
+        self.first.binding.as_deref()
+    }
+
+    /// Asks the client for a proof that fits this verifier.
+    ///
+    /// `key` is whose verifier it is. If there is no such key, `key` is none and the verifier
+    /// that of a secret which nobody knows, so that the client learns nothing. `nonce` must never
+    /// have been used before; it has no comma. `channel` has the octets of the
+    /// [`binding`](Self::binding), none if the connection has no such binding.
+    pub fn found(
+        self,
+        key: Option<i64>,
+        verifier: Verifier,
+        nonce: &str,
+        channel: Option<&[u8]>,
+    ) -> (Reply, Option<Session>) {
+        if self.first.binding.is_some() && channel.is_none() {
+            let refusal = refusal(ScramError::BindingKind);
+            return Session::Authorization(self.authorization).after_bad(refusal);
+        }
+        let channel = channel.unwrap_or_default();
+        let (challenge, proving) = self.first.challenge(key, verifier, nonce, channel);
+        let challenging = Challenge {
+            expected: Expected::ScramFinal(Box::new(proving)),
+            authorization: self.authorization,
+        };
+        let reply = Reply::challenge(&encode(&challenge));
+        (reply, Some(Session::Challenge(challenging)))
+    }
+
+    /// It could not be found out.
+    pub fn unavailable(self) -> (Reply, Option<Session>) {
+        (
+            unavailable(),
+            Some(Session::Authorization(self.authorization)),
+        )
+    }
+}
