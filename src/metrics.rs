@@ -1,7 +1,7 @@
 //! What is counted. Labels are chosen here, never by a client.
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{Counter, MeterProvider, UpDownCounter};
+use opentelemetry::metrics::{Counter, Gauge, MeterProvider, UpDownCounter};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use pop3::Verb;
 use prometheus::{Encoder, Registry, TextEncoder};
@@ -22,6 +22,8 @@ pub struct Metrics {
     session_panics: Counter<u64>,
     actor_restarts: Counter<u64>,
     database_errors: Counter<u64>,
+    certificate_days: Gauge<i64>,
+    certificate_renewals: Counter<u64>,
 }
 
 /// Why a login failed, as the metric's label says it.
@@ -89,6 +91,14 @@ impl Metrics {
                 "restante.database.errors",
                 "Times that the database did not do what it was asked",
             ),
+            certificate_days: meter
+                .i64_gauge("pop3.certificate.days")
+                .with_description("Days until the first certificate expires, negative after it")
+                .build(),
+            certificate_renewals: counter(
+                "pop3.certificate.renewals",
+                "Times that certificates were read again, by what came of it",
+            ),
             registry,
             _provider: provider,
         };
@@ -104,6 +114,9 @@ impl Metrics {
         }
         for reason in AuthFailure::ALL {
             self.auth_failures.add(0, &[reason.label()]);
+        }
+        for outcome in [true, false] {
+            self.certificate_renewals.add(0, &[outcome_label(outcome)]);
         }
         for counter in [
             &self.auth_attempts,
@@ -161,6 +174,15 @@ impl Metrics {
         self.actor_restarts.add(1, &[KeyValue::new("actor", actor)]);
     }
 
+    /// There is no series of this name until there is a certificate.
+    pub(crate) fn certificate_days(&self, days: i64) {
+        self.certificate_days.record(days, &[]);
+    }
+
+    pub(crate) fn certificates_renewed(&self, taken: bool) {
+        self.certificate_renewals.add(1, &[outcome_label(taken)]);
+    }
+
     /// All series in the text form that Prometheus reads.
     ///
     /// # Errors
@@ -174,6 +196,10 @@ impl Metrics {
 
 fn command_label(verb: Verb) -> KeyValue {
     KeyValue::new("command", verb.as_str())
+}
+
+fn outcome_label(taken: bool) -> KeyValue {
+    KeyValue::new("outcome", if taken { "taken" } else { "refused" })
 }
 
 #[cfg(test)]
@@ -195,6 +221,7 @@ mod tests {
             "pop3_bytes_sent_total 0",
             "pop3_session_panics_total 0",
             "restante_database_errors_total 0",
+            "pop3_certificate_renewals_total{outcome=\"refused\"} 0",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }
@@ -208,11 +235,13 @@ mod tests {
         metrics.octets_sent(32);
         metrics.session_began();
         metrics.actor_restarted("mailbox");
+        metrics.certificate_days(-3);
         let text = metrics.render().unwrap();
         for line in [
             "pop3_commands_total{command=\"RETR\"} 1",
             "pop3_bytes_sent_total 42",
             "pop3_sessions_active 1",
+            "pop3_certificate_days -3",
             "restante_actor_restarts_total{actor=\"mailbox\"} 1",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");

@@ -19,6 +19,7 @@ use crate::session::{ListenerKind, Service};
 use crate::settings::{Config, Pop3};
 use crate::store::{Database, SqlStore};
 use crate::supervision::Post;
+use crate::tls::{CertificateReport, Renew, RenewalActor, Tls};
 
 /// How long a commit that has begun may take when the server stops.
 const COMMIT_GRACE: Duration = Duration::from_secs(10);
@@ -35,6 +36,8 @@ pub struct Server {
     table: Table,
     metrics: Arc<Metrics>,
     mailbox: Mailbox,
+    tls: Option<Arc<Tls>>,
+    renewal: Option<Post<RenewalActor>>,
     pub(crate) registry: Post<RegistryActor>,
     #[cfg(test)]
     pub(crate) posts: (Post<ListenerActor>, Vec<Post<MailboxActor>>),
@@ -104,10 +107,10 @@ impl Server {
     /// for sessions and the mailbox that they use.
     ///
     /// # Errors
-    /// If the certificate can't be used.
+    /// If a certificate can't be used.
     pub fn start(config: &Config, database: Database, sockets: Vec<Bound>) -> anyhow::Result<Self> {
-        let tls = crate::tls::acceptor(&config.pop3)?;
         let metrics = Arc::new(Metrics::new()?);
+        let tls = Tls::load(&config.pop3, Arc::clone(&metrics))?.map(Arc::new);
         let table = Table::new(Arc::clone(&metrics));
         let mailbox = Mailbox::new(
             Arc::new(SqlStore::new(database.clone(), new_name())),
@@ -129,6 +132,11 @@ impl Server {
                 RegistryActor::new(table, limit)
             },
         );
+        let renewal = tls.clone().map(|tls| {
+            let stop = working.clone();
+            let build = move || RenewalActor::new(Arc::clone(&tls));
+            Post::keep("renewal", &here, Arc::clone(&metrics), stop, build)
+        });
         let addresses: Result<_, _> = sockets.iter().map(Bound::address).collect();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let arbiters: Vec<Arbiter> = (0..cores).map(|_| Arbiter::new()).collect();
@@ -185,6 +193,8 @@ impl Server {
             table,
             metrics,
             mailbox,
+            tls,
+            renewal,
             registry,
             #[cfg(test)]
             posts: (listener, mailboxes),
@@ -204,6 +214,22 @@ impl Server {
     /// What is counted.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// The certificates that are shown to clients.
+    pub fn certificates(&self) -> Vec<CertificateReport> {
+        let tls = self.tls.as_ref();
+        tls.map(|tls| tls.certificates()).unwrap_or_default()
+    }
+
+    /// Reads certificates, keys and revocation lists again. What can't be used is logged, and
+    /// the old ones stay in force.
+    pub async fn renew_certificates(&self) {
+        if let Some(renewal) = &self.renewal
+            && let Err(error) = renewal.ask(|| Renew).await
+        {
+            tracing::error!(error = %error, "the certificates were not read again");
+        }
     }
 
     /// What the live sessions are doing.

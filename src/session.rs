@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use pop3::Limits;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -26,6 +25,7 @@ use crate::metrics::Metrics;
 use crate::registry::{Admission, Kill, Live, RegistryActor, State};
 use crate::settings::PlaintextAuth;
 use crate::supervision::Post;
+use crate::tls::Tls;
 use conversation::Conversation;
 use transport::Transport;
 
@@ -42,7 +42,7 @@ pub struct Service {
     /// How much a client may do.
     pub limits: Limits,
     /// How to shake hands, if there is a certificate.
-    pub tls: Option<TlsAcceptor>,
+    pub tls: Option<Arc<Tls>>,
     /// Where maildrops are opened and read; it lives on the same thread.
     pub mailbox: Post<MailboxActor>,
     /// Where sessions are admitted.
@@ -172,7 +172,7 @@ impl Drop for EndOfSession {
             user = report.user,
             key = report.key,
             peer = %report.peer,
-            tls = report.tls,
+            tls = report.tls_version,
             ending,
             seconds = self.began.elapsed().as_secs(),
             retrieved = report.retrieved,

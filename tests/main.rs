@@ -15,4 +15,5 @@ mod schema;
 mod served;
 mod store_contract;
 mod support;
+mod tls;
 mod transcripts;

@@ -66,6 +66,11 @@ impl Served {
         Self::start_as(place, settings, Some(ours))
     }
 
+    /// Starts a server with the certificates that these settings name.
+    pub(crate) fn start_with_its_own(place: Place, settings: &[(&str, &str)]) -> Self {
+        Self::start_as(place, settings, None)
+    }
+
     /// Starts a server that has no certificate; there is no port for TLS then.
     pub(crate) fn start_without_certificate(place: Place, settings: &[(&str, &str)]) -> Self {
         Self::start_as(place, settings, None)
@@ -76,13 +81,13 @@ impl Served {
         settings: &[(&str, &str)],
         certificate: Option<(String, String)>,
     ) -> Self {
-        let has_certificate = certificate.is_some();
         let settings = settings
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .chain(certificate)
             .map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let config = Config::load(None, settings).unwrap().config;
+        let has_certificate = !config.pop3.certificate_path.is_empty();
         let url = place.url.clone();
         let (orders, received) = unbounded_channel::<Order>();
         let (tell, told) = mpsc::channel();

@@ -9,13 +9,19 @@ use crate::settings::Config;
 
 pub(super) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let database = super::open(config).await?;
     let sockets = bind(&config.pop3)?;
     let server = Server::start(config, database, sockets)?;
     for address in server.addresses() {
         tracing::info!(%address, "listening");
     }
-    signals.next().await;
+    loop {
+        tokio::select! {
+            () = signals.next() => break,
+            _ = hangup.recv() => server.renew_certificates().await,
+        }
+    }
     tracing::info!("stopping: no new sessions, and time for those that are here to QUIT");
     tokio::select! {
         () = server.stop(config.pop3.shutdown_timeout) => {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
@@ -83,13 +83,20 @@ pub struct Live {
     connected_at: SystemTime,
     login: Mutex<Option<Login>>,
     state: AtomicU8,
-    tls: AtomicBool,
+    tls: OnceLock<Tls>,
     ending: AtomicU8,
     messages: AtomicU64,
     marked: AtomicU64,
     retrieved: AtomicU64,
     octets_sent: AtomicU64,
     actor: OnceLock<Recipient<Kill>>,
+}
+
+/// How a connection is encrypted.
+#[derive(Debug)]
+struct Tls {
+    version: &'static str,
+    cipher: &'static str,
 }
 
 #[derive(Debug)]
@@ -108,6 +115,8 @@ pub struct SessionReport {
     pub peer: SocketAddr,
     pub state: State,
     pub tls: bool,
+    pub tls_version: Option<&'static str>,
+    pub tls_cipher: Option<&'static str>,
     #[serde(serialize_with = "rfc3339")]
     pub connected_at: SystemTime,
     pub messages: u64,
@@ -127,7 +136,7 @@ impl Live {
             connected_at: SystemTime::now(),
             login: Mutex::default(),
             state: AtomicU8::new(0),
-            tls: AtomicBool::new(false),
+            tls: OnceLock::new(),
             ending: AtomicU8::new(u8::MAX),
             messages: AtomicU64::new(0),
             marked: AtomicU64::new(0),
@@ -162,8 +171,9 @@ impl Live {
         self.state.store(state as u8, Relaxed);
     }
 
-    pub(crate) fn set_tls(&self) {
-        self.tls.store(true, Relaxed);
+    pub(crate) fn set_tls(&self, version: &'static str, cipher: &'static str) {
+        // TLS begins once.
+        let _ = self.tls.set(Tls { version, cipher });
     }
 
     pub(crate) fn set_login(&self, address: &str, key: &str, messages: usize) {
@@ -220,7 +230,9 @@ impl Live {
             key,
             peer: self.peer,
             state: self.state(),
-            tls: self.tls.load(Relaxed),
+            tls: self.tls.get().is_some(),
+            tls_version: self.tls.get().map(|tls| tls.version),
+            tls_cipher: self.tls.get().map(|tls| tls.cipher),
             connected_at: self.connected_at,
             messages: self.messages.load(Relaxed),
             deleted: self.marked.load(Relaxed),

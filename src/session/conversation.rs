@@ -254,13 +254,13 @@ impl Conversation {
     }
 
     async fn start_tls(&mut self) -> Result<(), Over> {
-        let (Some(transport), Some(acceptor)) = (self.transport.take(), &self.service.tls) else {
+        let (Some(transport), Some(tls)) = (self.transport.take(), &self.service.tls) else {
             return Err(Over(Ending::Handshake));
         };
         // Anyone on the path could have sent what came in clear, so it is forgotten.
         self.lines = LineBuffer::default();
         let shaken = tokio::select! {
-            shaken = transport.start_tls(acceptor) => shaken,
+            shaken = transport.start_tls(tls) => shaken,
             () = &mut self.draining => return Err(Over(Ending::Shutdown)),
         };
         match shaken {

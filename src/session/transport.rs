@@ -10,10 +10,9 @@ use std::time::Duration;
 use pop3::LineBuffer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use crate::registry::Live;
+use crate::tls::{Secured, Tls};
 
 /// How long a TLS handshake may take.
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -36,7 +35,7 @@ pub(super) struct Transport {
 
 enum Stream {
     Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<Secured>),
 }
 
 impl Transport {
@@ -50,29 +49,40 @@ impl Transport {
     }
 
     /// Shakes hands. What was read in clear before this must have been thrown away.
-    pub(super) async fn start_tls(self, acceptor: &TlsAcceptor) -> io::Result<Self> {
+    pub(super) async fn start_tls(self, tls: &Tls) -> io::Result<Self> {
         let Stream::Plain(stream) = self.stream else {
             return Err(io::Error::other("TLS has begun already"));
         };
         // The handshake is large and rare: boxed, it takes no room in a resting session.
-        let handshake = Box::pin(acceptor.accept(stream));
+        let handshake = Box::pin(tls.accept(stream));
         let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await;
-        let stream = handshake.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        self.live.set_tls();
+        let secured = handshake.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        let (version, cipher) = secured.protocol();
+        self.live.set_tls(version, cipher);
+        let addresses = secured.client_addresses();
+        if !addresses.is_empty() {
+            tracing::info!(?addresses, "the client has shown a certificate");
+        }
         Ok(Self {
-            stream: Stream::Tls(Box::new(stream)),
+            stream: Stream::Tls(Box::new(secured)),
             ..self
         })
     }
 
-    /// The addresses in the certificate that the client has shown.
-    pub(super) fn client_addresses(&self) -> &[String] {
-        &[]
+    /// What a login can be bound to: `tls-exporter` or `tls-server-end-point`, if there is one.
+    pub(super) fn channel_binding(&self, name: &str) -> Option<Vec<u8>> {
+        match &self.stream {
+            Stream::Plain(_) => None,
+            Stream::Tls(secured) => secured.channel_binding(name),
+        }
     }
 
-    /// What binds SCRAM to this connection.
-    pub(super) fn channel_binding(&self, _kind: &str) -> Option<Vec<u8>> {
-        None
+    /// The addresses that the client's certificate is for; it has been verified.
+    pub(super) fn client_addresses(&self) -> &[String] {
+        match &self.stream {
+            Stream::Plain(_) => &[],
+            Stream::Tls(secured) => secured.client_addresses(),
+        }
     }
 
     /// Adds what the client sends next to the buffer; 0 octets mean that it has closed.
@@ -101,8 +111,9 @@ impl Transport {
                 Stream::Plain(stream) => {
                     tokio::time::timeout(self.write_timeout, stream.write_vectored(&slices)).await
                 }
-                Stream::Tls(stream) => {
-                    tokio::time::timeout(self.write_timeout, stream.write_vectored(&slices)).await
+                Stream::Tls(secured) => {
+                    let write = secured.stream.write_vectored(&slices);
+                    tokio::time::timeout(self.write_timeout, write).await
                 }
             };
             let written = write.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
@@ -123,9 +134,9 @@ impl Transport {
         let ending = async {
             match self.stream {
                 Stream::Plain(stream) => linger(stream).await,
-                Stream::Tls(mut stream) => {
-                    stream.shutdown().await?;
-                    linger(stream.into_inner().0).await
+                Stream::Tls(mut secured) => {
+                    secured.stream.shutdown().await?;
+                    linger(secured.stream.into_inner().0).await
                 }
             }
         };
@@ -139,10 +150,10 @@ impl Transport {
     }
 
     async fn flush(&mut self) -> io::Result<()> {
-        let Stream::Tls(stream) = &mut self.stream else {
+        let Stream::Tls(secured) = &mut self.stream else {
             return Ok(());
         };
-        let flush = tokio::time::timeout(self.write_timeout, stream.flush()).await;
+        let flush = tokio::time::timeout(self.write_timeout, secured.stream.flush()).await;
         flush.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
     }
 
@@ -153,7 +164,7 @@ impl Transport {
     ) -> Poll<io::Result<()>> {
         match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_read(context, buf),
-            Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_read(context, buf),
+            Stream::Tls(secured) => Pin::new(&mut secured.stream).poll_read(context, buf),
         }
     }
 }

@@ -6,8 +6,6 @@ use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 
-use serde_json::Value;
-
 use super::names::{Names, json, pascal};
 use super::{Config, environment, file};
 
@@ -15,7 +13,7 @@ use super::{Config, environment, file};
 ///
 /// Who sets one to something else than its default is warned. Remove a line when its feature
 /// is there.
-const NOT_YET: [(&str, &str); 23] = [
+const NOT_YET: [(&str, &str); 19] = [
     ("admin", "bind_address"),
     ("admin", "port"),
     ("admin", "token"),
@@ -26,10 +24,6 @@ const NOT_YET: [(&str, &str); 23] = [
     ("lmtp", "socket_path"),
     ("otel", "endpoint"),
     ("pop3", "auth_failure_delay"),
-    ("pop3", "certificate_password"),
-    ("pop3", "check_certificate_revocation"),
-    ("pop3", "client_ca_path"),
-    ("pop3", "crl_path"),
     ("pop3", "deleted_retention"),
     ("pop3", "expire_after"),
     ("pop3", "login_timeout"),
@@ -192,13 +186,8 @@ impl Given {
         let mut warnings = Vec::new();
         for (section, key) in NOT_YET {
             let pointer = format!("/{section}/{key}");
-            // The default asks for a check that nobody makes, so it is no comfort here.
-            let harmless = match key {
-                "check_certificate_revocation" => Some(&Value::Bool(false)),
-                _ => defaults.pointer(&pointer),
-            };
             if let Some(setting) = self.0.get(&format!("{section}.{key}"))
-                && config.pointer(&pointer) != harmless
+                && config.pointer(&pointer) != defaults.pointer(&pointer)
             {
                 let name = format!("{}.{}", pascal(section), pascal(key));
                 warnings.push(format!("{}: {name} has no effect yet", setting.origin));
@@ -406,11 +395,6 @@ mod tests {
             ("Lmtp__SocketPath", "/run/lmtp", "Lmtp.SocketPath"),
             ("Otel__Endpoint", "http://otel:4317", "Otel.Endpoint"),
             ("Pop3__DeletedRetention", "7d", "Pop3.DeletedRetention"),
-            (
-                "Pop3__CheckCertificateRevocation",
-                "true",
-                "Pop3.CheckCertificateRevocation",
-            ),
         ] {
             let warning = format!("environment variable {name}: {setting} has no effect yet");
             assert_eq!(warned(name, text), [warning]);
@@ -419,7 +403,6 @@ mod tests {
             ("Admin__Port", "8110"),
             ("Admin__Token", ""),
             ("Pop3__DeletedRetention", "0"),
-            ("Pop3__CheckCertificateRevocation", "false"),
         ] {
             assert!(warned(name, text).is_empty(), "{name}");
         }
