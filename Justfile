@@ -28,6 +28,12 @@ test *ARGS:
 transcripts:
     cargo test --test suite transcripts
 
+# Fuzz command lines and AUTH exchanges, so many seconds each (nightly Rust, cargo-fuzz).
+fuzz SECONDS="60":
+    for target in commands auth; do \
+        cargo +nightly fuzz run $target -- -max_total_time={{SECONDS}} || exit 1; \
+    done
+
 # A server with sample mail on loopback.
 demo:
     cargo run --release -- demo

@@ -1,5 +1,7 @@
 //! Mail clients that people have, as they are, against the real server.
 
+mod sasl;
+
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -49,15 +51,21 @@ struct Outcome {
 
 impl Post {
     fn open(messages: Vec<Vec<u8>>) -> Self {
+        Self::open_with(messages, &[])
+    }
+
+    fn open_with(messages: Vec<Vec<u8>>, further: &[(&str, &str)]) -> Self {
         let place = place::sqlite();
         let folder = tempfile::tempdir().unwrap();
         let certificate = certificate_file(folder.path());
         let key = mail::fill(&place.url, ADA, &messages);
         let secure_port = free_port();
-        let settings = [
+        let port = secure_port.to_string();
+        let mut settings = vec![
             ("Pop3__CertificatePath", certificate.to_str().unwrap()),
-            ("Pop3__SecurePort", &secure_port.to_string()),
+            ("Pop3__SecurePort", &port),
         ];
+        settings.extend(further);
         Self {
             daemon: Daemon::start_with(&place.url, &settings),
             secure_port,

@@ -11,6 +11,7 @@ mod clients;
 mod crash;
 mod players;
 mod protocol;
+mod sasl;
 mod schema;
 mod served;
 mod store_contract;

@@ -344,6 +344,18 @@ impl Wire {
         })
     }
 
+    /// What binds an exchange to this connection by `tls-exporter` (RFC 9266).
+    pub(crate) fn exported(&self) -> [u8; 32] {
+        let Stream::Tls(stream) = self.stream.get_ref() else {
+            panic!("there is no TLS");
+        };
+        let label = b"EXPORTER-Channel-Binding";
+        let exported = stream
+            .conn
+            .export_keying_material([0; 32], label, Some(b""));
+        exported.unwrap()
+    }
+
     /// Reads the greeting.
     pub(crate) fn greeted(mut self) -> Self {
         let greeting = self.line();

@@ -4,6 +4,7 @@ mod authority;
 mod binding;
 mod choice;
 mod clients;
+mod external;
 mod files;
 mod programs;
 mod renewal;

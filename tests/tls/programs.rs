@@ -187,3 +187,32 @@ fn curl_shows_a_certificate_and_a_revoked_or_foreign_one_is_refused() {
         }
     }
 }
+
+#[test]
+fn curl_logs_in_by_its_certificate() {
+    if !is_here("curl") {
+        return;
+    }
+    let (folder, clients) = (Folder::new(), Authority::new("clients"));
+    let authority = folder.write("clients.pem", &clients.pem);
+    let stage = Stage::new(&[
+        ("Pop3__ClientCaPath", &authority),
+        ("Pop3__CheckCertificateRevocation", "false"),
+    ]);
+    let owner = stage.served.owner(&[b"one\r\n".to_vec()]);
+    let client = clients.client(&[mailbox(&owner.address)], 1);
+    stage.folder.write("client.pem", client.both());
+    let [plain, tls] = [stage.served.plain.port(), stage.served.tls.port()];
+    for url in [
+        format!("pop3s://127.0.0.1:{tls}/1"),
+        format!("pop3://127.0.0.1:{plain}/1"),
+    ] {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--ssl-reqd"]);
+        curl.args(["--cacert", "servers.pem", "--cert", "client.pem"]);
+        curl.args(["--login-options", "AUTH=EXTERNAL"]);
+        curl.args(["--user", &format!("{}:", owner.address), &url]);
+        let said = stage.run(&mut curl, "");
+        assert_eq!(said, (Some(0), "one\r\n".to_owned()), "{url}");
+    }
+}

@@ -1,0 +1,101 @@
+//! Whatever a client answers in an exchange of SASL: nothing panics, and without the key nobody has
+//! proven it.
+#![no_main]
+
+use std::num::NonZeroU32;
+
+use arbitrary::Arbitrary;
+use data_encoding::BASE64;
+use libfuzzer_sys::fuzz_target;
+use pop3::{
+    Credentials, Limits, Line, LoginRefusal, Mechanism, Policy, Secret, Session, Step, Verifier,
+};
+
+/// What a client does.
+#[derive(Debug, Arbitrary)]
+enum Act<'a> {
+    /// Begins an exchange.
+    Auth(u8, Option<&'a [u8]>),
+    /// Answers, in base64.
+    Answer(&'a [u8]),
+    /// Answers with a proof of SCRAM that fits the nonce.
+    Prove(&'a [u8], [u8; 32]),
+    /// Sends a line as it is.
+    Line(&'a [u8]),
+    /// Sends a line that is too long.
+    TooLong,
+}
+
+const POLICY: Policy = Policy {
+    stls_offered: false,
+    secrets_allowed: true,
+    scram_offered: true,
+    channel_bound: true,
+    certified: true,
+    limits: Limits {
+        bad_commands: 1000,
+        line_octets: 255,
+        marks: 10,
+    },
+};
+
+const NONCE: &str = "server-nonce";
+
+fuzz_target!(|acts: Vec<Act<'_>>| {
+    let mut session = Session::new(POLICY);
+    for act in acts {
+        let Some(next) = take(step(session, &act)) else {
+            return;
+        };
+        session = next;
+    }
+});
+
+fn step(session: Session, act: &Act<'_>) -> Step {
+    let line = match act {
+        Act::Auth(mechanism, response) => {
+            let mechanism = Mechanism::ALL[usize::from(*mechanism) % Mechanism::ALL.len()];
+            let response = response.map(|it| format!(" {}", encoded(it)));
+            format!("AUTH {}{}", mechanism.as_str(), response.unwrap_or_default()).into_bytes()
+        }
+        Act::Answer(octets) => BASE64.encode(octets).into_bytes(),
+        Act::Prove(client_nonce, proof) => {
+            let nonce = String::from_utf8_lossy(client_nonce);
+            let proof = BASE64.encode(proof);
+            let last = format!("c=biws,r={nonce}{NONCE},p={proof}");
+            BASE64.encode(last.as_bytes()).into_bytes()
+        }
+        Act::Line(line) => line.iter().copied().filter(|it| *it != b'\n').collect(),
+        Act::TooLong => return session.receive(Line::TooLong),
+    };
+    session.receive(Line::Text(&line))
+}
+
+fn encoded(response: &[u8]) -> String {
+    match response {
+        [] => "=".to_owned(),
+        octets => BASE64.encode(octets),
+    }
+}
+
+fn take(step: Step) -> Option<Session> {
+    let (reply, session) = match step {
+        Step::Reply(reply, session) => (reply, Some(session)),
+        Step::Close(reply) => (reply, None),
+        Step::Verifier(lookup) => {
+            let verifier = Verifier::new(&Secret::new("key"), b"salt", NonZeroU32::MIN);
+            let channel = lookup.binding().map(|_| &b"channel"[..]);
+            lookup.found(Some(1), verifier, NONCE, channel)
+        }
+        Step::Login(login) => {
+            let proven = matches!(login.credentials(), Credentials::Proven { .. });
+            assert!(!proven, "a proof was made without the key");
+            login.refused(LoginRefusal::Unavailable)
+        }
+        Step::List(_) | Step::Retrieve(_) | Step::StartTls(..) | Step::Commit(_) => {
+            panic!("nobody is logged in")
+        }
+    };
+    assert!(reply.as_bytes().ends_with(b"\r\n"));
+    session
+}

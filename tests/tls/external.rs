@@ -1,0 +1,163 @@
+//! Clients that log in by the certificate that they show: SASL EXTERNAL.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use data_encoding::BASE64;
+use rcgen::SanType;
+use tokio_rustls::rustls::{ClientConnection, StreamOwned};
+
+use super::authority::{Authority, Issued, mailbox};
+use super::clients::showing;
+use super::{Folder, anybody};
+use crate::served::{Owner, Served};
+use crate::support::{DEADLINE, place};
+
+/// A server that believes the certificates of an authority.
+struct Stage {
+    served: Served,
+    authority: Authority,
+    _folder: Folder,
+}
+
+/// A session inside TLS.
+struct Talk(BufReader<StreamOwned<ClientConnection, TcpStream>>);
+
+impl Stage {
+    fn new() -> Self {
+        let (folder, authority) = (Folder::new(), Authority::new("clients"));
+        let server = Authority::new("servers").server(&["localhost"]);
+        let settings = [
+            (
+                "Pop3__CertificatePath",
+                folder.write("server.pem", server.both()),
+            ),
+            (
+                "Pop3__ClientCaPath",
+                folder.write("clients.pem", &authority.pem),
+            ),
+            ("Pop3__CheckCertificateRevocation", "false".to_owned()),
+        ];
+        let settings = settings
+            .each_ref()
+            .map(|(name, value)| (*name, value.as_str()));
+        Self {
+            served: Served::start_with_its_own(place::sqlite(), &settings),
+            authority,
+            _folder: folder,
+        }
+    }
+
+    fn connect(&self, client: Option<&Issued>) -> Talk {
+        let tcp = TcpStream::connect_timeout(&self.served.tls, DEADLINE).unwrap();
+        tcp.set_read_timeout(Some(DEADLINE)).unwrap();
+        let config = client.map_or_else(anybody, showing);
+        let name = "localhost".try_into().unwrap();
+        let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut talk = Talk(BufReader::new(StreamOwned::new(connection, tcp)));
+        assert!(talk.line().starts_with("+OK"));
+        talk
+    }
+
+    fn certify(&self, owners: &[&Owner]) -> Issued {
+        let names: Vec<SanType> = owners.iter().map(|it| mailbox(&it.address)).collect();
+        self.authority.client(&names, 1)
+    }
+}
+
+impl Talk {
+    fn command(&mut self, line: &str) -> String {
+        let sent = format!("{line}\r\n");
+        self.0.get_mut().write_all(sent.as_bytes()).unwrap();
+        self.line()
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        line
+    }
+
+    /// What AUTH lists.
+    fn mechanisms(&mut self) -> Vec<String> {
+        assert!(self.command("AUTH").starts_with("+OK"));
+        let lines = std::iter::repeat_with(|| self.line().trim_end().to_owned());
+        lines.take_while(|line| line != ".").collect()
+    }
+}
+
+fn external(name: &str) -> String {
+    format!("AUTH EXTERNAL {}", BASE64.encode(name.as_bytes()))
+}
+
+#[test]
+fn a_certificate_opens_the_maildrop_of_its_address_without_a_key() {
+    let stage = Stage::new();
+    let ada = stage.served.owner(&[b"one\r\n".to_vec()]);
+    let certificate = stage.certify(&[&ada]);
+    let named = external(&ada.address.to_uppercase());
+    for auth in ["AUTH EXTERNAL =", &named] {
+        let mut talk = stage.connect(Some(&certificate));
+        assert!(talk.mechanisms().contains(&"EXTERNAL".to_owned()));
+        let reply = talk.command(auth);
+        assert!(reply.starts_with("+OK "), "{reply}");
+        assert_eq!(talk.command("STAT"), "+OK 1 5\r\n");
+    }
+    let mut talk = stage.connect(Some(&certificate));
+    assert_eq!(talk.command("AUTH EXTERNAL"), "+ \r\n");
+    assert!(talk.command("").starts_with("+OK "));
+}
+
+#[test]
+fn a_client_says_which_of_the_addresses_of_its_certificate_is_meant() {
+    let stage = Stage::new();
+    let (ada, bob) = (
+        stage.served.owner(&[]),
+        stage.served.owner(&[b"b\r\n".to_vec()]),
+    );
+    let eve = stage.served.owner(&[]);
+    let certificate = stage.certify(&[&ada, &bob]);
+    let stat = |auth: &str| {
+        let mut talk = stage.connect(Some(&certificate));
+        let reply = talk.command(auth);
+        if reply.starts_with("+OK") {
+            talk.command("STAT")
+        } else {
+            reply
+        }
+    };
+    assert_eq!(stat("AUTH EXTERNAL ="), "+OK 0 0\r\n");
+    assert_eq!(stat(&external(&bob.address)), "+OK 1 3\r\n");
+    let refused = stat(&external(&eve.address));
+    assert!(refused.starts_with("-ERR [AUTH] "), "{refused}");
+}
+
+#[test]
+fn a_certificate_of_nobody_here_opens_nothing() {
+    let stage = Stage::new();
+    let ada = stage.served.owner(&[]);
+    let stranger = stage
+        .authority
+        .client(&[mailbox("stranger@example.org")], 1);
+    let mut talk = stage.connect(Some(&stranger));
+    let reply = talk.command("AUTH EXTERNAL =");
+    assert!(reply.starts_with("-ERR [AUTH] "), "{reply}");
+    // Whoever shows one may still log in by a key.
+    assert!(
+        talk.command(&format!("USER {}", ada.address))
+            .starts_with("+OK")
+    );
+    assert!(
+        talk.command(&format!("PASS {}", ada.key))
+            .starts_with("+OK")
+    );
+}
+
+#[test]
+fn without_a_certificate_external_is_not_offered() {
+    let stage = Stage::new();
+    let mut talk = stage.connect(None);
+    assert!(!talk.mechanisms().contains(&"EXTERNAL".to_owned()));
+    assert!(talk.command("AUTH EXTERNAL =").starts_with("-ERR "));
+}
