@@ -150,7 +150,7 @@ fn pkcs12_is_read_with_a_password_an_empty_one_and_none() {
                 ("Pop3__CertificatePath", text(&path)),
                 ("Pop3__CertificatePassword", password),
             ];
-            assert_eq!(chain_of(&settings), [rsa.clone()], "{how}");
+            assert_eq!(chain_of(&settings), std::slice::from_ref(&rsa), "{how}");
         }
     }
     folder.run(
