@@ -50,6 +50,10 @@ impl Stage {
 
     /// A conversation of `openssl s_client`, on both ports: what it says of each.
     fn s_client(&self, options: &str) -> [(bool, String); 2] {
+        self.s_client_says(options, "QUIT\n")
+    }
+
+    fn s_client_says(&self, options: &str, lines: &str) -> [(bool, String); 2] {
         let converse = |address: SocketAddr, how: &[&str]| {
             let mut openssl = Command::new("openssl");
             openssl.args([
@@ -61,7 +65,7 @@ impl Stage {
             ]);
             openssl.args(["-CAfile", "servers.pem", "-verify_return_error"]);
             openssl.args(how).args(options.split(' '));
-            let (code, said) = self.run(&mut openssl, "NOOP\nQUIT\n");
+            let (code, said) = self.run(&mut openssl, lines);
             (code == Some(0) && said.contains("+OK"), said)
         };
         [
@@ -214,5 +218,32 @@ fn curl_logs_in_by_its_certificate() {
         curl.args(["--user", &format!("{}:", owner.address), &url]);
         let said = stage.run(&mut curl, "");
         assert_eq!(said, (Some(0), "one\r\n".to_owned()), "{url}");
+    }
+}
+
+#[test]
+fn openssl_logs_in_by_a_certificate_alone() {
+    if !is_here("openssl") {
+        return;
+    }
+    let (folder, clients) = (Folder::new(), Authority::new("clients"));
+    let list = folder.write("clients.crl", clients.list(&[], SystemTime::now() + DAY));
+    let authority = folder.write("clients.pem", &clients.pem);
+    let stage = Stage::new(&[("Pop3__ClientCaPath", &authority), ("Pop3__CrlPath", &list)]);
+    let owner = stage.served.owner(&[b"one\r\n".to_vec()]);
+    let other = stage.served.owner(&[]);
+    let client = clients.client(&[mailbox(&owner.address)], 1);
+    stage.folder.write("client.pem", client.both());
+    let base64 = |text: &str| data_encoding::BASE64.encode(text.as_bytes());
+    for (initial, logged_in) in [
+        ("=".to_owned(), true),
+        (base64(&owner.address), true),
+        (base64(&other.address), false),
+    ] {
+        let lines = format!("AUTH EXTERNAL {initial}\nSTAT\nQUIT\n");
+        for (well, said) in stage.s_client_says("-cert client.pem -key client.pem", &lines) {
+            assert!(well, "{said}");
+            assert_eq!(said.contains("+OK 1 5\r\n"), logged_in, "{said}");
+        }
     }
 }
