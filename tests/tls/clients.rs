@@ -1,7 +1,7 @@
 //! Which clients' certificates are believed.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rcgen::SanType;
 use restante::tls::Tls;
@@ -11,7 +11,7 @@ use tokio_rustls::rustls::{ClientConfig, HandshakeKind};
 
 use super::authority::{Authority, DAY, Issued, mailbox};
 use super::{Anybody, Folder, anybody, load, shake};
-use crate::support::run;
+use crate::support::{eventually, run};
 
 /// The files of a server that asks clients for certificates.
 pub(super) struct Stage {
@@ -182,6 +182,39 @@ fn a_ticket_tells_who_the_client_is() {
             assert_eq!(server.client_addresses(), ["ada@example.org"]);
             shaken.take_ticket().await;
         }
+    });
+}
+
+#[test]
+fn a_ticket_is_worth_no_more_than_the_certificate_is_now() {
+    let stage = Stage::new();
+    let issued = stage.authority.client(&[mailbox("ada@example.org")], 1);
+    let mut seconds = 2;
+    // The list must last until the first handshake is over, however slow this machine is.
+    let (tls, client, end) = loop {
+        let end = SystemTime::now() + Duration::from_secs(seconds);
+        let list = stage.authority.list(&[], end);
+        let list = stage.folder.write("brief.crl", list);
+        let tls = stage.load(&[("Pop3__CrlPath", &list)]).unwrap();
+        let client = showing(&issued);
+        let believed = run(async || {
+            let shaken = shake(&tls, client.clone(), "localhost").await;
+            let believed = shaken.server.is_ok();
+            shaken.take_ticket().await;
+            believed
+        });
+        if believed {
+            break (tls, client, end);
+        }
+        seconds *= 2;
+    };
+    eventually("the end of the list", || {
+        (SystemTime::now() > end).then_some(())
+    });
+    run(async || {
+        let shaken = shake(&tls, client, "localhost").await;
+        assert_eq!(shaken.kind(), Some(HandshakeKind::Resumed));
+        assert!(shaken.server.is_err());
     });
 }
 
