@@ -28,6 +28,7 @@ fn mistake(settings: &[(&str, &str)]) -> String {
 #[test]
 fn pem_is_read_in_one_file_or_two_with_any_kind_of_key() {
     let (folder, authority) = (Folder::new(), Authority::new("servers"));
+    let other = Authority::new("others");
     for kind in [
         &rcgen::PKCS_ECDSA_P256_SHA256,
         &rcgen::PKCS_ECDSA_P384_SHA384,
@@ -37,8 +38,8 @@ fn pem_is_read_in_one_file_or_two_with_any_kind_of_key() {
         let both = folder.write("both.pem", issued.both());
         let chain = chain_of(&[("Pop3__CertificatePath", &both)]);
         assert_eq!(chain, [issued.der()]);
-        // In two files, with the authority and in the wrong order.
-        let certificates = authority.pem.clone() + &issued.pem;
+        // In two files, with the authority and another, all in the wrong order.
+        let certificates = other.pem.clone() + &authority.pem + &issued.pem;
         let certificate = folder.write("certificate.pem", certificates);
         let key = folder.write("key.pem", &issued.key);
         let settings = [
@@ -46,8 +47,9 @@ fn pem_is_read_in_one_file_or_two_with_any_kind_of_key() {
             ("Pop3__CertificateKeyPath", &key),
         ];
         let chain = chain_of(&settings);
-        let authority = CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap();
-        assert_eq!(chain, [issued.der(), authority]);
+        let [authority, other] = [&authority, &other]
+            .map(|it| CertificateDer::from_pem_slice(it.pem.as_bytes()).unwrap());
+        assert_eq!(chain, [issued.der(), authority, other]);
     }
 }
 
