@@ -158,6 +158,12 @@ impl Current {
 }
 
 impl Secured {
+    /// Is there anything that a login can be bound to?
+    pub fn can_bind(&self) -> bool {
+        let version = self.stream.get_ref().1.protocol_version();
+        self.certificate.end_point.is_some() || version == Some(ProtocolVersion::TLSv1_3)
+    }
+
     /// What a login can be bound to, so that nobody in the middle can pass it on: the names of
     /// RFC 5929 and RFC 9266.
     pub fn channel_binding(&self, name: &str) -> Option<Vec<u8>> {

@@ -25,7 +25,7 @@ pub struct Policy {
     pub secrets_allowed: bool,
     /// May a client prove its key by SCRAM?
     pub scram_offered: bool,
-    /// Can SCRAM be bound to the connection: is there TLS?
+    /// Can SCRAM be bound to the connection: is there TLS, and what to bind to in it?
     pub channel_bound: bool,
     /// Has the client shown a certificate that is good?
     pub certified: bool,

@@ -164,7 +164,7 @@ impl Conversation {
             stls_offered: !self.in_tls && self.service.tls.is_some(),
             secrets_allowed: self.in_tls || self.service.plaintext_auth.allows(self.live.ip()),
             scram_offered: self.service.scram_offered,
-            channel_bound: self.in_tls,
+            channel_bound: self.transport.as_ref().is_some_and(Transport::can_bind),
             certified: !self.certified_addresses().is_empty(),
             limits: self.service.limits,
         }

@@ -69,6 +69,14 @@ impl Transport {
         })
     }
 
+    /// Is there anything that a login can be bound to?
+    pub(super) fn can_bind(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(_) => false,
+            Stream::Tls(secured) => secured.can_bind(),
+        }
+    }
+
     /// What a login can be bound to: `tls-exporter` or `tls-server-end-point`, if there is one.
     pub(super) fn channel_binding(&self, name: &str) -> Option<Vec<u8>> {
         match &self.stream {
