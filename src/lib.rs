@@ -3,6 +3,7 @@
 //! `docs/ARCHITECTURE.md` tells how the parts work together.
 
 pub mod accounts;
+pub mod attempts;
 pub mod cli;
 pub mod demo_mail;
 #[cfg(test)]
@@ -12,7 +13,9 @@ pub mod listener;
 pub mod mailbox;
 pub mod metrics;
 pub mod networks;
+pub mod open_files;
 pub mod registry;
+pub mod seldom;
 pub mod server;
 pub mod session;
 pub mod settings;

@@ -8,12 +8,18 @@ use std::time::Duration;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use actix_rt::ArbiterHandle;
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 
 use crate::identity::new_name;
-use crate::registry::{Admission, Admit, Live, RegistryActor};
-use crate::session::{Connection, ListenerKind, Service, SessionActor};
+use crate::metrics::{Metrics, Refused};
+use crate::networks::Networks;
+use crate::registry::{Admission, AdmissionRefusal, Admit, Live, RegistryActor};
+use crate::seldom::Seldom;
+use crate::session::{Connection, ListenerKind, Service, SessionActor, refuse};
 use crate::supervision::Post;
 
 /// How many connections the system holds for us until they are accepted.
@@ -21,6 +27,14 @@ const BACKLOG: i32 = 1024;
 
 /// How long to wait when no connection could be accepted, as when all file descriptors are used.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
+
+/// How much of what a client has yet to be sent may wait in the system. So a client that reads
+/// nothing costs no megabytes there, and one that reads slowly is seen to read.
+#[cfg(target_os = "linux")]
+const MAX_UNSENT_OCTETS: u32 = 128 * 1024;
+
+/// How many refused connections are told why at the same time. More are closed without a word.
+const MAX_COURTESIES: usize = 100;
 
 /// A socket that listens. Its queue of connections outlives the actor that accepts them.
 #[derive(Debug)]
@@ -117,47 +131,108 @@ pub struct Place {
 /// Accepts connections on all sockets and spreads the sessions over the places.
 pub struct ListenerActor {
     sockets: Arc<Vec<Bound>>,
-    places: Arc<Vec<Place>>,
+    reception: Arc<Reception>,
+}
+
+/// What all sockets share: how a connection is received.
+pub struct Reception {
+    places: Vec<Place>,
+    next: AtomicUsize,
     registry: Post<RegistryActor>,
-    next: Arc<AtomicUsize>,
+    proxies: Networks,
+    metrics: Arc<Metrics>,
+    courtesies: Arc<Semaphore>,
+    refusals: [Seldom; Refused::ALL.len()],
+    faults: Seldom,
+}
+
+impl Reception {
+    /// Receives connections for sessions at these places. The proxies say who their clients are.
+    pub fn new(
+        places: Vec<Place>,
+        registry: Post<RegistryActor>,
+        proxies: Networks,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            places,
+            next: AtomicUsize::new(0),
+            registry,
+            proxies,
+            metrics,
+            courtesies: Arc::new(Semaphore::new(MAX_COURTESIES)),
+            refusals: Default::default(),
+            faults: Seldom::default(),
+        }
+    }
+
+    async fn receive(&self, stream: TcpStream, peer: SocketAddr, listener: ListenerKind) {
+        let from_proxy = self.proxies.contain(peer.ip());
+        let live = Arc::new(if from_proxy {
+            Live::behind_proxy(new_name(), peer)
+        } else {
+            Live::new(new_name(), peer)
+        });
+        // The registry has been built anew if it did not answer; the client comes again.
+        let Ok(admitted) = self.registry.ask(|| Admit(Arc::clone(&live))).await else {
+            return;
+        };
+        let at = self.next.fetch_add(1, Relaxed) % self.places.len().max(1);
+        let Some(place) = self.places.get(at) else {
+            return;
+        };
+        match admitted {
+            Ok(admission) => begin_session(place, stream, listener, admission),
+            Err(refusal) => self.refuse(place, stream, listener, live, refusal),
+        }
+    }
+
+    fn refuse(
+        &self,
+        place: &Place,
+        stream: TcpStream,
+        listener: ListenerKind,
+        live: Arc<Live>,
+        refusal: AdmissionRefusal,
+    ) {
+        let reason = Refused::from(refusal);
+        self.metrics.connection_refused(reason);
+        let seldom = self.refusals.get(reason as usize);
+        if let Some(before) = seldom.and_then(Seldom::say) {
+            let (peer, reason) = (live.ip(), reason.as_str());
+            tracing::warn!(%peer, reason, before, "connections are refused: a limit is reached");
+        }
+        if let Ok(courtesy) = Arc::clone(&self.courtesies).try_acquire_owned() {
+            let service = Arc::clone(&place.service);
+            hand_over(place, stream, move |stream| {
+                actix_rt::spawn(async move {
+                    refuse(&service, stream, listener, live, refusal).await;
+                    drop(courtesy);
+                });
+            });
+        }
+    }
 }
 
 impl ListenerActor {
-    /// Accepts on these sockets for sessions at these places.
-    pub fn new(
-        sockets: Arc<Vec<Bound>>,
-        places: Arc<Vec<Place>>,
-        registry: Post<RegistryActor>,
-    ) -> Self {
-        Self {
-            sockets,
-            places,
-            registry,
-            next: Arc::default(),
-        }
+    /// Accepts on these sockets.
+    pub fn new(sockets: Arc<Vec<Bound>>, reception: Arc<Reception>) -> Self {
+        Self { sockets, reception }
     }
 
     fn accept_on(&self, bound: &Bound) -> io::Result<impl Future<Output = ()> + 'static> {
         let socket = TcpListener::from_std(bound.socket.try_clone()?)?;
-        let (places, registry) = (Arc::clone(&self.places), self.registry.clone());
-        let (next, kind) = (Arc::clone(&self.next), bound.kind);
+        let (reception, kind) = (Arc::clone(&self.reception), bound.kind);
         Ok(async move {
             loop {
-                let (stream, peer) = match socket.accept().await {
-                    Ok(accepted) => accepted,
+                match socket.accept().await {
+                    Ok((stream, peer)) => reception.receive(stream, peer, kind).await,
                     Err(error) => {
-                        tracing::error!(error = %error, "no connection could be accepted");
+                        if let Some(before) = reception.faults.say() {
+                            tracing::error!(error = %error, before, "no connection could be accepted");
+                        }
                         tokio::time::sleep(PAUSE_AFTER_ERROR).await;
-                        continue;
                     }
-                };
-                let live = Arc::new(Live::new(new_name(), peer));
-                let Ok(admission) = registry.ask(|| Admit(Arc::clone(&live))).await else {
-                    continue;
-                };
-                let at = next.fetch_add(1, Relaxed) % places.len().max(1);
-                if let Some(place) = places.get(at) {
-                    begin_session(place, stream, kind, admission);
                 }
             }
         })
@@ -183,25 +258,36 @@ impl Actor for ListenerActor {
     }
 }
 
-/// Hands the connection over to the thread on which its session will live.
 fn begin_session(place: &Place, stream: TcpStream, listener: ListenerKind, admission: Admission) {
-    let handed_over = stream.set_nodelay(true).and_then(|()| stream.into_std());
+    let service = Arc::clone(&place.service);
+    hand_over(place, stream, move |stream| {
+        let connection = Connection {
+            stream,
+            listener,
+            admission,
+        };
+        SessionActor::new(service, connection).start();
+    });
+}
+
+/// Hands the connection over to the thread on which its session will live.
+fn hand_over(place: &Place, stream: TcpStream, take: impl FnOnce(TcpStream) + Send + 'static) {
+    let handed_over = prepare(&stream).and_then(|()| stream.into_std());
     let stream = match handed_over {
         Ok(stream) => stream,
         Err(error) => return tracing::debug!(error = %error, "the client has gone again"),
     };
-    let service = Arc::clone(&place.service);
     place
         .arbiter
         .spawn_fn(move || match TcpStream::from_std(stream) {
-            Ok(stream) => {
-                let connection = Connection {
-                    stream,
-                    listener,
-                    admission,
-                };
-                SessionActor::new(service, connection).start();
-            }
+            Ok(stream) => take(stream),
             Err(error) => tracing::error!(error = %error, "a connection could not be taken over"),
         });
+}
+
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    SockRef::from(stream).set_tcp_notsent_lowat(MAX_UNSENT_OCTETS)?;
+    Ok(())
 }

@@ -16,6 +16,8 @@ pub struct Metrics {
     commands: Counter<u64>,
     auth_attempts: Counter<u64>,
     auth_failures: Counter<u64>,
+    auth_delayed: Counter<u64>,
+    connections_refused: Counter<u64>,
     messages_retrieved: Counter<u64>,
     messages_deleted: Counter<u64>,
     bytes_sent: Counter<u64>,
@@ -50,6 +52,36 @@ impl AuthFailure {
     }
 }
 
+/// Why a connection was refused, as the metric's label says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// There were as many sessions as there may be.
+    InAll,
+    /// There were as many of its address.
+    Address,
+    /// It was the oldest of too many that were not logged in.
+    BeforeLogin,
+    /// The header of the PROXY protocol was missing or wrong, or came from elsewhere.
+    Proxy,
+}
+
+impl Refused {
+    pub(crate) const ALL: [Self; 4] = [Self::InAll, Self::Address, Self::BeforeLogin, Self::Proxy];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::InAll => "total",
+            Self::Address => "address",
+            Self::BeforeLogin => "before_login",
+            Self::Proxy => "proxy",
+        }
+    }
+
+    fn label(self) -> KeyValue {
+        KeyValue::new("reason", self.as_str())
+    }
+}
+
 impl Metrics {
     /// Registers all instruments, each at 0.
     ///
@@ -76,6 +108,14 @@ impl Metrics {
             commands: counter("pop3.commands", "Commands received, by command"),
             auth_attempts: counter("pop3.auth.attempts", "Logins tried"),
             auth_failures: counter("pop3.auth.failures", "Logins refused, by reason"),
+            auth_delayed: counter(
+                "pop3.auth.delayed",
+                "Logins that wrong keys from the same address kept waiting",
+            ),
+            connections_refused: counter(
+                "pop3.connections.refused",
+                "Connections refused, by reason",
+            ),
             messages_retrieved: counter("pop3.messages.retrieved", "Messages sent whole by RETR"),
             messages_deleted: counter("pop3.messages.deleted", "Deletions committed by QUIT"),
             bytes_sent: counter("pop3.bytes.sent", "Octets sent to clients"),
@@ -118,8 +158,12 @@ impl Metrics {
         for outcome in [true, false] {
             self.certificate_renewals.add(0, &[outcome_label(outcome)]);
         }
+        for reason in Refused::ALL {
+            self.connections_refused.add(0, &[reason.label()]);
+        }
         for counter in [
             &self.auth_attempts,
+            &self.auth_delayed,
             &self.messages_retrieved,
             &self.messages_deleted,
             &self.bytes_sent,
@@ -152,6 +196,14 @@ impl Metrics {
 
     pub(crate) fn auth_failure(&self, reason: AuthFailure) {
         self.auth_failures.add(1, &[reason.label()]);
+    }
+
+    pub(crate) fn auth_delayed(&self) {
+        self.auth_delayed.add(1, &[]);
+    }
+
+    pub(crate) fn connection_refused(&self, reason: Refused) {
+        self.connections_refused.add(1, &[reason.label()]);
     }
 
     pub(crate) fn message_retrieved(&self) {
@@ -216,6 +268,9 @@ mod tests {
             "pop3_commands_total{command=\"UNKNOWN\"} 0",
             "pop3_auth_attempts_total 0",
             "pop3_auth_failures_total{reason=\"credentials\"} 0",
+            "pop3_auth_delayed_total 0",
+            "pop3_connections_refused_total{reason=\"total\"} 0",
+            "pop3_connections_refused_total{reason=\"proxy\"} 0",
             "pop3_messages_retrieved_total 0",
             "pop3_messages_deleted_total 0",
             "pop3_bytes_sent_total 0",

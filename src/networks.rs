@@ -1,7 +1,7 @@
 //! Lists of networks, as settings and keys have them.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -21,6 +21,18 @@ impl Networks {
     /// Is there none?
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+/// The network in whose name a client is counted: an address of IPv4, or the 64 bits of IPv6 that
+/// one customer has, who can take a new address from them for each connection.
+pub fn client_network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => {
+            let network = address.to_bits() & (u128::MAX << 64);
+            Ipv6Addr::from_bits(network).into()
+        }
     }
 }
 
@@ -94,6 +106,18 @@ mod tests {
     fn an_ipv4_client_of_an_ipv6_socket_is_an_ipv4_client() {
         assert!(networks("192.0.2.0/24").contain(address("::ffff:192.0.2.1")));
         assert!(networks("::ffff:192.0.2.1").contain(address("192.0.2.1")));
+    }
+
+    #[test]
+    fn a_client_is_counted_by_its_ipv4_address_or_its_64_bits_of_ipv6() {
+        for (client, network) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            ("::1", "::"),
+        ] {
+            assert_eq!(client_network(address(client)), address(network));
+        }
     }
 
     #[test]

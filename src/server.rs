@@ -10,11 +10,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Accounts;
+use crate::attempts::Attempts;
 use crate::identity::new_name;
-use crate::listener::{Bound, ListenerActor, Place};
+use crate::listener::{Bound, ListenerActor, Place, Reception};
 use crate::mailbox::{Mailbox, MailboxActor};
 use crate::metrics::Metrics;
-use crate::registry::{End, Ending, Inspect, RegistryActor, SessionReport, Table};
+use crate::registry::{AdmissionLimits, End, Ending, Inspect, RegistryActor, SessionReport, Table};
 use crate::session::{ListenerKind, Service};
 use crate::settings::{Config, Pop3};
 use crate::store::{Database, SqlStore};
@@ -111,7 +112,11 @@ impl Server {
     pub fn start(config: &Config, database: Database, sockets: Vec<Bound>) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::new()?);
         let tls = Tls::load(&config.pop3, Arc::clone(&metrics))?.map(Arc::new);
-        let table = Table::new(Arc::clone(&metrics));
+        let table = Table::new(AdmissionLimits::from(&config.pop3), Arc::clone(&metrics));
+        let attempts = Arc::new(Attempts::new(
+            config.pop3.auth_failure_delay,
+            config.pop3.max_auth_failure_delay,
+        ));
         let mailbox = Mailbox::new(
             Arc::new(SqlStore::new(database.clone(), new_name())),
             Arc::new(Accounts::new(database.clone())),
@@ -121,16 +126,13 @@ impl Server {
         );
         let [listening, drain, working] = std::array::from_fn(|_| CancellationToken::new());
         let here = Arbiter::current();
-        let registry_of = (table.clone(), config.pop3.max_connections_per_user);
+        let registry_of = table.clone();
         let registry = Post::keep(
             "registry",
             &here,
             Arc::clone(&metrics),
             working.clone(),
-            move || {
-                let (table, limit) = registry_of.clone();
-                RegistryActor::new(table, limit)
-            },
+            move || RegistryActor::new(registry_of.clone()),
         );
         let renewal = tls.clone().map(|tls| {
             let stop = working.clone();
@@ -147,6 +149,9 @@ impl Server {
             let service = Service {
                 server_name: config.pop3.server_name.clone(),
                 session_timeout: config.pop3.session_timeout,
+                login_timeout: config.pop3.login_timeout,
+                write_timeout: config.pop3.write_timeout,
+                attempts: Arc::clone(&attempts),
                 plaintext_auth: config.pop3.plaintext_auth.clone(),
                 scram_offered: config.pop3.require_authentication,
                 limits: limits(&config.pop3),
@@ -171,20 +176,19 @@ impl Server {
             .iter()
             .map(|place| place.service.mailbox.clone())
             .collect();
-        let (sockets, places) = (Arc::new(sockets), Arc::new(places));
-        let registry_of = registry.clone();
+        let sockets = Arc::new(sockets);
+        let reception = Arc::new(Reception::new(
+            places,
+            registry.clone(),
+            config.pop3.proxy_networks.clone(),
+            Arc::clone(&metrics),
+        ));
         let listener = Post::keep(
             "listener",
             &here,
             Arc::clone(&metrics),
             listening.clone(),
-            move || {
-                ListenerActor::new(
-                    Arc::clone(&sockets),
-                    Arc::clone(&places),
-                    registry_of.clone(),
-                )
-            },
+            move || ListenerActor::new(Arc::clone(&sockets), Arc::clone(&reception)),
         );
         #[cfg(not(test))]
         drop(listener);

@@ -4,13 +4,18 @@
 //! `conversation`. When the actor stops, the future is dropped, and everything that the session
 //! had taken is given back by what it owned.
 
+mod arrival;
 mod conversation;
 mod login;
+mod proxy;
 mod reader;
+mod refusal;
+mod rest;
 mod retrieval;
 mod transport;
 mod update;
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,14 +25,18 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use crate::attempts::Attempts;
 use crate::mailbox::MailboxActor;
 use crate::metrics::Metrics;
-use crate::registry::{Admission, Kill, Live, RegistryActor, State};
+use crate::registry::{Admission, Ending, Kill, Live, RegistryActor, State};
 use crate::settings::PlaintextAuth;
 use crate::supervision::Post;
 use crate::tls::Tls;
 use conversation::Conversation;
+use rest::Rest;
 use transport::Transport;
+
+pub(crate) use refusal::refuse;
 
 /// What all sessions of a thread share.
 pub struct Service {
@@ -35,6 +44,12 @@ pub struct Service {
     pub server_name: String,
     /// How long a client may be inactive.
     pub session_timeout: Duration,
+    /// How long a client may take to log in.
+    pub login_timeout: Duration,
+    /// How long a client may read nothing of what is sent to it.
+    pub write_timeout: Duration,
+    /// The wrong keys that came lately.
+    pub attempts: Arc<Attempts>,
     /// Where a key may be sent in clear.
     pub plaintext_auth: PlaintextAuth,
     /// May a client prove its key by SCRAM? Not where any key will do: then there is none to prove.
@@ -80,6 +95,7 @@ pub struct SessionActor {
     service: Arc<Service>,
     live: Arc<Live>,
     connection: Option<Connection>,
+    rest: Rc<Rest>,
     _end: EndOfSession,
 }
 
@@ -96,6 +112,7 @@ impl SessionActor {
             service,
             live,
             connection: Some(connection),
+            rest: Rc::default(),
         }
     }
 }
@@ -108,20 +125,25 @@ impl Actor for SessionActor {
         let Some(connection) = self.connection.take() else {
             return;
         };
-        self.live.set_actor(context.address().recipient());
+        if let Some(why) = self.live.set_actor(context.address().recipient()) {
+            self.live.set_ending(why);
+            return context.stop();
+        }
         let Connection {
             stream,
             listener,
             admission,
         } = connection;
         let live = Arc::clone(&self.live);
-        let span = tracing::info_span!("session", session.id = live.id(), peer = %live.ip());
-        let transport = Transport::new(stream, self.service.session_timeout, Arc::clone(&live));
-        let conversation = Conversation::new(Arc::clone(&self.service), live, transport);
-        let session = async move {
-            let _admission = admission;
-            conversation.run(listener).await
-        };
+        let peer = tracing::field::Empty;
+        let span = tracing::info_span!("session", session.id = live.id(), peer);
+        if let Some(client) = live.client() {
+            span.record("peer", tracing::field::display(client));
+        }
+        let transport = Transport::new(stream, self.service.write_timeout, live);
+        let service = Arc::clone(&self.service);
+        let conversation = Conversation::new(service, admission, transport, Rc::clone(&self.rest));
+        let session = conversation.run(listener);
         let session = session.instrument(span).into_actor(self);
         context.spawn(session.map(|ending, actor, context| {
             actor.live.set_ending(ending);
@@ -138,7 +160,14 @@ impl Handler<Kill> for SessionActor {
         crate::faults::panic_if_doomed(self.live.id());
         // Once deletions are being committed the session ends by itself, and its client is to
         // learn whether they were.
-        if self.live.state() != State::Update {
+        let goes_on = match self.live.state() {
+            State::Update => true,
+            // It may have logged in meanwhile, and is in nobody's way then.
+            State::Transaction => why == Ending::MadeRoom,
+            // While it rests it can say farewell.
+            State::Authorization => why == Ending::MadeRoom && self.rest.disturb(),
+        };
+        if !goes_on {
             self.live.set_ending(why);
             context.stop();
         }
@@ -172,6 +201,7 @@ impl Drop for EndOfSession {
             user = report.user,
             key = report.key,
             peer = %report.peer,
+            proxy = report.proxy.map(tracing::field::display),
             tls = report.tls_version,
             ending,
             seconds = self.began.elapsed().as_secs(),

@@ -9,6 +9,7 @@ mod accounts;
 mod cli;
 mod clients;
 mod crash;
+mod limits;
 mod players;
 mod protocol;
 mod sasl;

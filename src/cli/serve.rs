@@ -13,6 +13,7 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
     let database = super::open(config).await?;
     let sockets = bind(&config.pop3)?;
     let server = Server::start(config, database, sockets)?;
+    crate::open_files::raise(config.pop3.max_connections);
     for address in server.addresses() {
         tracing::info!(%address, "listening");
     }

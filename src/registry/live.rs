@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
@@ -38,6 +38,8 @@ pub enum Ending {
     Refused,
     /// The TLS handshake failed.
     Handshake,
+    /// It was the oldest of too many that were not logged in.
+    MadeRoom,
     /// Storage failed in the middle of a message.
     Storage,
     /// An operator ended it.
@@ -47,13 +49,14 @@ pub enum Ending {
 }
 
 impl Ending {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Quit,
         Self::CommitFailed,
         Self::TimedOut,
         Self::Disconnected,
         Self::Refused,
         Self::Handshake,
+        Self::MadeRoom,
         Self::Storage,
         Self::Killed,
         Self::Shutdown,
@@ -68,6 +71,7 @@ impl Ending {
             Self::Disconnected => "disconnected",
             Self::Refused => "refused",
             Self::Handshake => "TLS handshake failed",
+            Self::MadeRoom => "made room",
             Self::Storage => "storage failed",
             Self::Killed => "killed",
             Self::Shutdown => "shutdown",
@@ -80,16 +84,27 @@ impl Ending {
 pub struct Live {
     id: String,
     peer: SocketAddr,
+    /// Who it is about, if the peer is a proxy: known once it has said so.
+    client: OnceLock<SocketAddr>,
     connected_at: SystemTime,
     login: Mutex<Option<Login>>,
     state: AtomicU8,
+    verifying: AtomicBool,
     tls: OnceLock<Tls>,
     ending: AtomicU8,
     messages: AtomicU64,
     marked: AtomicU64,
     retrieved: AtomicU64,
     octets_sent: AtomicU64,
-    actor: OnceLock<Recipient<Kill>>,
+    reach: Mutex<Reach>,
+}
+
+/// How to tell a session to end.
+#[derive(Debug)]
+enum Reach {
+    /// It has no actor yet; this is why it is not to begin.
+    NotYet(Option<Ending>),
+    Actor(Recipient<Kill>),
 }
 
 /// How a connection is encrypted.
@@ -113,6 +128,8 @@ pub struct SessionReport {
     pub user: Option<String>,
     pub key: Option<String>,
     pub peer: SocketAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<IpAddr>,
     pub state: State,
     pub tls: bool,
     pub tls_version: Option<&'static str>,
@@ -126,23 +143,30 @@ pub struct SessionReport {
 }
 
 impl Live {
-    /// A session that has just connected.
+    /// A session whose client has just connected.
     pub fn new(id: String, peer: SocketAddr) -> Self {
-        // A client of an IPv4 address is the same client on a listener for both.
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let live = Self::behind_proxy(id, peer);
+        live.set_client(peer);
+        live
+    }
+
+    /// A session of which a proxy will say who the client is.
+    pub fn behind_proxy(id: String, peer: SocketAddr) -> Self {
         Self {
             id,
-            peer,
+            peer: canonical(peer),
+            client: OnceLock::new(),
             connected_at: SystemTime::now(),
             login: Mutex::default(),
             state: AtomicU8::new(0),
+            verifying: AtomicBool::new(false),
             tls: OnceLock::new(),
             ending: AtomicU8::new(u8::MAX),
             messages: AtomicU64::new(0),
             marked: AtomicU64::new(0),
             retrieved: AtomicU64::new(0),
             octets_sent: AtomicU64::new(0),
-            actor: OnceLock::new(),
+            reach: Mutex::new(Reach::NotYet(None)),
         }
     }
 
@@ -151,20 +175,67 @@ impl Live {
         &self.id
     }
 
-    /// The address of the client.
+    /// The address of the client; that of the proxy until it has said who it is.
     pub fn ip(&self) -> IpAddr {
-        self.peer.ip()
+        self.client().unwrap_or_else(|| self.peer.ip())
     }
 
-    /// The actor that is to be told when the session is to end.
-    pub(crate) fn set_actor(&self, actor: Recipient<Kill>) {
-        let _ = self.actor.set(actor);
+    /// The address of the client, once it is known.
+    pub fn client(&self) -> Option<IpAddr> {
+        self.client.get().map(SocketAddr::ip)
     }
 
-    /// Tells the session to end; false if it can't be: it has ended, not begun, or is in UPDATE.
+    /// The other end of the connection: the client or its proxy.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The proxy has said who its client is.
+    pub(crate) fn set_client(&self, client: SocketAddr) {
+        let _ = self.client.set(canonical(client));
+    }
+
+    /// The actor that is to be told when the session is to end; why, if it is not even to begin.
+    pub(crate) fn set_actor(&self, actor: Recipient<Kill>) -> Option<Ending> {
+        match std::mem::replace(&mut *self.reach(), Reach::Actor(actor)) {
+            Reach::NotYet(doomed) => doomed,
+            Reach::Actor(_) => None,
+        }
+    }
+
+    /// Tells the session to end; false if it can't be: it has ended, or is in UPDATE.
     pub(crate) fn end(&self, why: Ending) -> bool {
-        let actor = self.actor.get().filter(|_| self.state() != State::Update);
-        actor.is_some_and(|actor| actor.try_send(Kill(why)).is_ok())
+        match &mut *self.reach() {
+            Reach::Actor(actor) => {
+                self.state() != State::Update && actor.try_send(Kill(why)).is_ok()
+            }
+            Reach::NotYet(doomed) => {
+                doomed.get_or_insert(why);
+                true
+            }
+        }
+    }
+
+    /// Why a session without an actor is not to begin.
+    #[cfg(test)]
+    pub(super) fn doomed(&self) -> Option<Ending> {
+        match &*self.reach() {
+            Reach::NotYet(doomed) => *doomed,
+            Reach::Actor(_) => None,
+        }
+    }
+
+    fn reach(&self) -> MutexGuard<'_, Reach> {
+        self.reach.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether its credentials are being verified.
+    pub(crate) fn set_verifying(&self, verifying: bool) {
+        self.verifying.store(verifying, Relaxed);
+    }
+
+    pub(super) fn is_verifying(&self) -> bool {
+        self.verifying.load(Relaxed)
     }
 
     pub(crate) fn set_state(&self, state: State) {
@@ -219,6 +290,7 @@ impl Live {
 
     /// What it is doing now.
     pub fn report(&self) -> SessionReport {
+        let client = self.client.get().copied();
         let (user, key) = self
             .login()
             .as_ref()
@@ -228,7 +300,8 @@ impl Live {
             id: self.id.clone(),
             user,
             key,
-            peer: self.peer,
+            peer: client.unwrap_or(self.peer),
+            proxy: client.filter(|it| *it != self.peer).map(|_| self.peer.ip()),
             state: self.state(),
             tls: self.tls.get().is_some(),
             tls_version: self.tls.get().map(|tls| tls.version),
@@ -244,6 +317,11 @@ impl Live {
     fn login(&self) -> MutexGuard<'_, Option<Login>> {
         self.login.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A client of an IPv4 address is the same client on a listener for both.
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
 fn rfc3339<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {

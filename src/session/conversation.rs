@@ -3,16 +3,18 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pop3::{Line, LineBuffer, Listing, Policy, Reply, Session, Step, Verb};
-use tokio::time::{Instant, timeout_at};
+use pop3::{Line, LineBuffer, Listing, Policy, Reply, ResponseCode, Session, Step, Verb};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::reader::Reader;
+use super::rest::Rest;
 use super::transport::Transport;
 use super::{ListenerKind, Service};
-use crate::registry::{Ending, Live, Permit};
+use crate::registry::{Admission, Ending, Live, Permit, State};
 use crate::store::{Lease, Maildrop};
 
 /// Replies are sent when so many octets of them have gathered, or when no command is left.
@@ -27,16 +29,23 @@ const READ_AHEAD_KEPT: Duration = Duration::from_secs(2);
 /// How long a logged-in client may be silent while the server stops.
 const DRAIN_SILENCE: Duration = Duration::from_secs(5);
 
+/// How long a client may take to read why it is sent away.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// What a conversation works with.
 pub(super) struct Conversation {
     pub(super) service: Arc<Service>,
     pub(super) live: Arc<Live>,
-    transport: Option<Transport>,
+    pub(super) admission: Admission,
+    rest: Rc<Rest>,
+    /// Until when the client must have logged in, if it has not.
+    pub(super) login_by: Option<Instant>,
+    pub(super) transport: Option<Transport>,
     lines: LineBuffer,
     pub(super) out: Vec<u8>,
     pub(super) open: Option<Open>,
     in_tls: bool,
-    draining: Pin<Box<dyn Future<Output = ()>>>,
+    pub(super) draining: Pin<Box<dyn Future<Output = ()>>>,
     /// When this session learnt that the server stops.
     stopping_since: Option<Instant>,
 }
@@ -70,14 +79,23 @@ enum Waited {
     Closed,
     TimedOut,
     Draining,
+    MakesRoom,
 }
 
 impl Conversation {
-    pub(super) fn new(service: Arc<Service>, live: Arc<Live>, transport: Transport) -> Self {
+    pub(super) fn new(
+        service: Arc<Service>,
+        admission: Admission,
+        transport: Transport,
+        rest: Rc<Rest>,
+    ) -> Self {
         let draining = service.drain.clone().cancelled_owned();
         Self {
+            live: Arc::clone(admission.live()),
+            admission,
+            rest,
+            login_by: Some(Instant::now() + service.login_timeout),
             service,
-            live,
             transport: Some(transport),
             lines: LineBuffer::default(),
             out: Vec::new(),
@@ -102,9 +120,13 @@ impl Conversation {
     }
 
     async fn talk(&mut self, listener: ListenerKind) -> Result<Ending, Over> {
+        if self.live.client().is_none() {
+            Box::pin(self.learn_client(listener)).await?;
+        }
         if listener == ListenerKind::Tls {
             self.start_tls().await?;
         }
+        self.count_client().await?;
         let greeting = Reply::greeting(&self.service.server_name);
         self.say(&greeting);
         let mut session = Session::new(self.policy());
@@ -120,7 +142,7 @@ impl Conversation {
                         session
                     }
                     Step::Login(login) => {
-                        let answer = Box::pin(self.login(login)).await;
+                        let answer = Box::pin(self.login(login)).await?;
                         self.answer(answer).await?
                     }
                     Step::Verifier(lookup) => {
@@ -155,6 +177,7 @@ impl Conversation {
                 Waited::Closed => return Ok(Ending::Disconnected),
                 Waited::TimedOut => return Ok(Ending::TimedOut),
                 Waited::Draining => return Ok(Ending::Shutdown),
+                Waited::MakesRoom => return self.make_room().await,
             }
         }
     }
@@ -208,10 +231,17 @@ impl Conversation {
         let inactive_at = began + self.service.session_timeout;
         let logged_in = matches!(session, Session::Transaction(_));
         loop {
-            let silent_at = match self.stopping_since {
+            let mut silent_at = match self.stopping_since {
                 Some(since) => inactive_at.min(began.max(since) + DRAIN_SILENCE),
                 None => inactive_at,
             };
+            if let Some(login_by) = self.login_by {
+                // Whoever always has one more command to send would be read on for ever.
+                if Instant::now() >= login_by {
+                    return Ok(Waited::TimedOut);
+                }
+                silent_at = silent_at.min(login_by);
+            }
             let keeps = self
                 .open
                 .as_ref()
@@ -228,11 +258,17 @@ impl Conversation {
                 biased;
                 read = timeout_at(wake_at, transport.read(&mut self.lines)) => Some(read),
                 () = &mut self.draining, if self.stopping_since.is_none() => None,
+                () = self.rest.disturbed(), if self.login_by.is_some() => return Ok(Waited::MakesRoom),
             };
             match read {
                 Some(Ok(octets)) => {
                     if octets? == 0 {
                         return Ok(Waited::Closed);
+                    }
+                    if transport.began_with_proxy_header() {
+                        return self
+                            .refuse_proxy("no header of the PROXY protocol is taken from here")
+                            .await;
                     }
                     if self.lines.has_line(session.max_line_octets()) {
                         return Ok(Waited::Received);
@@ -261,6 +297,7 @@ impl Conversation {
         self.lines = LineBuffer::default();
         let shaken = tokio::select! {
             shaken = transport.start_tls(tls) => shaken,
+            () = until(self.login_by) => return Err(Over(Ending::TimedOut)),
             () = &mut self.draining => return Err(Over(Ending::Shutdown)),
         };
         match shaken {
@@ -274,6 +311,32 @@ impl Conversation {
                 Err(Over(Ending::Handshake))
             }
         }
+    }
+
+    /// Ends because others wait to log in.
+    async fn make_room(&mut self) -> Result<Ending, Over> {
+        self.say(&Reply::coded(
+            ResponseCode::SysTemp,
+            "too many clients wait to log in, and you have waited longest; try again later",
+        ));
+        // Whoever can't be told is not waited for.
+        let _ = timeout(FAREWELL_TIMEOUT, self.flush()).await;
+        Ok(Ending::MadeRoom)
+    }
+
+    /// Waits until then, whatever the client does; the server's end is not waited for.
+    pub(super) async fn pause_until(&mut self, then: std::time::Instant) -> Result<(), Over> {
+        tokio::select! {
+            () = tokio::time::sleep_until(then.into()) => Ok(()),
+            () = &mut self.draining => Err(Over(Ending::Shutdown)),
+        }
+    }
+
+    /// The client has logged in: it may take its time now, and is in nobody's way.
+    pub(super) fn logged_in(&mut self) {
+        self.login_by = None;
+        self.admission.logged_in();
+        self.live.set_state(State::Transaction);
     }
 
     async fn list(&mut self, mut listing: Listing) -> Result<Session, Over> {
@@ -304,7 +367,10 @@ impl Conversation {
             return Ok(());
         }
         let transport = self.transport.as_mut().ok_or(Over(Ending::Disconnected))?;
-        let written = transport.write_all(&self.out, octets).await;
+        let written = tokio::select! {
+            written = transport.write_all(&self.out, octets) => written,
+            () = until(self.login_by) => Err(io::ErrorKind::TimedOut.into()),
+        };
         self.out.clear();
         self.report_sent();
         Ok(written?)
@@ -314,6 +380,14 @@ impl Conversation {
         if let Some(transport) = &mut self.transport {
             self.service.metrics.octets_sent(transport.take_sent());
         }
+    }
+}
+
+/// Waits until then; without a time, for ever.
+async fn until(then: Option<Instant>) {
+    match then {
+        Some(then) => tokio::time::sleep_until(then).await,
+        None => std::future::pending().await,
     }
 }
 

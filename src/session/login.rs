@@ -2,16 +2,17 @@
 //! what they have.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use pop3::{Access, Credentials, Login, LoginRefusal, Reply, Session, Snapshot, VerifierLookup};
 
-use super::conversation::{Conversation, Open};
+use super::conversation::{Conversation, Open, Over};
 use super::reader::Reader;
 use crate::accounts::{Evidence, KeyId};
 use crate::identity::new_secret;
 use crate::mailbox::{FindVerifier, Identified, Identify, KeyUsed, OpenMaildrop};
 use crate::metrics::AuthFailure;
-use crate::registry::{Claim, State};
+use crate::registry::Claim;
 
 impl Conversation {
     /// Finds what a client's proof must fit, and asks for the proof.
@@ -32,9 +33,13 @@ impl Conversation {
         lookup.found(key, found.verifier, &new_secret(), channel.as_deref())
     }
 
-    pub(super) async fn login(&mut self, login: Login) -> (Reply, Option<Session>) {
+    pub(super) async fn login(&mut self, login: Login) -> Result<(Reply, Option<Session>), Over> {
         self.service.metrics.auth_attempt();
-        match self.open_maildrop(login.credentials()).await {
+        self.wait_for_gate().await?;
+        self.live.set_verifying(true);
+        let opened = self.open_maildrop(login.credentials()).await;
+        self.live.set_verifying(false);
+        Ok(match opened {
             Ok((snapshot, access)) => {
                 let (reply, session) = login.granted(snapshot, access);
                 (reply, Some(session))
@@ -42,8 +47,24 @@ impl Conversation {
             Err(why) => {
                 self.service.metrics.auth_failure(why.into());
                 tracing::info!(reason = ?why, user = login.credentials().name(), "login refused");
+                if why == LoginRefusal::Credentials {
+                    let gate = self.service.attempts.failed(self.live.ip(), Instant::now());
+                    self.pause_until(gate).await?;
+                }
                 login.refused(why)
             }
+        })
+    }
+
+    /// Waits if wrong keys came from the client's network lately. Who hangs up meanwhile gains
+    /// nothing: the gate stays, and the connection counts until it has passed.
+    async fn wait_for_gate(&mut self) -> Result<(), Over> {
+        match self.service.attempts.gate(self.live.ip(), Instant::now()) {
+            Some(gate) => {
+                self.service.metrics.auth_delayed();
+                self.pause_until(gate).await
+            }
+            None => Ok(()),
         }
     }
 
@@ -86,7 +107,7 @@ impl Conversation {
         }
         self.live
             .set_login(&user.address, &user.key_name, maildrop.snapshot.len());
-        self.live.set_state(State::Transaction);
+        self.logged_in();
         let snapshot = Arc::clone(&maildrop.snapshot);
         self.open = Some(Open {
             reader: Reader::new(Arc::clone(&maildrop)),

@@ -11,6 +11,7 @@ use pop3::LineBuffer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::proxy::begins_header;
 use crate::registry::Live;
 use crate::tls::{Secured, Tls};
 
@@ -31,6 +32,17 @@ pub(super) struct Transport {
     write_timeout: Duration,
     live: Arc<Live>,
     unreported: u64,
+    heard: Heard,
+}
+
+/// What the client has said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    Nothing,
+    /// What a proxy says first.
+    ProxyHeader,
+    /// Anything else.
+    Something,
 }
 
 enum Stream {
@@ -45,7 +57,21 @@ impl Transport {
             write_timeout,
             live,
             unreported: 0,
+            heard: Heard::Nothing,
         }
+    }
+
+    /// The client's connection, before TLS.
+    pub(super) fn in_clear(&mut self) -> Option<&mut TcpStream> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Some(stream),
+            Stream::Tls(_) => None,
+        }
+    }
+
+    /// Is the first that was read what a proxy says about its client?
+    pub(super) fn began_with_proxy_header(&self) -> bool {
+        self.heard == Heard::ProxyHeader
     }
 
     /// Shakes hands. What was read in clear before this must have been thrown away.
@@ -101,6 +127,13 @@ impl Transport {
             SCRATCH.with_borrow_mut(|scratch| {
                 let mut read = ReadBuf::new(scratch);
                 ready!(self.poll_read(context, &mut read))?;
+                if self.heard == Heard::Nothing {
+                    self.heard = if begins_header(read.filled()) {
+                        Heard::ProxyHeader
+                    } else {
+                        Heard::Something
+                    };
+                }
                 lines.push(read.filled());
                 Poll::Ready(Ok(read.filled().len()))
             })

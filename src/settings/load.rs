@@ -13,7 +13,7 @@ use super::{Config, environment, file};
 ///
 /// Who sets one to something else than its default is warned. Remove a line when its feature
 /// is there.
-const NOT_YET: [(&str, &str); 19] = [
+const NOT_YET: [(&str, &str); 11] = [
     ("admin", "bind_address"),
     ("admin", "port"),
     ("admin", "token"),
@@ -23,16 +23,8 @@ const NOT_YET: [(&str, &str); 19] = [
     ("lmtp", "session_timeout"),
     ("lmtp", "socket_path"),
     ("otel", "endpoint"),
-    ("pop3", "auth_failure_delay"),
     ("pop3", "deleted_retention"),
     ("pop3", "expire_after"),
-    ("pop3", "login_timeout"),
-    ("pop3", "max_auth_failure_delay"),
-    ("pop3", "max_connections"),
-    ("pop3", "max_connections_before_login"),
-    ("pop3", "max_connections_per_address"),
-    ("pop3", "proxy_networks"),
-    ("pop3", "write_timeout"),
 ];
 
 /// The settings in force, and what there is to say about them.

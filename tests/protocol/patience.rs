@@ -81,7 +81,7 @@ fn is_gone(error: &std::io::Error) -> bool {
 
 #[test]
 fn a_session_whose_client_does_not_read_is_closed_and_deletes_nothing() {
-    let served = sqlite_with(&[("Pop3__SessionTimeout", "700ms")]);
+    let served = sqlite_with(&[("Pop3__WriteTimeout", "700ms")]);
     let owner = served.owner(&[huge(HUGE), SMALL.to_vec()]);
     for log_in in [Served::login, Served::login_tls] {
         let mut wire = log_in(&served, &owner);
@@ -100,7 +100,7 @@ fn a_session_whose_client_does_not_read_is_closed_and_deletes_nothing() {
 
 #[test]
 fn a_client_that_takes_longer_than_the_timeout_and_reads_is_not_cut_off() {
-    let served = sqlite_with(&[("Pop3__SessionTimeout", "1s")]);
+    let served = sqlite_with(&[("Pop3__WriteTimeout", "1s")]);
     let message = huge(HUGE);
     let owner = served.owner(std::slice::from_ref(&message));
     let narrow = Wire::over(connect_with_small_buffer(served.plain));

@@ -56,6 +56,8 @@ impl Daemon {
             .env("Pop3__SecurePort", "0")
             .env("Admin__Port", "0")
             .env("Lmtp__Port", "0")
+            // Wrong keys come from the one address that all tests share.
+            .env("Pop3__AuthFailureDelay", "0")
             .envs(settings.iter().copied())
             .stderr(File::create(folder.path().join("log")).unwrap())
             .spawn()
@@ -91,6 +93,27 @@ impl Daemon {
     /// Waits until it has ended; its exit status, if no signal ended it.
     pub(crate) fn wait(&mut self) -> Option<i32> {
         cli::wait(&mut self.child)
+    }
+
+    /// How much memory it has, in KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(status).unwrap();
+        let mut lines = status
+            .lines()
+            .filter_map(|line| line.strip_prefix("VmRSS:"));
+        let resident = lines.next().unwrap().trim().trim_end_matches(" kB");
+        resident.parse().unwrap()
+    }
+
+    /// Lets it have only so many files open, of those that it may have.
+    pub(crate) fn limit_open_files(&self, count: u64) {
+        let process = rustix::process::Pid::from_raw(self.child.id().try_into().unwrap());
+        let limit = rustix::process::Rlimit {
+            current: Some(count),
+            maximum: Some(count),
+        };
+        rustix::process::prlimit(process, rustix::process::Resource::Nofile, limit).unwrap();
     }
 
     /// What it has logged so far.

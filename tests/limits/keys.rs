@@ -1,0 +1,107 @@
+//! How wrong keys slow down their address, and nobody else for long.
+
+use std::time::Duration;
+
+use super::{SMALL, connect_from, metric, served, wait_for_metric};
+use crate::served::{Owner, Served, Wire};
+use crate::support::DEADLINE;
+
+const FAILURES: &str = "pop3_auth_failures_total{reason=\"credentials\"}";
+const DELAYED: &str = "pop3_auth_delayed_total";
+
+/// So long that a test would fail if it had to wait for it.
+const LONG: [(&str, &str); 2] = [
+    ("Pop3__AuthFailureDelay", "1h"),
+    ("Pop3__MaxAuthFailureDelay", "1h"),
+];
+
+/// Tries a wrong key, whose answer is not waited for.
+fn try_wrong_key(served: &Served, mut wire: Wire, owner: &Owner) -> Wire {
+    let before = metric(served, FAILURES);
+    wire.ok(&format!("USER {}", owner.address));
+    wire.send(b"PASS wrong\r\n");
+    wait_for_metric(served, FAILURES, before + 1);
+    wire
+}
+
+fn has_no_answer(wire: &mut Wire) -> bool {
+    let soon = Duration::from_millis(1);
+    wire.tcp().set_read_timeout(Some(soon)).unwrap();
+    let waits = wire.some().is_err();
+    wire.tcp().set_read_timeout(Some(DEADLINE)).unwrap();
+    waits
+}
+
+#[test]
+fn a_wrong_key_is_answered_late_and_what_comes_from_its_address_waits() {
+    let served = served(&LONG);
+    let ada = served.owner(&[SMALL.to_vec()]);
+    let bob = served.owner(&[SMALL.to_vec()]);
+    let mut wrong = try_wrong_key(&served, served.connect(), &ada);
+    let mut behind = served.connect();
+    behind.ok(&format!("USER {}", bob.address));
+    behind.send(format!("PASS {}\r\n", bob.key).as_bytes());
+    wait_for_metric(&served, DELAYED, 1);
+    // Another address waits for nobody, not even with the same user.
+    for owner in [&ada, &bob] {
+        let elsewhere = connect_from("127.0.0.2", served.plain);
+        elsewhere.greeted().logged_in(owner).ok("STAT");
+    }
+    assert!(has_no_answer(&mut wrong) && has_no_answer(&mut behind));
+    assert_eq!(metric(&served, DELAYED), 1);
+}
+
+#[test]
+fn a_right_key_works_after_the_delay_behind_the_same_address_too() {
+    let served = served(&[("Pop3__AuthFailureDelay", "500ms")]);
+    let ada = served.owner(&[SMALL.to_vec()]);
+    let bob = served.owner(&[SMALL.to_vec()]);
+    let mut wrong = try_wrong_key(&served, served.connect(), &ada);
+    served.login(&bob).ok("STAT");
+    assert_eq!(metric(&served, DELAYED), 1);
+    let answer = wrong.line();
+    assert!(answer.starts_with("-ERR [AUTH] "), "{answer}");
+    assert!(wrong.try_login(&ada).starts_with("+OK"));
+}
+
+#[test]
+fn who_hangs_up_gains_nothing_by_it() {
+    let served = served(&LONG);
+    let ada = served.owner(&[]);
+    drop(try_wrong_key(&served, served.connect(), &ada));
+    let mut again = served.connect();
+    again.ok(&format!("USER {}", ada.address));
+    again.send(b"PASS wrong\r\n");
+    wait_for_metric(&served, DELAYED, 1);
+    assert_eq!(metric(&served, FAILURES), 1, "it waits unverified");
+}
+
+#[test]
+fn what_is_no_fault_of_the_key_slows_nobody() {
+    let mut settings = LONG.to_vec();
+    settings.push(("Pop3__MaxConnectionsPerUser", "1"));
+    let served = served(&settings);
+    let owner = served.owner(&[]);
+    let mut first = served.login(&owner);
+    let answer = served.connect().try_login(&owner);
+    assert!(answer.starts_with("-ERR [IN-USE] "), "{answer}");
+    first.ok("QUIT");
+    served.login(&owner);
+    assert_eq!(metric(&served, DELAYED), 0);
+}
+
+#[test]
+fn a_session_that_waits_after_a_wrong_key_ends_when_it_is_told_to() {
+    let served = served(&LONG);
+    let ada = served.owner(&[]);
+    let mut killed = try_wrong_key(&served, served.connect(), &ada);
+    let session = served.sessions()[0].id.clone();
+    assert!(served.end_session(&session));
+    assert_eq!(killed.read_to_end().unwrap(), b"");
+    served.wait_for_sessions(0);
+    let elsewhere = connect_from("127.0.0.2", served.plain).greeted();
+    let mut drained = try_wrong_key(&served, elsewhere, &ada);
+    let stopped = served.begin_to_stop(Duration::from_secs(600));
+    assert_eq!(drained.read_to_end().unwrap(), b"");
+    stopped.recv_timeout(DEADLINE).unwrap();
+}
