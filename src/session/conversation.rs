@@ -146,7 +146,7 @@ impl Conversation {
                         self.answer(answer).await?
                     }
                     Step::Verifier(lookup) => {
-                        let answer = Box::pin(self.look_up_verifier(lookup)).await;
+                        let answer = Box::pin(self.look_up_verifier(lookup)).await?;
                         self.answer(answer).await?
                     }
                     Step::List(listing) => Box::pin(self.list(listing)).await?,

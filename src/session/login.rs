@@ -19,23 +19,27 @@ impl Conversation {
     pub(super) async fn look_up_verifier(
         &mut self,
         lookup: VerifierLookup,
-    ) -> (Reply, Option<Session>) {
+    ) -> Result<(Reply, Option<Session>), Over> {
+        // The proof will be looked at as soon as it comes, so this is the time to wait.
+        self.wait_for_gate().await?;
         let find = || FindVerifier {
             name: lookup.name().to_owned(),
         };
         let Ok(Ok(found)) = self.service.mailbox.ask(find).await else {
             self.service.metrics.auth_attempt();
             self.service.metrics.auth_failure(AuthFailure::Unavailable);
-            return lookup.unavailable();
+            return Ok(lookup.unavailable());
         };
         let channel = lookup.binding().and_then(|kind| self.channel_binding(kind));
         let key = found.key.map(|key| key.0);
-        lookup.found(key, found.verifier, &new_secret(), channel.as_deref())
+        Ok(lookup.found(key, found.verifier, &new_secret(), channel.as_deref()))
     }
 
     pub(super) async fn login(&mut self, login: Login) -> Result<(Reply, Option<Session>), Over> {
         self.service.metrics.auth_attempt();
-        self.wait_for_gate().await?;
+        if let Credentials::Secret { .. } = login.credentials() {
+            self.wait_for_gate().await?;
+        }
         self.live.set_verifying(true);
         let opened = self.open_maildrop(login.credentials()).await;
         self.live.set_verifying(false);
@@ -62,6 +66,7 @@ impl Conversation {
         match self.service.attempts.gate(self.live.ip(), Instant::now()) {
             Some(gate) => {
                 self.service.metrics.auth_delayed();
+                self.flush().await?;
                 self.pause_until(gate).await
             }
             None => Ok(()),
