@@ -2,6 +2,8 @@
 //!
 //! Only here is anything printed. Results go to stdout, all else to stderr.
 
+mod check;
+mod config;
 mod deliver;
 mod demo;
 mod import;
@@ -17,7 +19,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
-use crate::settings::Config;
+use crate::settings::{Config, Loaded};
 use crate::store::Database;
 
 /// The exit status of a command that failed (`sysexits.h` has none for "anything").
@@ -58,6 +60,24 @@ enum Command {
     Import(import::Import),
     /// Bring the database's schema up to date (serve and all others do it by themselves).
     Migrate,
+    /// Tell whether the server could start: settings, ports, database, certificate, open files.
+    ///
+    /// Nothing is started and nothing changed; whatever is wrong comes with its mend. Run it as
+    /// the user that the server runs as. Exit status: 0 all is well or there are only warnings,
+    /// 1 there is a problem.
+    Check {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the settings in force and where each came from; secrets are shown as ***.
+    ///
+    /// What is printed has the form of the file that --config takes.
+    Config {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Runs the command that the arguments name.
@@ -74,7 +94,9 @@ pub fn main() -> ExitCode {
         | Command::User(_)
         | Command::Key(_)
         | Command::Import(_)
-        | Command::Migrate => FAILED,
+        | Command::Migrate
+        | Command::Check { .. }
+        | Command::Config { .. } => FAILED,
     };
     match actix_rt::System::new().block_on(run(cli)) {
         Ok(code) => code,
@@ -107,17 +129,23 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Deliver(command) => deliver::run(command, open(&configured()?).await?).await,
         Command::Import(command) => import::run(command, open(&configured()?).await?).await,
         Command::Migrate => migrate(&configured()?).await,
+        Command::Check { json } => check::run(cli.config.as_deref(), json).await,
+        Command::Config { json } => config::run(&load(cli.config.as_deref())?, json),
     }
 }
 
 /// Reads the settings and starts to log as they say.
 fn configure(file: Option<&Path>) -> anyhow::Result<Config> {
-    let loaded = Config::load(file, std::env::vars_os())?;
+    let loaded = load(file)?;
     log::start(&loaded.config.log)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
     Ok(loaded.config)
+}
+
+fn load(file: Option<&Path>) -> anyhow::Result<Loaded> {
+    Ok(Config::load(file, std::env::vars_os())?)
 }
 
 /// Opens the configured database with its schema up to date.

@@ -48,7 +48,7 @@ impl Bound {
     ///
     /// # Errors
     /// If the system refuses: the port is in use, or not for this user.
-    pub fn new(address: Option<IpAddr>, port: u16, kind: ListenerKind) -> anyhow::Result<Self> {
+    pub fn new(address: Option<IpAddr>, port: u16, kind: ListenerKind) -> Result<Self, BindError> {
         let socket = match address {
             Some(address) => listen(SocketAddr::new(address, port)),
             // One socket for IPv6 serves IPv4 too, unless the machine has no IPv6.
@@ -59,13 +59,22 @@ impl Bound {
                 listening => listening,
             },
         };
-        let socket = socket.map_err(|error| {
-            let place = address.map_or_else(
+        let socket = socket.map_err(|reason| BindError {
+            place: address.map_or_else(
                 || format!("port {port}"),
                 |ip| SocketAddr::new(ip, port).to_string(),
-            );
-            anyhow::anyhow!("cannot listen on {place}: {}", explain(&error))
+            ),
+            reason,
         })?;
+        Ok(Self { socket, kind })
+    }
+
+    /// Takes a socket that listens already, as whoever started this process has made it.
+    ///
+    /// # Errors
+    /// If it can't be used as the others are.
+    pub fn inherited(socket: StdListener, kind: ListenerKind) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
         Ok(Self { socket, kind })
     }
 
@@ -76,6 +85,16 @@ impl Bound {
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
+}
+
+/// Why a socket can't listen.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {place}: {}", explain(.reason))]
+pub struct BindError {
+    /// The port, with the address if one was asked for.
+    pub place: String,
+    /// What the system says.
+    pub reason: io::Error,
 }
 
 fn listen(address: SocketAddr) -> io::Result<StdListener> {

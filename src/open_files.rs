@@ -29,9 +29,19 @@ pub fn raise(connections: u32) {
     }
 }
 
+/// How many files this process could have open, at most.
+pub fn highest_limit() -> Option<u64> {
+    getrlimit(Resource::Nofile).maximum
+}
+
+/// How many files so many connections need.
+pub fn needed(connections: u32) -> u64 {
+    u64::from(connections) + OTHERS
+}
+
 /// Without a limit of ours nothing is promised.
 fn fits(connections: u32, limit: u64) -> bool {
-    connections == 0 || u64::from(connections) + OTHERS <= limit
+    connections == 0 || needed(connections) <= limit
 }
 
 #[cfg(test)]

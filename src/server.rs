@@ -1,6 +1,6 @@
 //! Puts the actors together, starts them and stops them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,37 +55,55 @@ pub struct Server {
 /// If one can't be had, or there would be none, or anybody could reach maildrops without a key.
 pub fn bind(settings: &Pop3) -> anyhow::Result<Vec<Bound>> {
     let address = settings.bind_address;
-    if !settings.require_authentication {
-        anyhow::ensure!(
-            address.is_some_and(|address| address.is_loopback()),
-            "Pop3__RequireAuthentication=false opens every maildrop to whoever connects, \
-             so it needs Pop3__BindAddress=127.0.0.1 (or ::1)"
+    refuse_strangers(settings, address)?;
+    let listeners = listeners(settings)?.into_iter();
+    let sockets = listeners.map(|(port, kind)| Bound::new(address, port, kind));
+    let sockets = sockets.collect::<Result<_, _>>()?;
+    if settings.secure_port != 0 && settings.certificate_path.is_empty() {
+        tracing::warn!(
+            "no POP3S on port {}: Pop3__CertificatePath is not set",
+            settings.secure_port
         );
-        tracing::warn!("any key opens any maildrop: Pop3__RequireAuthentication is false");
     }
-    let mut sockets = Vec::new();
-    if settings.port != 0 {
-        sockets.push(Bound::new(address, settings.port, ListenerKind::Plain)?);
-    }
-    if settings.secure_port != 0 {
-        if !settings.certificate_path.is_empty() {
-            sockets.push(Bound::new(
-                address,
-                settings.secure_port,
-                ListenerKind::Tls,
-            )?);
-        } else {
-            tracing::warn!(
-                "no POP3S on port {}: Pop3__CertificatePath is not set",
-                settings.secure_port
-            );
-        }
-    }
+    Ok(sockets)
+}
+
+/// The ports that the settings ask for, and what is spoken there.
+///
+/// # Errors
+/// If there is none.
+pub fn listeners(settings: &Pop3) -> anyhow::Result<Vec<(u16, ListenerKind)>> {
+    let has_certificate = !settings.certificate_path.is_empty();
+    let secure_port = settings.secure_port * u16::from(has_certificate);
+    let listeners: Vec<_> = [
+        (settings.port, ListenerKind::Plain),
+        (secure_port, ListenerKind::Tls),
+    ]
+    .into_iter()
+    .filter(|(port, _)| *port != 0)
+    .collect();
     anyhow::ensure!(
-        !sockets.is_empty(),
+        !listeners.is_empty(),
         "nothing to listen on: set Pop3__Port, or Pop3__SecurePort and Pop3__CertificatePath"
     );
-    Ok(sockets)
+    Ok(listeners)
+}
+
+/// Refuses to open maildrops without a right key to whoever is not on this machine.
+///
+/// # Errors
+/// If keys are not looked at, and this address is none of loopback.
+pub fn refuse_strangers(settings: &Pop3, address: Option<IpAddr>) -> anyhow::Result<()> {
+    if settings.require_authentication {
+        return Ok(());
+    }
+    anyhow::ensure!(
+        address.is_some_and(|address| address.is_loopback()),
+        "Pop3__RequireAuthentication=false opens every maildrop to whoever connects, \
+         so it needs Pop3__BindAddress=127.0.0.1 (or ::1)"
+    );
+    tracing::warn!("any key opens any maildrop: Pop3__RequireAuthentication is false");
+    Ok(())
 }
 
 /// How much a client may do in a session.

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use pop3::{MessageNumber, Snapshot, UniqueId};
 use sea_orm::{DbErr, RuntimeErr, sqlx};
 
-pub use database::{Database, OpenError};
+pub use database::{Database, OpenError, sqlite_file};
 pub(crate) use database::{POSTGRES_CONNECTIONS, statement};
 pub(crate) use delivery::milliseconds;
 pub use delivery::{CHUNK_OCTETS, Delivery, Prepared};

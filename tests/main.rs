@@ -11,6 +11,7 @@ mod clients;
 mod crash;
 mod limits;
 mod players;
+mod process;
 mod protocol;
 mod sasl;
 mod schema;

@@ -16,22 +16,8 @@ const QUIET: &str = "sqlx=warn,sea_orm_migration=warn";
 /// # Errors
 /// If the level is no filter.
 pub(super) fn start(settings: &Log) -> anyhow::Result<()> {
-    // A word that is no level would pass for the name of a module, and silence everything.
-    let is_level = settings.level.parse::<LevelFilter>().is_ok();
-    anyhow::ensure!(
-        is_level || settings.level.contains('='),
-        "Log__Level {:?} is not possible: use off, error, warn, info, debug or trace",
-        settings.level
-    );
-    let filter = format!("{QUIET},{}", settings.level);
-    let filter = EnvFilter::try_new(filter).with_context(|| {
-        format!(
-            "Log__Level {:?} is not possible: use error, warn, info, debug or trace",
-            settings.level
-        )
-    })?;
     let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(filter(&settings.level)?)
         .with_writer(std::io::stderr)
         .with_target(false);
     match settings.format {
@@ -39,4 +25,21 @@ pub(super) fn start(settings: &Log) -> anyhow::Result<()> {
         LogFormat::Json => log.json().flatten_event(true).init(),
     }
     Ok(())
+}
+
+/// What is logged at this level.
+///
+/// # Errors
+/// If the level is no filter.
+pub(super) fn filter(level: &str) -> anyhow::Result<EnvFilter> {
+    // A word that is no level would pass for the name of a module, and silence everything.
+    let is_level = level.parse::<LevelFilter>().is_ok();
+    anyhow::ensure!(
+        is_level || level.contains('='),
+        "Log__Level {level:?} is not possible: use off, error, warn, info, debug or trace"
+    );
+    let filter = EnvFilter::try_new(format!("{QUIET},{level}"));
+    filter.with_context(|| {
+        format!("Log__Level {level:?} is not possible: use error, warn, info, debug or trace")
+    })
 }

@@ -94,11 +94,11 @@ impl Database {
                 write: both,
             });
         }
-        let Some(path) = url.strip_prefix("sqlite:") else {
+        let Some(file) = sqlite_file(url)? else {
             let kind = url.split(':').next().unwrap_or_default();
             return Err(OpenError::UnknownKind(format!("{kind}:…")));
         };
-        make_folder(path.strip_prefix("//").unwrap_or(path))?;
+        make_folder(&file)?;
         // The writer first: it makes the file and switches it to WAL.
         let write = connect(sqlite_options(url, 1)).await?;
         let read = connect(sqlite_options(url, SQLITE_READERS)).await?;
@@ -128,6 +128,18 @@ impl Database {
         Migrator::up(&transaction, None).await?;
         transaction.commit().await?;
         Ok(pending)
+    }
+
+    /// How many schema changes are missing; nothing is changed, but that it could be is tried.
+    ///
+    /// # Errors
+    /// If this program may not write there, or the database knows changes that it does not.
+    pub async fn pending_migrations(&self) -> Result<usize, OpenError> {
+        let pending = Migrator::get_pending_migrations_read_only(&self.read).await;
+        let pending = pending.map_err(OpenError::Migrate)?;
+        let transaction = self.begin().await.map_err(OpenError::Connect)?;
+        transaction.rollback().await.map_err(OpenError::Connect)?;
+        Ok(pending.len())
     }
 
     /// Closes all connections; on SQLite this tidies the write-ahead log up.
@@ -200,7 +212,15 @@ fn unreachable_because(error: sqlx::Error) -> OpenError {
     OpenError::Connect(DbErr::Conn(RuntimeErr::SqlxError(error.into())))
 }
 
-fn make_folder(path: &str) -> Result<(), OpenError> {
+/// The file that a URL of SQLite names; none if it is of another database.
+///
+/// # Errors
+/// If the database would be in memory.
+pub fn sqlite_file(url: &str) -> Result<Option<PathBuf>, OpenError> {
+    let Some(path) = url.strip_prefix("sqlite:") else {
+        return Ok(None);
+    };
+    let path = path.strip_prefix("//").unwrap_or(path);
     let (path, options) = path.split_once('?').unwrap_or((path, ""));
     let in_memory = options.split('&').any(|option| option == "mode=memory");
     if path.is_empty() || path == ":memory:" || in_memory {
@@ -208,7 +228,11 @@ fn make_folder(path: &str) -> Result<(), OpenError> {
     }
     // As the driver reads it: %20 is a space.
     let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
-    let Some(folder) = Path::new(path.as_ref()).parent() else {
+    Ok(Some(PathBuf::from(path.as_ref())))
+}
+
+fn make_folder(file: &Path) -> Result<(), OpenError> {
+    let Some(folder) = file.parent() else {
         return Ok(());
     };
     std::fs::create_dir_all(folder).map_err(|reason| OpenError::Folder {

@@ -1,0 +1,165 @@
+//! `restante check`: is all as the server needs it? Nothing is started, and nothing changed.
+
+mod certificate;
+mod listeners;
+mod machine;
+mod storage;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::output::print;
+use crate::settings::{Config, Loaded};
+
+/// How good or bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    /// As it should be.
+    Ok,
+    /// The server starts, but somebody may wait in vain for something.
+    Warning,
+    /// The server does not start, or not all of it works.
+    Problem,
+}
+
+/// What was found in one place.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Finding {
+    level: Level,
+    /// What was looked at, for programs: `settings`, `pop3`, `database`…
+    about: &'static str,
+    /// What was found.
+    message: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mend: Option<String>,
+}
+
+impl Finding {
+    fn ok(about: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            level: Level::Ok,
+            about,
+            message: message.into(),
+            mend: None,
+        }
+    }
+
+    fn warning(about: &'static str, message: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self {
+            level: Level::Warning,
+            mend: Some(mend.into()),
+            ..Self::ok(about, message)
+        }
+    }
+
+    fn problem(about: &'static str, message: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self {
+            level: Level::Problem,
+            ..Self::warning(about, message, mend)
+        }
+    }
+}
+
+/// Looks at everything and tells what was found; fails if there is a problem.
+pub(super) async fn run(file: Option<&Path>, as_json: bool) -> anyhow::Result<ExitCode> {
+    let findings = match Config::load(file, std::env::vars_os()) {
+        Ok(loaded) => {
+            let mut findings = settings(&loaded, file);
+            findings.extend(listeners::check(&loaded.config));
+            findings.extend(certificate::check(&loaded.config.pop3));
+            findings.push(storage::check(&loaded.config.database).await);
+            findings.push(machine::check(&loaded.config.pop3));
+            findings
+        }
+        Err(error) => vec![Finding::problem(
+            "settings",
+            error.to_string(),
+            "mend the setting; config/restante.toml lists all of them",
+        )],
+    };
+    let worst = findings.iter().map(|finding| finding.level).max();
+    if as_json {
+        let report = serde_json::json!({ "result": worst, "findings": findings });
+        print(&format!("{report:#}"))?;
+    } else {
+        print(&as_text(&findings))?;
+    }
+    Ok(match worst {
+        Some(Level::Problem) => ExitCode::from(super::FAILED),
+        Some(Level::Ok | Level::Warning) | None => ExitCode::SUCCESS,
+    })
+}
+
+fn settings(loaded: &Loaded, file: Option<&Path>) -> Vec<Finding> {
+    let from_environment = loaded.origins.values();
+    let from_environment = from_environment
+        .filter(|origin| origin.starts_with("environment variable"))
+        .count();
+    let file = match file {
+        Some(file) => format!(
+            "{} of {}",
+            loaded.origins.len() - from_environment,
+            file.display()
+        ),
+        None => "no file".to_owned(),
+    };
+    let read = format!("the settings can be used: {file}, {from_environment} of the environment");
+    let mut findings = vec![Finding::ok("settings", read)];
+    if let Err(error) = super::log::filter(&loaded.config.log.level) {
+        findings.push(Finding::problem(
+            "settings",
+            error.to_string(),
+            "set Log__Level=info",
+        ));
+    }
+    let warning = |warning: &String| {
+        let mend = "take it out, or wait for the version that has it";
+        Finding::warning("settings", warning, mend)
+    };
+    findings.extend(loaded.warnings.iter().map(warning));
+    findings
+}
+
+/// A line for each finding, its mend below it, and the sum at the end.
+fn as_text(findings: &[Finding]) -> String {
+    let mut lines = Vec::new();
+    for finding in findings {
+        let level = match finding.level {
+            Level::Ok => "ok",
+            Level::Warning => "warning",
+            Level::Problem => "problem",
+        };
+        lines.push(format!("{level:8} {}", finding.message));
+        if let Some(mend) = &finding.mend {
+            lines.push(format!("{:8} -> {mend}", ""));
+        }
+    }
+    let count = |level| findings.iter().filter(|it| it.level == level).count();
+    let (problems, warnings) = (count(Level::Problem), count(Level::Warning));
+    lines.push(format!("{problems} problems, {warnings} warnings"));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_finding_is_a_line_and_its_mend_is_below_it() {
+        let findings = [
+            Finding::ok("database", "the database is there"),
+            Finding::problem("pop3", "port 110 is taken", "take another"),
+        ];
+        assert_eq!(
+            as_text(&findings),
+            "ok       the database is there\n\
+             problem  port 110 is taken\n\
+             \x20        -> take another\n\
+             1 problems, 0 warnings"
+        );
+    }
+}

@@ -1,0 +1,93 @@
+//! Is there a certificate that clients will take, and for how long?
+
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::Finding;
+use crate::metrics::Metrics;
+use crate::settings::Pop3;
+use crate::tls::{CertificateReport, Tls};
+
+const ABOUT: &str = "certificate";
+
+/// A certificate that is renewed by a program has more than this left.
+const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
+pub(super) fn check(settings: &Pop3) -> Vec<Finding> {
+    let loaded = Metrics::new().and_then(|metrics| Tls::load(settings, Arc::new(metrics)));
+    match loaded {
+        Ok(Some(tls)) => {
+            let mut findings: Vec<_> = tls.certificates().iter().map(validity).collect();
+            findings.extend(name(settings, &tls.certificates()));
+            findings.extend(open_keys(settings));
+            findings
+        }
+        Ok(None) => Vec::new(),
+        Err(error) => vec![Finding::problem(
+            ABOUT,
+            format!("{error:#}"),
+            "check Pop3__CertificatePath and Pop3__CertificateKeyPath, \
+             and that this user may read the files",
+        )],
+    }
+}
+
+fn validity(certificate: &CertificateReport) -> Finding {
+    let file = certificate.file.display();
+    let day = jiff::Timestamp::try_from(certificate.not_after);
+    let day = day.map_or_else(|_| "ever".to_owned(), |at| at.strftime("%F").to_string());
+    let Ok(left) = certificate.not_after.duration_since(SystemTime::now()) else {
+        let message = format!("the certificate {file} has expired on {day}");
+        return Finding::problem(ABOUT, message, "renew it; a running server takes it up");
+    };
+    let days = left.as_secs() / (24 * 60 * 60);
+    let message = format!("the certificate {file} is valid for {days} days, until {day}");
+    if left < SOON {
+        return Finding::warning(ABOUT, message, "renew it; a running server takes it up");
+    }
+    Finding::ok(ABOUT, message)
+}
+
+/// Clients compare the name that they connect to with those of the certificate.
+fn name(settings: &Pop3, certificates: &[CertificateReport]) -> Option<Finding> {
+    let name = settings.server_name.as_str();
+    let parent = name
+        .split_once('.')
+        .map(|(_, parent)| format!("*.{parent}"));
+    let fits = |of: &String| of.eq_ignore_ascii_case(name) || parent.as_ref() == Some(of);
+    let names = certificates
+        .iter()
+        .flat_map(|certificate| &certificate.names);
+    if names.clone().any(fits) {
+        return None;
+    }
+    let names: Vec<_> = names.map(String::as_str).collect();
+    Some(Finding::warning(
+        ABOUT,
+        format!(
+            "no certificate is for {name}, only for: {}",
+            names.join(", ")
+        ),
+        "set Pop3__ServerName to the name that clients connect to",
+    ))
+}
+
+/// Whoever has the key can pass for this server.
+fn open_keys(settings: &Pop3) -> Vec<Finding> {
+    let keys = if settings.certificate_key_path.is_empty() {
+        &settings.certificate_path
+    } else {
+        &settings.certificate_key_path
+    };
+    let everybody_reads = |file: &&std::path::PathBuf| {
+        let metadata = std::fs::metadata(file);
+        metadata.is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
+    };
+    let tell = |file: &std::path::PathBuf| {
+        let file = file.display();
+        let message = format!("everybody on this machine may read the private key in {file}");
+        Finding::warning(ABOUT, message, format!("chmod o= {file}"))
+    };
+    keys.iter().filter(everybody_reads).map(tell).collect()
+}

@@ -1,0 +1,197 @@
+//! Can the server listen where it is told to?
+
+use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use pop3::Reply;
+
+use super::Finding;
+use crate::listener::{BindError, Bound};
+use crate::server;
+use crate::session::ListenerKind;
+use crate::settings::{Admin, Config, Lmtp, Pop3};
+
+/// How long whoever listens on a port of ours may take to greet.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long a greeting may be, in octets (RFC 1939, section 3).
+const GREETING_OCTETS: u64 = 512;
+
+/// What each port is asked for, in the words of its setting.
+const CHOOSE_ANOTHER: &str = "stop that program, or choose another port";
+
+pub(super) fn check(config: &Config) -> Vec<Finding> {
+    let pop3 = &config.pop3;
+    let mut findings = Vec::new();
+    findings.extend(authentication(pop3));
+    if pop3.secure_port != 0 && pop3.certificate_path.is_empty() {
+        findings.push(Finding::warning(
+            "pop3",
+            format!(
+                "no POP3S on port {}: there is no certificate",
+                pop3.secure_port
+            ),
+            "set Pop3__CertificatePath, or Pop3__SecurePort=0",
+        ));
+    }
+    let mut is_running = false;
+    match server::listeners(pop3) {
+        Ok(listeners) => {
+            for (port, kind) in listeners {
+                let finding = pop3_port(pop3, port, kind, &mut is_running);
+                findings.push(finding);
+            }
+        }
+        Err(error) => findings.push(Finding::problem(
+            "pop3",
+            error.to_string(),
+            "set Pop3__Port=110",
+        )),
+    }
+    findings.extend(admin(&config.admin, is_running));
+    findings.extend(lmtp(&config.lmtp, is_running));
+    findings
+}
+
+fn authentication(settings: &Pop3) -> Option<Finding> {
+    if settings.require_authentication {
+        return None;
+    }
+    let finding = match server::refuse_strangers(settings, settings.bind_address) {
+        Ok(()) => Finding::warning(
+            "pop3",
+            "any key opens any maildrop: Pop3__RequireAuthentication is false",
+            "set it to true, unless nobody else has an account on this machine",
+        ),
+        Err(error) => Finding::problem(
+            "pop3",
+            error.to_string(),
+            "set Pop3__RequireAuthentication=true",
+        ),
+    };
+    Some(finding)
+}
+
+fn pop3_port(settings: &Pop3, port: u16, kind: ListenerKind, is_running: &mut bool) -> Finding {
+    let name = match kind {
+        ListenerKind::Plain => "POP3",
+        ListenerKind::Tls => "POP3S",
+    };
+    let Err(error) = Bound::new(settings.bind_address, port, kind) else {
+        return Finding::ok("pop3", format!("{name}: port {port} is free"));
+    };
+    let in_use = error.reason.kind() == ErrorKind::AddrInUse;
+    // The greeting inside TLS can't be seen; the plain port, which is looked at first, tells.
+    *is_running = in_use
+        && match kind {
+            ListenerKind::Plain => greets_as_we_do(settings, port),
+            ListenerKind::Tls => *is_running,
+        };
+    if *is_running {
+        let message = format!("{name}: port {port} is in use by a running restante, as it seems");
+        return Finding::ok("pop3", message);
+    }
+    refused("pop3", &error)
+}
+
+/// The error holds the mend already, as `serve` tells it.
+fn refused(about: &'static str, error: &BindError) -> Finding {
+    let message = error.to_string();
+    let (message, mend) = message
+        .split_once("; ")
+        .unwrap_or((&message, CHOOSE_ANOTHER));
+    Finding::problem(about, message, mend)
+}
+
+/// Is whoever listens there a server of the same settings?
+fn greets_as_we_do(settings: &Pop3, port: u16) -> bool {
+    let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let address = settings.bind_address.unwrap_or(here);
+    let greeting = greeting(SocketAddr::new(address, port));
+    greeting.is_ok_and(|line| line == Reply::greeting(&settings.server_name).as_bytes())
+}
+
+fn greeting(address: SocketAddr) -> std::io::Result<Vec<u8>> {
+    let stream = TcpStream::connect_timeout(&address, GREETING_TIMEOUT)?;
+    stream.set_read_timeout(Some(GREETING_TIMEOUT))?;
+    let mut line = Vec::new();
+    BufReader::new(stream.take(GREETING_OCTETS)).read_until(b'\n', &mut line)?;
+    Ok(line)
+}
+
+fn admin(settings: &Admin, is_running: bool) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if settings.token.is_none() && !settings.bind_address.is_loopback() {
+        findings.push(Finding::problem(
+            "admin",
+            format!(
+                "whoever reaches {} could end sessions: there is no token",
+                settings.bind_address
+            ),
+            "set Admin__Token, or Admin__BindAddress=127.0.0.1",
+        ));
+    }
+    findings.extend(other_port(
+        "admin",
+        "the admin endpoint",
+        "Admin__Port",
+        (settings.bind_address, settings.port),
+        is_running,
+    ));
+    findings
+}
+
+fn lmtp(settings: &Lmtp, is_running: bool) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if settings.port != 0 && !settings.bind_address.is_loopback() {
+        findings.push(Finding::warning(
+            "lmtp",
+            format!("whoever reaches {} may deliver mail", settings.bind_address),
+            "set Lmtp__BindAddress=127.0.0.1, or let only the MTA reach it",
+        ));
+    }
+    if let Some(path) = &settings.socket_path
+        && !path.parent().is_some_and(std::path::Path::is_dir)
+    {
+        findings.push(Finding::problem(
+            "lmtp",
+            format!("there is no folder for the socket {}", path.display()),
+            "make the folder, or set Lmtp__SocketPath",
+        ));
+    }
+    findings.extend(other_port(
+        "lmtp",
+        "LMTP",
+        "Lmtp__Port",
+        (settings.bind_address, settings.port),
+        is_running,
+    ));
+    findings
+}
+
+fn other_port(
+    about: &'static str,
+    name: &str,
+    setting: &str,
+    (address, port): (IpAddr, u16),
+    is_running: bool,
+) -> Option<Finding> {
+    if port == 0 {
+        return None;
+    }
+    let place = SocketAddr::new(address, port);
+    let finding = match Bound::new(Some(address), port, ListenerKind::Plain) {
+        Ok(_) => Finding::ok(about, format!("{name}: {place} is free")),
+        Err(error) if is_running && error.reason.kind() == ErrorKind::AddrInUse => Finding::ok(
+            about,
+            format!("{name}: {place} is in use, as restante runs already"),
+        ),
+        Err(error) => Finding::problem(
+            about,
+            format!("{name} can't listen on {place}: {}", error.reason),
+            format!("{CHOOSE_ANOTHER} as {setting}"),
+        ),
+    };
+    Some(finding)
+}

@@ -1,0 +1,61 @@
+//! Is the database there, may we write to it, and is its schema up to date?
+
+use std::path::Path;
+
+use super::Finding;
+use crate::settings::Database as Settings;
+use crate::store::{Database, sqlite_file};
+
+const ABOUT: &str = "database";
+
+pub(super) async fn check(settings: &Settings) -> Finding {
+    let shown = settings.shown();
+    match sqlite_file(&settings.url) {
+        // To open it would make it.
+        Ok(Some(file)) if !file.exists() => return not_made_yet(&file),
+        Ok(_) => {}
+        Err(error) => return Finding::problem(ABOUT, error.to_string(), "set Database__Url"),
+    }
+    let database = match Database::open(&settings.url).await {
+        Ok(database) => database,
+        Err(error) => {
+            let mend = "set Database__Url, start the database, or let this user in";
+            return Finding::problem(ABOUT, format!("{shown}: {error}"), mend);
+        }
+    };
+    let pending = database.pending_migrations().await;
+    // Nothing was written, so nothing can get lost by it.
+    let _ = database.close().await;
+    match pending {
+        Ok(0) => Finding::ok(
+            ABOUT,
+            format!("{shown} can be written to, and is up to date"),
+        ),
+        Ok(pending) => Finding::warning(
+            ABOUT,
+            format!("{shown} can be written to, and lacks {pending} changes of its schema"),
+            "back it up and run `restante migrate`; `restante serve` does it too",
+        ),
+        Err(error) => Finding::problem(
+            ABOUT,
+            format!("{shown}: {error}"),
+            "let this user write there, or run the version that wrote it",
+        ),
+    }
+}
+
+/// The file and its folder are made at the first start, if they can be.
+fn not_made_yet(file: &Path) -> Finding {
+    let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let folder = absolute.ancestors().skip(1).find(|folder| folder.exists());
+    let folder = folder.unwrap_or_else(|| Path::new("/"));
+    let shown = file.display();
+    match tempfile::tempfile_in(folder) {
+        Ok(_) => Finding::ok(ABOUT, format!("{shown} will be made at the first start")),
+        Err(error) => Finding::problem(
+            ABOUT,
+            format!("{shown} can't be made: {}: {error}", folder.display()),
+            "make its folder and let this user write there, or set Database__Url",
+        ),
+    }
+}

@@ -1,0 +1,86 @@
+//! `restante config`: what is in force.
+
+use restante::settings::Config;
+
+use crate::support::cli::Cli;
+
+#[test]
+fn the_settings_in_force_are_printed_with_where_each_came_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("restante.toml");
+    std::fs::write(&file, "[Pop3]\nSecurePort = 1995\n").unwrap();
+    let printed = Cli::new("postgres://mail:hunter2@db/mail")
+        .env("Pop3__SessionTimeout", "00:20:00")
+        .env("Admin__Token", "hunter2")
+        .args(["config", "--config"])
+        .args([&file])
+        .run()
+        .stdout;
+    for (setting, origin) in [
+        ("port = 110", "default"),
+        (
+            "secure_port = 1995",
+            &*format!("{}: Pop3.SecurePort", file.display()),
+        ),
+        (
+            "session_timeout = \"20m\"",
+            "environment variable Pop3__SessionTimeout",
+        ),
+        ("bind_address = \"\"", "default"),
+        ("token = \"***\"", "environment variable Admin__Token"),
+        (
+            "url = \"postgres://mail:***@db/mail\"",
+            "environment variable Database__Url",
+        ),
+    ] {
+        let found = printed.lines().any(|line| {
+            let (left, right) = line.split_once("  # ").unwrap_or_default();
+            (left.trim_end(), right) == (setting, origin)
+        });
+        assert!(found, "{setting} # {origin}\n{printed}");
+    }
+    assert!(!printed.contains("hunter2"), "{printed}");
+}
+
+#[test]
+fn what_is_printed_can_be_given_back_as_a_file() {
+    let given = [
+        ("Pop3__CertificatePath", "/etc/a.pem,/etc/b.pem"),
+        ("Pop3__ServerName", "a\"b\\c"),
+        ("Pop3__ProxyNetworks", "192.0.2.0/24,2001:db8::/32"),
+        ("Pop3__PlaintextAuth", "never"),
+        ("Lmtp__MaxMessageSize", "1KiB"),
+        ("Log__Format", "json"),
+    ];
+    let mut command = Cli::new("sqlite://a%20b.db").args(["config"]);
+    for (name, value) in &given {
+        command = command.env(name, value);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("restante.toml");
+    std::fs::write(&file, command.run().stdout).unwrap();
+    let os = |(name, value): &(&str, &str)| (name.into(), value.into());
+    let further = [
+        ("Database__Url", "sqlite://a%20b.db"),
+        ("Log__Level", "warn"),
+    ];
+    let expected = Config::load(None, given.iter().chain(&further).map(os)).unwrap();
+    let read = Config::load(Some(&file), []).unwrap();
+    assert_eq!(read.config, expected.config);
+}
+
+#[test]
+fn programs_get_the_same_as_json() {
+    let printed = Cli::new("sqlite://x.db")
+        .env("Pop3__Port", "1110")
+        .args(["config", "--json"])
+        .run()
+        .ok();
+    let settings: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    let expected = serde_json::json!({
+        "value": 1110,
+        "origin": "environment variable Pop3__Port",
+    });
+    assert_eq!(settings["pop3"]["port"], expected);
+    assert_eq!(settings["pop3"]["secure_port"]["origin"], "default");
+}
