@@ -11,6 +11,7 @@ mod keys;
 mod log;
 mod output;
 mod serve;
+mod systemd;
 mod users;
 
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ const FAILED: u8 = 1;
 #[command(version, max_term_width = 100)]
 struct Cli {
     /// Read settings from this TOML file; the environment (`Pop3__Port=110`) wins over it.
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, env = "RESTANTE_CONFIG")]
     config: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,

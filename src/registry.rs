@@ -73,6 +73,19 @@ impl Handler<Inspect> for RegistryActor {
     }
 }
 
+/// How many sessions are here?
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "usize")]
+pub struct Count;
+
+impl Handler<Count> for RegistryActor {
+    type Result = usize;
+
+    fn handle(&mut self, Count: Count, _: &mut Self::Context) -> usize {
+        self.table.len()
+    }
+}
+
 /// End one session: its deletions are not committed.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "bool")]

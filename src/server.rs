@@ -1,5 +1,7 @@
 //! Puts the actors together, starts them and stops them.
 
+mod pulse;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +23,8 @@ use crate::settings::{Config, Pop3};
 use crate::store::{Database, SqlStore};
 use crate::supervision::Post;
 use crate::tls::{CertificateReport, Renew, RenewalActor, Tls};
+
+pub use pulse::Pulse;
 
 /// How long a commit that has begun may take when the server stops.
 const COMMIT_GRACE: Duration = Duration::from_secs(10);
@@ -231,6 +235,14 @@ impl Server {
     /// Where it listens, in the order of its sockets.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// For whoever watches whether it is alive.
+    pub fn pulse(&self) -> Pulse {
+        Pulse {
+            registry: self.registry.clone(),
+            threads: self.arbiters.iter().map(Arbiter::handle).collect(),
+        }
     }
 
     /// What is counted.

@@ -25,7 +25,7 @@ pub(crate) struct Outcome {
 pub(crate) fn restante() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_restante"));
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().contains("__") {
+        if name.to_string_lossy().contains("__") || name == "RESTANTE_CONFIG" {
             command.env_remove(name);
         }
     }

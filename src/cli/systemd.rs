@@ -1,0 +1,144 @@
+//! What systemd gives to the server, and what it is told.
+//!
+//! Without systemd there is nothing to be given and nobody to be told, and all of this does
+//! nothing.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use listenfd::ListenFd;
+use sd_notify::NotifyState;
+
+use crate::listener::Bound;
+use crate::server::{Pulse, refuse_strangers};
+use crate::session::ListenerKind;
+use crate::settings::Pop3;
+
+/// How often the line of `systemctl status` is written anew.
+const STATUS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long a stop may take beside the time that sessions get.
+const STOP_GRACE: Duration = Duration::from_secs(30);
+
+/// The ports of POP3 and POP3S, as IANA has registered them.
+const REGISTERED: (u16, u16) = (110, 995);
+
+/// The sockets that listen already (`LISTEN_FDS`).
+///
+/// Call it before there is a second thread: it takes the variables out of the environment, so that
+/// no child takes the sockets for its own.
+///
+/// # Errors
+/// If one is no listening socket of TCP, or it is not known what to speak there.
+pub(super) fn inherited(settings: &Pop3) -> anyhow::Result<Vec<Bound>> {
+    let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let names: Vec<_> = names.split(':').collect();
+    let mut given = ListenFd::from_env();
+    let mut sockets = Vec::new();
+    for at in 0..given.len() {
+        let socket = given.take_tcp_listener(at);
+        let socket = socket.with_context(|| format!("socket {at} of LISTEN_FDS can't be used"))?;
+        let socket = socket.with_context(|| format!("there is no socket {at} of LISTEN_FDS"))?;
+        let address = socket.local_addr()?;
+        refuse_strangers(settings, Some(address.ip()))?;
+        let name = names.get(at).copied().unwrap_or_default();
+        let kind = kind(name, address, settings)?;
+        if kind == ListenerKind::Tls && settings.certificate_path.is_empty() {
+            tracing::warn!(
+                "no POP3S on {address}: Pop3__CertificatePath is not set; \
+                 stop the socket unit, as clients would wait there in vain"
+            );
+            continue;
+        }
+        sockets.push(Bound::inherited(socket, kind)?);
+    }
+    Ok(sockets)
+}
+
+/// What to speak on an inherited socket: its name says it, or else its port.
+fn kind(name: &str, address: SocketAddr, settings: &Pop3) -> anyhow::Result<ListenerKind> {
+    let port = address.port();
+    match name {
+        "pop3" => Ok(ListenerKind::Plain),
+        "pop3s" => Ok(ListenerKind::Tls),
+        _ if port == settings.port => Ok(ListenerKind::Plain),
+        _ if port == settings.secure_port => Ok(ListenerKind::Tls),
+        _ if port == REGISTERED.0 => Ok(ListenerKind::Plain),
+        _ if port == REGISTERED.1 => Ok(ListenerKind::Tls),
+        _ => anyhow::bail!(
+            "what to speak on {address}? Write FileDescriptorName=pop3 or pop3s in its socket \
+             unit, or set Pop3__Port or Pop3__SecurePort to {port}"
+        ),
+    }
+}
+
+/// All sockets listen.
+pub(super) fn ready() {
+    tell(&[NotifyState::Ready]);
+}
+
+/// No new sessions are taken, and those that are here get this time.
+pub(super) fn stopping(timeout: Duration) {
+    let all = (timeout + STOP_GRACE).as_micros();
+    tell(&[
+        NotifyState::Stopping,
+        NotifyState::Status("waiting for sessions to QUIT"),
+        // More than systemd can count is more than it will wait.
+        NotifyState::ExtendTimeoutUsec(u32::try_from(all).unwrap_or(u32::MAX)),
+    ]);
+}
+
+/// Says again and again that the server is alive, for as long as it is.
+///
+/// A server whose registry or one of whose threads does not answer says nothing, and is restarted.
+pub(super) async fn watch(pulse: Pulse) {
+    let watchdog = sd_notify::watchdog_enabled();
+    // Two may get lost before the third is too late.
+    let interval = watchdog.map_or(STATUS_INTERVAL, |limit| STATUS_INTERVAL.min(limit / 3));
+    loop {
+        match tokio::time::timeout(interval, pulse.feel()).await {
+            Ok(Some(sessions)) => {
+                let status = format!("{sessions} sessions");
+                let alive = watchdog.map(|_| NotifyState::Watchdog);
+                let status = NotifyState::Status(&status);
+                tell(&alive.into_iter().chain([status]).collect::<Vec<_>>());
+            }
+            Ok(None) | Err(_) => {
+                tracing::error!("a thread or the registry of the server does not answer");
+            }
+        }
+        tokio::time::sleep(interval).await;
+    }
+}
+
+fn tell(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(error = %error, "systemd could not be told");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_inherited_socket_speaks_what_its_name_says_or_else_its_port() {
+        let settings = Pop3 {
+            port: 1110,
+            secure_port: 1995,
+            ..Pop3::default()
+        };
+        let kind = |name, port| {
+            let address = SocketAddr::from(([127, 0, 0, 1], port));
+            kind(name, address, &settings).ok()
+        };
+        let (plain, tls) = (Some(ListenerKind::Plain), Some(ListenerKind::Tls));
+        assert_eq!([kind("pop3", 995), kind("pop3s", 110)], [plain, tls]);
+        for name in ["", "unknown", "restante.socket"] {
+            assert_eq!([kind(name, 110), kind(name, 995)], [plain, tls]);
+            assert_eq!([kind(name, 1110), kind(name, 1995)], [plain, tls]);
+            assert_eq!(kind(name, 143), None);
+        }
+    }
+}

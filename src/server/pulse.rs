@@ -1,0 +1,73 @@
+//! Whether a server is alive, for whoever watches it from outside.
+
+use actix_rt::ArbiterHandle;
+use tokio::sync::oneshot;
+
+use crate::registry::{Count, RegistryActor};
+use crate::supervision::Post;
+
+/// Tells whether a server is alive, also while it stops.
+#[derive(Debug, Clone)]
+pub struct Pulse {
+    pub(super) registry: Post<RegistryActor>,
+    pub(super) threads: Vec<ArbiterHandle>,
+}
+
+impl Pulse {
+    /// How many sessions are here, once the registry and every thread of sessions have answered.
+    ///
+    /// This may take for ever, which is an answer too.
+    pub async fn feel(&self) -> Option<usize> {
+        let sessions = self.registry.ask(|| Count).await.ok()?;
+        for thread in &self.threads {
+            let (answer, answered) = oneshot::channel();
+            // Who asked may have given up meanwhile.
+            thread.spawn_fn(move || {
+                let _ = answer.send(());
+            });
+            answered.await.ok()?;
+        }
+        Some(sessions)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, mpsc};
+    use std::time::Duration;
+
+    use actix_rt::Arbiter;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::registry::{AdmissionLimits, Table};
+    use crate::settings::Pop3;
+
+    #[actix_rt::test]
+    async fn there_is_no_pulse_while_a_thread_of_sessions_hangs() {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let limits = AdmissionLimits::from(&Pop3::default());
+        let table = Table::new(limits, Arc::clone(&metrics));
+        let stop = CancellationToken::new();
+        let build = move || RegistryActor::new(table.clone());
+        let here = Arbiter::current();
+        let registry = Post::keep("registry", &here, metrics, stop.clone(), build);
+        let threads = [Arbiter::new(), Arbiter::new()];
+        let pulse = Pulse {
+            registry,
+            threads: threads.iter().map(Arbiter::handle).collect(),
+        };
+        assert_eq!(pulse.feel().await, Some(0));
+
+        let (release, released) = mpsc::channel::<()>();
+        threads[1].spawn_fn(move || {
+            let _ = released.recv();
+        });
+        let waited = tokio::time::timeout(Duration::from_millis(50), pulse.feel()).await;
+        assert!(waited.is_err());
+        drop(release);
+        assert_eq!(pulse.feel().await, Some(0));
+        stop.cancel();
+    }
+}
