@@ -9,6 +9,7 @@ mod demo;
 mod import;
 mod keys;
 mod log;
+mod man;
 mod output;
 mod serve;
 mod systemd;
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::settings::{Config, Loaded};
 use crate::store::Database;
@@ -27,21 +28,46 @@ use crate::store::Database;
 const FAILED: u8 = 1;
 
 /// A POP3 server that serves maildrops from SQLite or PostgreSQL.
+///
+/// Users log in with an address and a key. Each session works on a snapshot of the maildrop, and
+/// QUIT deletes all that it has marked, or nothing. All commands may be used while the server
+/// runs.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
+#[command(version, max_term_width = 100, after_long_help = SETTINGS)]
 struct Cli {
-    /// Read settings from this TOML file; the environment (`Pop3__Port=110`) wins over it.
+    /// The file with the settings (TOML).
     #[arg(long, value_name = "FILE", global = true, env = "RESTANTE_CONFIG")]
     config: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
 
+/// What there is to say about settings, behind the help of all commands.
+const SETTINGS: &str = "\
+Settings:
+  Each has a default. A file of settings wins over it (--config), and the environment wins over the
+  file: Pop3__Port=1110, in any case. The most needed are Database__Url (sqlite://FILE or
+  postgres://USER:PASSWORD@HOST/NAME), Pop3__ServerName, Pop3__CertificatePath and
+  Pop3__CertificateKeyPath. `restante config` prints all of them, and `restante check` tells whether
+  they can be used.
+
+Exit status:
+  0 done, 1 failed, 2 the arguments make no sense. `deliver` has its own, for MTAs.";
+
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the server in the foreground, until SIGTERM or Ctrl-C.
+    /// Run the server in the foreground.
+    ///
+    /// It logs to stderr. SIGTERM or Ctrl-C stops it: no new sessions are taken, and those that
+    /// are logged in may go on to their QUIT for `Pop3__ShutdownTimeout`; a second signal ends it
+    /// at once. Nothing is deleted for a session that does not reach its QUIT. Under systemd it says
+    /// when it is ready, feeds the watchdog, and takes the sockets of socket units.
+    ///
+    /// Exit status: 0 stopped by a signal, 1 it could not start, or a second signal ended it.
     Serve,
-    /// Run a server with sample mail on loopback, to try things out; nothing of it remains.
+    /// Run a server with sample mail on loopback, to try things out.
+    ///
+    /// It needs no settings, prints what to type next, and leaves nothing behind.
     Demo,
     /// Add, list, disable and remove users.
     #[command(subcommand)]
@@ -51,34 +77,48 @@ enum Command {
     Key(keys::KeyCommand),
     /// Store the message on stdin in a user's maildrop.
     ///
+    /// This is what an MTA calls. Status 0 means that the message will survive a power cut.
+    ///
     /// Exit status: 0 stored, 67 no such user, 65 bad message, 75 try again later.
     Deliver(deliver::Deliver),
-    /// Import mail into a user's maildrop: an mbox file, a Maildir, an .eml file or a folder of
-    /// them.
+    /// Import mail: an mbox file, a Maildir, an .eml file or a folder of them.
     ///
     /// A message that is there already is not imported again, so an import that was broken off
-    /// can be repeated. Exit status: 0 all imported, 1 something was skipped.
-    Import(import::Import),
-    /// Bring the database's schema up to date (serve and all others do it by themselves).
-    Migrate,
-    /// Tell whether the server could start: settings, ports, database, certificate, open files.
+    /// can be repeated.
     ///
-    /// Nothing is started and nothing changed; whatever is wrong comes with its mend. Run it as
-    /// the user that the server runs as. Exit status: 0 all is well or there are only warnings,
-    /// 1 there is a problem.
+    /// Exit status: 0 all imported, 1 something was skipped.
+    Import(import::Import),
+    /// Bring the database's schema up to date.
+    ///
+    /// All commands that use the database do it by themselves; this one does nothing else, for
+    /// upgrades step by step.
+    Migrate,
+    /// Tell whether the server could start, and what to do if not.
+    ///
+    /// It looks at the settings, ports, database, certificate and limit of open files. Nothing is
+    /// started and nothing changed. Run it as the user that the server runs as.
+    ///
+    /// Exit status: 0 all is well or there are only warnings, 1 there is a problem.
     Check {
         /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Print the settings in force and where each came from; secrets are shown as ***.
+    /// Print the settings in force and where each came from.
     ///
-    /// What is printed has the form of the file that --config takes.
+    /// What is printed has the form of the file that --config takes. Secrets are shown as ***.
     Config {
         /// Print JSON.
         #[arg(long)]
         json: bool,
     },
+    /// Print a script that lets a shell complete commands and options.
+    ///
+    /// For bash: `restante completions bash > /etc/bash_completion.d/restante`
+    Completions(man::Completions),
+    /// Write the manual pages into a folder.
+    #[command(hide = true)]
+    Man(man::Man),
 }
 
 /// Runs the command that the arguments name.
@@ -97,7 +137,9 @@ pub fn main() -> ExitCode {
         | Command::Import(_)
         | Command::Migrate
         | Command::Check { .. }
-        | Command::Config { .. } => FAILED,
+        | Command::Config { .. }
+        | Command::Completions(_)
+        | Command::Man(_) => FAILED,
     };
     match actix_rt::System::new().block_on(run(cli)) {
         Ok(code) => code,
@@ -132,6 +174,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Migrate => migrate(&configured()?).await,
         Command::Check { json } => check::run(cli.config.as_deref(), json).await,
         Command::Config { json } => config::run(&load(cli.config.as_deref())?, json),
+        Command::Completions(shell) => man::completions(Cli::command(), &shell),
+        Command::Man(folder) => man::pages(Cli::command(), &folder),
     }
 }
 
@@ -167,4 +211,28 @@ async fn migrate(config: &Config) -> anyhow::Result<ExitCode> {
         "{applied} schema changes applied, the schema is up to date"
     ))?;
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_and_every_argument_is_explained() {
+        fn look_at(command: &clap::Command, name: &str) {
+            let about = command.get_about().unwrap().to_string();
+            assert!((10..=75).contains(&about.len()), "{name}: {about}");
+            for argument in command.get_arguments() {
+                let help = argument.get_help().map(ToString::to_string);
+                let help = help.unwrap_or_default();
+                assert!(help.len() > 5, "{name} {}: {help}", argument.get_id());
+            }
+            for command in command.get_subcommands() {
+                look_at(command, &format!("{name} {}", command.get_name()));
+            }
+        }
+        let mut cli = Cli::command();
+        cli.build();
+        look_at(&cli, "restante");
+    }
 }

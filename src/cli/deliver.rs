@@ -21,7 +21,7 @@ const READ_OCTETS: usize = 64 * 1024;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Deliver {
-    /// Who gets the message.
+    /// Any address of the user who gets the message.
     address: String,
 }
 

@@ -21,7 +21,7 @@ const OCTETS_AT_ONCE: u64 = 8 * 1024 * 1024;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Import {
-    /// Whose maildrop the mail goes to.
+    /// Any address of the user whose maildrop the mail goes to.
     address: String,
     /// An mbox file, a Maildir, an .eml file or a folder of them.
     source: PathBuf,

@@ -13,9 +13,11 @@ use crate::store::Database;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeyCommand {
-    /// Make a key and print it. It is shown this once: only a hash of it is kept.
+    /// Make a key and print it.
+    ///
+    /// It is shown this once: only a hash of it is kept.
     Create {
-        /// Whose maildrop it opens.
+        /// Any address of the user whose maildrop it opens.
         address: String,
         /// What to call it, such as the program that will use it.
         #[arg(long)]
@@ -24,7 +26,7 @@ pub(super) enum KeyCommand {
         /// repeated.
         #[arg(long = "scope", value_name = "SCOPE", default_value = SCOPE_POP3)]
         scopes: Vec<String>,
-        /// How long it works, such as 90d; for ever unless told.
+        /// How long it works, such as 90d; until it is revoked unless told.
         #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
         expires_in: Option<Duration>,
         /// From where it may be used, such as 192.0.2.0/24; may be repeated. From everywhere unless
@@ -32,9 +34,9 @@ pub(super) enum KeyCommand {
         #[arg(long = "network", value_name = "NETWORK")]
         networks: Vec<String>,
     },
-    /// List the keys of a user.
+    /// List the keys of a user, and when each was last used.
     List {
-        /// The user.
+        /// Any of the user's addresses.
         address: String,
         /// Print JSON.
         #[arg(long)]

@@ -15,7 +15,7 @@ pub(super) enum UserCommand {
     Add {
         /// Where mail reaches them, and how they log in; the case does not matter.
         address: String,
-        /// A further address; may be repeated.
+        /// A further address that reaches them; may be repeated.
         #[arg(long = "alias", value_name = "ADDRESS")]
         aliases: Vec<String>,
     },
