@@ -165,7 +165,7 @@ fn explain_arguments(error: &clap::Error) -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let configured = || configure(cli.config.as_deref());
     match cli.command {
-        Command::Serve => serve::run(&configured()?).await,
+        Command::Serve => serve::start(load(cli.config.as_deref())?).await,
         Command::Demo => demo::run().await,
         Command::User(command) => users::run(command, &open(&configured()?).await?).await,
         Command::Key(command) => keys::run(command, &open(&configured()?).await?).await,
@@ -182,11 +182,15 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 /// Reads the settings and starts to log as they say.
 fn configure(file: Option<&Path>) -> anyhow::Result<Config> {
     let loaded = load(file)?;
-    log::start(&loaded.config.log)?;
+    log::start(&loaded.config.log, None)?;
+    log_warnings(&loaded);
+    Ok(loaded.config)
+}
+
+fn log_warnings(loaded: &Loaded) {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    Ok(loaded.config)
 }
 
 fn load(file: Option<&Path>) -> anyhow::Result<Loaded> {

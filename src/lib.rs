@@ -22,4 +22,5 @@ pub mod settings;
 pub mod sources;
 pub mod store;
 pub mod supervision;
+pub mod telemetry;
 pub mod tls;

@@ -6,12 +6,13 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use pop3::Verb;
 use prometheus::{Encoder, Registry, TextEncoder};
 
+use crate::telemetry;
+
 /// The instruments of one server.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    // Dropping the provider would end the instruments.
-    _provider: SdkMeterProvider,
+    provider: SdkMeterProvider,
     sessions_active: UpDownCounter<i64>,
     commands: Counter<u64>,
     auth_attempts: Counter<u64>,
@@ -42,13 +43,17 @@ pub enum AuthFailure {
 impl AuthFailure {
     const ALL: [Self; 3] = [Self::Credentials, Self::TooManySessions, Self::Unavailable];
 
-    fn label(self) -> KeyValue {
-        let reason = match self {
+    /// As metrics and traces say it.
+    pub fn as_str(self) -> &'static str {
+        match self {
             Self::Credentials => "credentials",
             Self::TooManySessions => "too_many_sessions",
             Self::Unavailable => "unavailable",
-        };
-        KeyValue::new("reason", reason)
+        }
+    }
+
+    fn label(self) -> KeyValue {
+        KeyValue::new("reason", self.as_str())
     }
 }
 
@@ -88,6 +93,14 @@ impl Metrics {
     /// # Errors
     /// If the exporter refuses a name.
     pub fn new() -> anyhow::Result<Self> {
+        Self::exporting_to(None)
+    }
+
+    /// The same, and exports them by OTLP to this collector.
+    ///
+    /// # Errors
+    /// If the exporter refuses a name, or the URL of the collector.
+    pub fn exporting_to(collector: Option<&str>) -> anyhow::Result<Self> {
         let registry = Registry::new();
         let exporter = opentelemetry_prometheus::exporter()
             .with_registry(registry.clone())
@@ -95,7 +108,14 @@ impl Metrics {
             .without_target_info()
             .without_units()
             .build()?;
-        let provider = SdkMeterProvider::builder().with_reader(exporter).build();
+        let mut provider = SdkMeterProvider::builder().with_reader(exporter);
+        if let Some(collector) = collector {
+            let reader = telemetry::metrics(collector)?;
+            provider = provider
+                .with_reader(reader)
+                .with_resource(telemetry::resource());
+        }
+        let provider = provider.build();
         let meter = provider.meter("restante");
         let counter = |name: &'static str, what: &'static str| {
             meter.u64_counter(name).with_description(what).build()
@@ -140,7 +160,7 @@ impl Metrics {
                 "Times that certificates were read again, by what came of it",
             ),
             registry,
-            _provider: provider,
+            provider,
         };
         metrics.begin_at_zero();
         Ok(metrics)
@@ -233,6 +253,12 @@ impl Metrics {
 
     pub(crate) fn certificates_renewed(&self, taken: bool) {
         self.certificate_renewals.add(1, &[outcome_label(taken)]);
+    }
+
+    /// Exports what was counted since the last time; it blocks its thread.
+    pub fn flush(&self) {
+        // The collector may be down, and nothing could be done about it now.
+        let _ = self.provider.force_flush();
     }
 
     /// All series in the text form that Prometheus reads.

@@ -132,7 +132,8 @@ impl Server {
     /// # Errors
     /// If a certificate can't be used.
     pub fn start(config: &Config, database: Database, sockets: Vec<Bound>) -> anyhow::Result<Self> {
-        let metrics = Arc::new(Metrics::new()?);
+        let metrics = Metrics::exporting_to(config.otel.endpoint.as_deref())?;
+        let metrics = Arc::new(metrics);
         let tls = Tls::load(&config.pop3, Arc::clone(&metrics))?.map(Arc::new);
         let table = Table::new(AdmissionLimits::from(&config.pop3), Arc::clone(&metrics));
         let attempts = Arc::new(Attempts::new(
@@ -246,7 +247,7 @@ impl Server {
     }
 
     /// What is counted.
-    pub fn metrics(&self) -> &Metrics {
+    pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
 

@@ -136,14 +136,19 @@ impl Actor for SessionActor {
         } = connection;
         let live = Arc::clone(&self.live);
         let peer = tracing::field::Empty;
-        let span = tracing::info_span!("session", session.id = live.id(), peer);
+        let ending = tracing::field::Empty;
+        let span = tracing::info_span!("pop3.session", session.id = live.id(), peer, ending);
         if let Some(client) = live.client() {
             span.record("peer", tracing::field::display(client));
         }
         let transport = Transport::new(stream, self.service.write_timeout, live);
         let service = Arc::clone(&self.service);
         let conversation = Conversation::new(service, admission, transport, Rc::clone(&self.rest));
-        let session = conversation.run(listener);
+        let session = async move {
+            let ending = conversation.run(listener).await;
+            tracing::Span::current().record("ending", ending.as_str());
+            ending
+        };
         let session = session.instrument(span).into_actor(self);
         context.spawn(session.map(|ending, actor, context| {
             actor.live.set_ending(ending);

@@ -2,5 +2,7 @@
 
 mod check;
 mod config;
+mod log;
 mod man;
 mod systemd;
+mod telemetry;

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::output::print;
 use crate::settings::{Config, Loaded};
+use crate::telemetry;
 
 /// How good or bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -71,6 +72,7 @@ pub(super) async fn run(file: Option<&Path>, as_json: bool) -> anyhow::Result<Ex
             let mut findings = settings(&loaded, file);
             findings.extend(listeners::check(&loaded.config));
             findings.extend(certificate::check(&loaded.config.pop3));
+            findings.extend(collector(loaded.config.otel.endpoint.as_deref()));
             findings.push(storage::check(&loaded.config.database).await);
             findings.push(machine::check(&loaded.config.pop3));
             findings
@@ -122,6 +124,22 @@ fn settings(loaded: &Loaded, file: Option<&Path>) -> Vec<Finding> {
     };
     findings.extend(loaded.warnings.iter().map(warning));
     findings
+}
+
+fn collector(endpoint: Option<&str>) -> Option<Finding> {
+    match telemetry::speaks_grpc(endpoint?) {
+        Ok(false) => None,
+        Ok(true) => Some(Finding::warning(
+            "otel",
+            "Otel__Endpoint has the port of gRPC, but traces and metrics are sent over HTTP",
+            "set the collector's port for OTLP over HTTP, which is 4318",
+        )),
+        Err(error) => Some(Finding::problem(
+            "otel",
+            error.to_string(),
+            "set Otel__Endpoint=http://HOST:4318",
+        )),
+    }
 }
 
 /// A line for each finding, its mend below it, and the sum at the end.

@@ -29,10 +29,9 @@ const APART: Duration = Duration::from_secs(600);
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) async fn run() -> anyhow::Result<ExitCode> {
-    log::start(&Log {
-        level: "warn".into(),
-        ..Log::default()
-    })?;
+    let level = "warn".into();
+    let format = Log::default().format;
+    log::start(&Log { level, format }, None)?;
     let mut signals = Signals::new()?;
     let folder = tempfile::Builder::new().prefix("restante-demo-").tempdir();
     let folder = folder.context("while making a folder for the demo")?;

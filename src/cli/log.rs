@@ -1,30 +1,64 @@
 //! Where log lines go, and in which form.
 
+mod form;
+
 use std::io::IsTerminal;
+use std::os::unix::fs::MetadataExt;
 
 use anyhow::Context;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::JsonFields;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::settings::{Log, LogFormat};
+use crate::telemetry::{TRACES_ONLY, Traces};
+use form::{ForJournal, ForPrograms};
 
 /// What libraries tell that nobody asked for.
 const QUIET: &str = "sqlx=warn,sea_orm_migration=warn";
 
-/// Starts to log to stderr.
+/// Changes what is logged while the program runs.
+#[derive(Clone)]
+pub(super) struct Level(reload::Handle<EnvFilter, Registry>);
+
+impl Level {
+    /// Logs at this level from now on.
+    ///
+    /// # Errors
+    /// If it is no filter; then all stays as it was.
+    #[expect(dead_code, reason = "SIGHUP will call it")]
+    pub(super) fn change(&self, level: &str) -> anyhow::Result<()> {
+        Ok(self.0.reload(filter(level)?)?)
+    }
+}
+
+/// Starts to log to stderr, and to export traces if there are any.
 ///
 /// # Errors
 /// If the level is no filter.
-pub(super) fn start(settings: &Log) -> anyhow::Result<()> {
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter(&settings.level)?)
-        .with_writer(std::io::stderr)
-        .with_target(false);
-    match settings.format {
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
-    }
-    Ok(())
+pub(super) fn start(settings: &Log, traces: Option<&Traces>) -> anyhow::Result<Level> {
+    let (filter, level) = reload::Layer::new(filter(&settings.level)?);
+    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = match settings.format {
+        LogFormat::Json => {
+            let lines = lines.fmt_fields(JsonFields::new());
+            lines.with_ansi(false).event_format(ForPrograms).boxed()
+        }
+        LogFormat::Text if stderr_is_the_journal() => lines
+            .with_ansi(false)
+            .map_event_format(ForJournal::new)
+            .boxed(),
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
+    };
+    let traces = traces.map(Traces::layer);
+    let lines = lines.with_filter(filter);
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(traces)
+        .init();
+    Ok(Level(level))
 }
 
 /// What is logged at this level.
@@ -38,8 +72,40 @@ pub(super) fn filter(level: &str) -> anyhow::Result<EnvFilter> {
         is_level || level.contains('='),
         "Log__Level {level:?} is not possible: use off, error, warn, info, debug or trace"
     );
-    let filter = EnvFilter::try_new(format!("{QUIET},{level}"));
+    let filter = EnvFilter::try_new(format!("{QUIET},{level},{TRACES_ONLY}=off"));
     filter.with_context(|| {
         format!("Log__Level {level:?} is not possible: use error, warn, info, debug or trace")
     })
+}
+
+/// Does what is written to stderr go to the journal of systemd? It says so by naming the file.
+fn stderr_is_the_journal() -> bool {
+    let stderr = std::fs::metadata("/proc/self/fd/2");
+    let stderr = stderr.map(|file| format!("{}:{}", file.dev(), file.ino()));
+    stderr.is_ok_and(|stderr| std::env::var("JOURNAL_STREAM").is_ok_and(|it| it == stderr))
+}
+
+#[cfg(test)]
+mod tests {
+    use pop3::Verb;
+
+    use super::*;
+    use crate::telemetry;
+
+    #[test]
+    fn no_level_of_the_log_makes_spans_that_only_a_collector_wants() {
+        for level in ["info", "trace", "restante=trace"] {
+            let lines = fmt::layer().with_writer(std::io::sink);
+            let lines = lines.with_filter(filter(level).unwrap());
+            tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+                let spans = [
+                    telemetry::command(Verb::Retr),
+                    telemetry::validation(),
+                    telemetry::loading(),
+                ];
+                assert!(spans.iter().all(tracing::Span::is_disabled), "{level}");
+                assert!(!tracing::info_span!("pop3.session").is_disabled());
+            });
+        }
+    }
 }

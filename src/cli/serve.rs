@@ -1,14 +1,35 @@
 //! `restante serve`: the daemon.
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 
-use super::systemd;
+use super::{log, systemd};
 use crate::server::{Server, bind};
-use crate::settings::Config;
+use crate::settings::{Config, Loaded};
+use crate::telemetry::Traces;
 
-pub(super) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
+/// How long the collector of traces and metrics may hold up a stop.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Starts to log and to export traces, and serves.
+pub(super) async fn start(loaded: Loaded) -> anyhow::Result<ExitCode> {
+    let config = &loaded.config;
+    let traces = config.otel.endpoint.as_deref().map(Traces::new);
+    let traces = traces.transpose()?;
+    log::start(&config.log, traces.as_ref())?;
+    super::log_warnings(&loaded);
+    let status = serve(config).await?;
+    if let Some(traces) = traces {
+        in_time(EXPORT_TIMEOUT, move || traces.finish(EXPORT_TIMEOUT)).await;
+    }
+    Ok(status)
+}
+
+async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
     let inherited = systemd::inherited(&config.pop3)?;
     let mut signals = Signals::new()?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -23,6 +44,7 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
     for address in server.addresses() {
         tracing::info!(%address, "listening");
     }
+    let metrics = Arc::clone(server.metrics());
     systemd::ready();
     actix_rt::spawn(systemd::watch(server.pulse()));
     loop {
@@ -35,6 +57,7 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
     tracing::info!("stopping: no new sessions, and time for those that are here to QUIT");
     tokio::select! {
         () = server.stop(config.pop3.shutdown_timeout) => {
+            in_time(EXPORT_TIMEOUT, move || metrics.flush()).await;
             tracing::info!("stopped");
             Ok(ExitCode::SUCCESS)
         }
@@ -43,6 +66,17 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::from(super::FAILED))
         }
     }
+}
+
+/// Does something that blocks its thread, and goes on when it is done or when the time is over.
+async fn in_time(timeout: Duration, work: impl FnOnce() + Send + 'static) {
+    let (done, is_done) = oneshot::channel::<()>();
+    // No thread of the runtime, whose end would wait for it.
+    std::thread::spawn(move || {
+        work();
+        drop(done);
+    });
+    let _ = tokio::time::timeout(timeout, is_done).await;
 }
 
 /// SIGTERM and SIGINT.

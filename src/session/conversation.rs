@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use pop3::{Line, LineBuffer, Listing, Policy, Reply, ResponseCode, Session, Step, Verb};
 use tokio::time::{Instant, timeout, timeout_at};
+use tracing::{Instrument, Span};
 
 use super::reader::Reader;
 use super::rest::Rest;
@@ -16,6 +17,7 @@ use super::transport::Transport;
 use super::{ListenerKind, Service};
 use crate::registry::{Admission, Ending, Live, Permit, State};
 use crate::store::{Lease, Maildrop};
+use crate::telemetry;
 
 /// Replies are sent when so many octets of them have gathered, or when no command is left.
 pub(super) const GATHERED_OCTETS: usize = 64 * 1024;
@@ -132,9 +134,11 @@ impl Conversation {
         let mut session = Session::new(self.policy());
         loop {
             while let Some(line) = self.lines.next_line(session.max_line_octets()) {
-                if let Some(verb) = verb(&session, &line) {
+                let verb = verb(&session, &line);
+                if let Some(verb) = verb {
                     self.service.metrics.command(verb);
                 }
+                let span = verb.map_or_else(Span::none, telemetry::command);
                 session = match session.receive(line) {
                     Step::Reply(reply, session) => {
                         self.note_marks(&session);
@@ -142,7 +146,7 @@ impl Conversation {
                         session
                     }
                     Step::Login(login) => {
-                        let answer = Box::pin(self.login(login)).await?;
+                        let answer = Box::pin(self.login(login).instrument(span)).await?;
                         self.answer(answer).await?
                     }
                     Step::Verifier(lookup) => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pop3::{Access, Credentials, Login, LoginRefusal, Reply, Session, Snapshot, VerifierLookup};
+use tracing::Instrument;
 
 use super::conversation::{Conversation, Open, Over};
 use super::reader::Reader;
@@ -13,6 +14,7 @@ use crate::identity::new_secret;
 use crate::mailbox::{FindVerifier, Identified, Identify, KeyUsed, OpenMaildrop};
 use crate::metrics::AuthFailure;
 use crate::registry::Claim;
+use crate::telemetry;
 
 impl Conversation {
     /// Finds what a client's proof must fit, and asks for the proof.
@@ -41,7 +43,9 @@ impl Conversation {
             self.wait_for_gate().await?;
         }
         self.live.set_verifying(true);
-        let opened = self.open_maildrop(login.credentials()).await;
+        let span = telemetry::validation();
+        let opened = self.open_maildrop(login.credentials());
+        let opened = opened.instrument(span.clone()).await;
         self.live.set_verifying(false);
         Ok(match opened {
             Ok((snapshot, access)) => {
@@ -49,7 +53,9 @@ impl Conversation {
                 (reply, Some(session))
             }
             Err(why) => {
-                self.service.metrics.auth_failure(why.into());
+                let failure = AuthFailure::from(why);
+                self.service.metrics.auth_failure(failure);
+                telemetry::note_refusal(span, failure.as_str());
                 tracing::info!(reason = ?why, user = login.credentials().name(), "login refused");
                 if why == LoginRefusal::Credentials {
                     let gate = self.service.attempts.failed(self.live.ip(), Instant::now());
@@ -102,7 +108,8 @@ impl Conversation {
                     user: user.user,
                     version: user.version,
                 };
-                let opened = service.mailbox.ask(|| open).await;
+                let opened = service.mailbox.ask(|| open);
+                let opened = opened.instrument(telemetry::loading()).await;
                 let opened = opened.map_err(|_| LoginRefusal::Unavailable)?;
                 opened.map_err(|_| LoginRefusal::Unavailable)?
             }

@@ -13,7 +13,7 @@ use super::{Config, environment, file};
 ///
 /// Who sets one to something else than its default is warned. Remove a line when its feature
 /// is there.
-const NOT_YET: [(&str, &str); 11] = [
+const NOT_YET: [(&str, &str); 10] = [
     ("admin", "bind_address"),
     ("admin", "port"),
     ("admin", "token"),
@@ -22,7 +22,6 @@ const NOT_YET: [(&str, &str); 11] = [
     ("lmtp", "port"),
     ("lmtp", "session_timeout"),
     ("lmtp", "socket_path"),
-    ("otel", "endpoint"),
     ("pop3", "deleted_retention"),
     ("pop3", "expire_after"),
 ];
@@ -385,7 +384,6 @@ mod tests {
             ("Admin__Port", "8111", "Admin.Port"),
             ("ADMIN__TOKEN", "hunter2", "Admin.Token"),
             ("Lmtp__SocketPath", "/run/lmtp", "Lmtp.SocketPath"),
-            ("Otel__Endpoint", "http://otel:4317", "Otel.Endpoint"),
             ("Pop3__DeletedRetention", "7d", "Pop3.DeletedRetention"),
         ] {
             let warning = format!("environment variable {name}: {setting} has no effect yet");

@@ -121,6 +121,7 @@ fn what_would_keep_the_server_from_starting_is_a_problem() {
             "no folder for the socket",
         ),
         ("Log__Level", "loud", "is not possible"),
+        ("Otel__Endpoint", "collector:4318", "is no URL"),
         (
             "Database__Url",
             "sqlite:///dev/null/restante.db",
@@ -147,6 +148,17 @@ fn what_would_keep_the_server_from_starting_is_a_problem() {
     let (_, findings) = check(&place.url, &strangers);
     assert!(
         tells(&findings, "problem", "opens every maildrop"),
+        "{findings:#?}"
+    );
+}
+
+#[test]
+fn a_collector_that_would_not_understand_is_a_warning() {
+    let place = sqlite();
+    let (code, findings) = check(&place.url, &[("Otel__Endpoint", "http://otel:4317")]);
+    assert_eq!(code, Some(0), "{findings:#?}");
+    assert!(
+        tells(&findings, "warning", "the port of gRPC"),
         "{findings:#?}"
     );
 }
