@@ -54,3 +54,10 @@ doc:
 bench *ARGS:
     cargo build --release
     benches/run --server restante --bin target/release/restante {{ARGS}}
+
+# A package for Debian, in target/debian; needs cargo-deb (cargo install cargo-deb).
+deb:
+    cargo build --release
+    target/release/restante man target/packaging/man
+    for shell in bash zsh fish; do target/release/restante completions $shell > target/packaging/restante.$shell; done
+    cargo deb --no-build

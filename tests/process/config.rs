@@ -1,5 +1,7 @@
 //! `restante config`: what is in force.
 
+use std::path::Path;
+
 use restante::settings::Config;
 
 use crate::support::cli::Cli;
@@ -83,4 +85,26 @@ fn programs_get_the_same_as_json() {
     });
     assert_eq!(settings["pop3"]["port"], expected);
     assert_eq!(settings["pop3"]["secure_port"]["origin"], "default");
+}
+
+#[test]
+fn the_file_of_the_debian_package_can_be_used_and_says_where_the_mail_is() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/restante.toml");
+    let loaded = Config::load(Some(&file), []).unwrap();
+    assert_eq!(
+        loaded.config.database.url,
+        "sqlite:///var/lib/restante/restante.db"
+    );
+    assert!(loaded.warnings.is_empty());
+    // Each example in it is a good value.
+    let text = std::fs::read_to_string(&file).unwrap();
+    let examples = text.lines().map(|line| match line.strip_prefix('#') {
+        Some(example) if !example.starts_with(' ') => format!("{example}\n"),
+        Some(_) | None => format!("{line}\n"),
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("restante.toml");
+    std::fs::write(&file, examples.collect::<String>()).unwrap();
+    let config = Config::load(Some(&file), []).unwrap().config;
+    assert_eq!(config.pop3.certificate_path.len(), 1);
 }

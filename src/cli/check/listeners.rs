@@ -21,6 +21,11 @@ const GREETING_OCTETS: u64 = 512;
 /// What each port is asked for, in the words of its setting.
 const CHOOSE_ANOTHER: &str = "stop that program, or choose another port";
 
+/// What to do if a port below 1024 is not for whoever checks.
+const CHECK_AS_THE_SERVICE: &str = "if the service may, check as it: systemd-run --pipe --wait \
+    --uid=restante --property=AmbientCapabilities=CAP_NET_BIND_SERVICE restante check --config FILE; \
+    else give it that capability, or set Pop3__Port and Pop3__SecurePort";
+
 pub(super) fn check(config: &Config) -> Vec<Finding> {
     let pop3 = &config.pop3;
     let mut findings = Vec::new();
@@ -95,8 +100,13 @@ fn pop3_port(settings: &Pop3, port: u16, kind: ListenerKind, is_running: &mut bo
     refused("pop3", &error)
 }
 
-/// The error holds the mend already, as `serve` tells it.
+/// The error of `serve` holds the mend behind a semicolon, but for ports that need a right: the
+/// service may have it, and whoever checks may not.
 fn refused(about: &'static str, error: &BindError) -> Finding {
+    if error.reason.kind() == ErrorKind::PermissionDenied {
+        let message = format!("cannot listen on {}: this user may not", error.place);
+        return Finding::problem(about, message, CHECK_AS_THE_SERVICE);
+    }
     let message = error.to_string();
     let (message, mend) = message
         .split_once("; ")
