@@ -11,6 +11,7 @@ mod keys;
 mod log;
 mod man;
 mod output;
+mod reload;
 mod serve;
 mod systemd;
 mod users;
@@ -60,7 +61,7 @@ enum Command {
     ///
     /// It logs to stderr. SIGTERM or Ctrl-C stops it: no new sessions are taken, and those that
     /// are logged in may go on to their QUIT for `Pop3__ShutdownTimeout`; a second signal ends it
-    /// at once. Nothing is deleted for a session that does not reach its QUIT. Under systemd it says
+    /// at once. SIGHUP reads certificates, log level and limits again. Nothing is deleted for a session that does not reach its QUIT. Under systemd it says
     /// when it is ready, feeds the watchdog, and takes the sockets of socket units.
     ///
     /// Exit status: 0 stopped by a signal, 1 it could not start, or a second signal ended it.
@@ -163,17 +164,18 @@ fn explain_arguments(error: &clap::Error) -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let configured = || configure(cli.config.as_deref());
+    let file = cli.config.as_deref();
+    let configured = || configure(file);
     match cli.command {
-        Command::Serve => serve::start(load(cli.config.as_deref())?).await,
+        Command::Serve => serve::start(load(file)?, file).await,
         Command::Demo => demo::run().await,
         Command::User(command) => users::run(command, &open(&configured()?).await?).await,
         Command::Key(command) => keys::run(command, &open(&configured()?).await?).await,
         Command::Deliver(command) => deliver::run(command, open(&configured()?).await?).await,
         Command::Import(command) => import::run(command, open(&configured()?).await?).await,
         Command::Migrate => migrate(&configured()?).await,
-        Command::Check { json } => check::run(cli.config.as_deref(), json).await,
-        Command::Config { json } => config::run(&load(cli.config.as_deref())?, json),
+        Command::Check { json } => check::run(file, json).await,
+        Command::Config { json } => config::run(&load(file)?, json),
         Command::Completions(shell) => man::completions(Cli::command(), &shell),
         Command::Man(folder) => man::pages(Cli::command(), &folder),
     }

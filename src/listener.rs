@@ -2,8 +2,8 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
@@ -143,8 +143,30 @@ fn explain(error: &io::Error) -> String {
 pub struct Place {
     /// The thread.
     pub arbiter: ArbiterHandle,
-    /// What its sessions work with.
-    pub service: Arc<Service>,
+    service: Mutex<Arc<Service>>,
+}
+
+impl Place {
+    /// Sessions live on this thread and work with this.
+    pub fn new(arbiter: ArbiterHandle, service: Service) -> Self {
+        Self {
+            arbiter,
+            service: Mutex::new(Arc::new(service)),
+        }
+    }
+
+    /// What sessions that begin now work with.
+    pub fn service(&self) -> Arc<Service> {
+        // Whoever holds the lock reads or writes one pointer.
+        let service = self.service.lock();
+        Arc::clone(&service.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Gives another one to sessions that begin from now on.
+    pub fn change(&self, service: Service) {
+        let held = self.service.lock();
+        *held.unwrap_or_else(PoisonError::into_inner) = Arc::new(service);
+    }
 }
 
 /// Accepts connections on all sockets and spreads the sessions over the places.
@@ -155,7 +177,7 @@ pub struct ListenerActor {
 
 /// What all sockets share: how a connection is received.
 pub struct Reception {
-    places: Vec<Place>,
+    places: Arc<Vec<Place>>,
     next: AtomicUsize,
     registry: Post<RegistryActor>,
     proxies: Networks,
@@ -168,7 +190,7 @@ pub struct Reception {
 impl Reception {
     /// Receives connections for sessions at these places. The proxies say who their clients are.
     pub fn new(
-        places: Vec<Place>,
+        places: Arc<Vec<Place>>,
         registry: Post<RegistryActor>,
         proxies: Networks,
         metrics: Arc<Metrics>,
@@ -222,7 +244,7 @@ impl Reception {
             tracing::warn!(%peer, reason, before, "connections are refused: a limit is reached");
         }
         if let Ok(courtesy) = Arc::clone(&self.courtesies).try_acquire_owned() {
-            let service = Arc::clone(&place.service);
+            let service = place.service();
             hand_over(place, stream, move |stream| {
                 actix_rt::spawn(async move {
                     refuse(&service, stream, listener, live, refusal).await;
@@ -278,7 +300,7 @@ impl Actor for ListenerActor {
 }
 
 fn begin_session(place: &Place, stream: TcpStream, listener: ListenerKind, admission: Admission) {
-    let service = Arc::clone(&place.service);
+    let service = place.service();
     hand_over(place, stream, move |stream| {
         let connection = Connection {
             stream,

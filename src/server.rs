@@ -47,6 +47,7 @@ pub struct Server {
     #[cfg(test)]
     pub(crate) posts: (Post<ListenerActor>, Vec<Post<MailboxActor>>),
     database: Database,
+    places: Arc<Vec<Place>>,
     arbiters: Vec<Arbiter>,
     listening: CancellationToken,
     drain: CancellationToken,
@@ -190,18 +191,17 @@ impl Server {
                 metrics: Arc::clone(&metrics),
                 drain: drain.clone(),
             };
-            let service = Arc::new(service);
-            Place { arbiter, service }
+            Place::new(arbiter, service)
         };
         let places: Vec<Place> = arbiters.iter().enumerate().map(service_of).collect();
         #[cfg(test)]
         let mailboxes = places
             .iter()
-            .map(|place| place.service.mailbox.clone())
+            .map(|place| place.service().mailbox.clone())
             .collect();
-        let sockets = Arc::new(sockets);
+        let (sockets, places) = (Arc::new(sockets), Arc::new(places));
         let reception = Arc::new(Reception::new(
-            places,
+            Arc::clone(&places),
             registry.clone(),
             config.pop3.proxy_networks.clone(),
             Arc::clone(&metrics),
@@ -226,6 +226,7 @@ impl Server {
             #[cfg(test)]
             posts: (listener, mailboxes),
             database,
+            places,
             arbiters,
             listening,
             drain,
@@ -264,6 +265,24 @@ impl Server {
             && let Err(error) = renewal.ask(|| Renew).await
         {
             tracing::error!(error = %error, "the certificates were not read again");
+        }
+    }
+
+    /// Gives these settings to sessions that begin from now on: how many there may be, their limits,
+    /// and what they say.
+    pub fn change(&self, settings: &Pop3) {
+        self.table.change(AdmissionLimits::from(settings));
+        for place in self.places.iter() {
+            let before = place.service();
+            place.change(Service {
+                server_name: settings.server_name.clone(),
+                session_timeout: settings.session_timeout,
+                login_timeout: settings.login_timeout,
+                write_timeout: settings.write_timeout,
+                plaintext_auth: settings.plaintext_auth.clone(),
+                limits: limits(settings),
+                ..Service::clone(&before)
+            });
         }
     }
 

@@ -39,6 +39,7 @@ use transport::Transport;
 pub(crate) use refusal::refuse;
 
 /// What all sessions of a thread share.
+#[derive(Clone)]
 pub struct Service {
     /// The name in the greeting.
     pub server_name: String,

@@ -4,5 +4,6 @@ mod check;
 mod config;
 mod log;
 mod man;
+mod reload;
 mod systemd;
 mod telemetry;

@@ -28,7 +28,6 @@ impl Level {
     ///
     /// # Errors
     /// If it is no filter; then all stays as it was.
-    #[expect(dead_code, reason = "SIGHUP will call it")]
     pub(super) fn change(&self, level: &str) -> anyhow::Result<()> {
         Ok(self.0.reload(filter(level)?)?)
     }

@@ -1,5 +1,6 @@
 //! `restante serve`: the daemon.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,9 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::{log, systemd};
+use super::log::{self, Level};
+use super::reload::reload;
+use super::systemd;
 use crate::server::{Server, bind};
 use crate::settings::{Config, Loaded};
 use crate::telemetry::Traces;
@@ -16,30 +19,30 @@ use crate::telemetry::Traces;
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Starts to log and to export traces, and serves.
-pub(super) async fn start(loaded: Loaded) -> anyhow::Result<ExitCode> {
+pub(super) async fn start(loaded: Loaded, file: Option<&Path>) -> anyhow::Result<ExitCode> {
     let config = &loaded.config;
     let traces = config.otel.endpoint.as_deref().map(Traces::new);
     let traces = traces.transpose()?;
-    log::start(&config.log, traces.as_ref())?;
+    let level = log::start(&config.log, traces.as_ref())?;
     super::log_warnings(&loaded);
-    let status = serve(config).await?;
+    let status = serve(loaded.config, file, &level).await?;
     if let Some(traces) = traces {
         in_time(EXPORT_TIMEOUT, move || traces.finish(EXPORT_TIMEOUT)).await;
     }
     Ok(status)
 }
 
-async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
+async fn serve(mut config: Config, file: Option<&Path>, level: &Level) -> anyhow::Result<ExitCode> {
     let inherited = systemd::inherited(&config.pop3)?;
     let mut signals = Signals::new()?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let database = super::open(config).await?;
+    let database = super::open(&config).await?;
     let sockets = if inherited.is_empty() {
         bind(&config.pop3)?
     } else {
         inherited
     };
-    let server = Server::start(config, database, sockets)?;
+    let server = Server::start(&config, database, sockets)?;
     crate::open_files::raise(config.pop3.max_connections);
     for address in server.addresses() {
         tracing::info!(%address, "listening");
@@ -50,7 +53,12 @@ async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
     loop {
         tokio::select! {
             () = signals.next() => break,
-            _ = hangup.recv() => server.renew_certificates().await,
+            _ = hangup.recv() => {
+                systemd::reloading();
+                server.renew_certificates().await;
+                reload(file, &mut config, &server, level);
+                systemd::ready();
+            }
         }
     }
     systemd::stopping(config.pop3.shutdown_timeout);

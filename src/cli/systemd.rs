@@ -78,6 +78,13 @@ pub(super) fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
+/// Settings and certificates are being read again; [`ready`] ends it.
+pub(super) fn reloading() {
+    let now = NotifyState::monotonic_usec_now().ok();
+    let states = std::iter::once(NotifyState::Reloading).chain(now);
+    tell(&states.collect::<Vec<_>>());
+}
+
 /// No new sessions are taken, and those that are here get this time.
 pub(super) fn stopping(timeout: Duration) {
     let all = (timeout + STOP_GRACE).as_micros();

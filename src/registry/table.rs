@@ -42,6 +42,14 @@ impl From<&Pop3> for AdmissionLimits {
     }
 }
 
+impl AdmissionLimits {
+    /// The network in whose name this client is counted, if it is.
+    fn counted(&self, client: IpAddr) -> Option<IpAddr> {
+        let exempt = client.is_loopback() && !self.loopback_counts;
+        (self.per_address > 0 && !exempt).then(|| client_network(client))
+    }
+}
+
 /// Why a connection is not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AdmissionRefusal {
@@ -66,7 +74,7 @@ impl From<AdmissionRefusal> for Refused {
 #[derive(Debug, Clone)]
 pub struct Table {
     rows: Arc<Mutex<Rows>>,
-    limits: AdmissionLimits,
+    limits: Arc<Mutex<AdmissionLimits>>,
     metrics: Arc<Metrics>,
     evictions: Arc<Seldom>,
 }
@@ -86,10 +94,21 @@ impl Table {
     pub fn new(limits: AdmissionLimits, metrics: Arc<Metrics>) -> Self {
         Self {
             rows: Arc::default(),
-            limits,
+            limits: Arc::new(Mutex::new(limits)),
             metrics,
             evictions: Arc::default(),
         }
+    }
+
+    /// Lets in as these say from now on; nobody who is here has to go.
+    pub fn change(&self, limits: AdmissionLimits) {
+        let held = self.limits.lock();
+        *held.unwrap_or_else(PoisonError::into_inner) = limits;
+    }
+
+    fn limits(&self) -> AdmissionLimits {
+        // Whoever holds the lock copies a few numbers.
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many sessions are here.
@@ -114,14 +133,14 @@ impl Table {
 
     /// Takes a session in. If too many are not logged in yet, the oldest of them goes.
     pub(super) fn admit(&self, live: Arc<Live>) -> Result<Admission, AdmissionRefusal> {
+        let limits = self.limits();
         let mut rows = self.rows();
-        let limit = as_limit(self.limits.in_all);
-        if rows.sessions.len() >= limit {
+        if rows.sessions.len() >= as_limit(limits.in_all) {
             return Err(AdmissionRefusal::InAll);
         }
-        let network = live.client().and_then(|ip| self.counted(ip));
-        rows.take_address(network, self.limits.per_address)?;
-        let victim = if rows.before_login.len() >= as_limit(self.limits.before_login) {
+        let network = live.client().and_then(|ip| limits.counted(ip));
+        rows.take_address(network, limits.per_address)?;
+        let victim = if rows.before_login.len() >= as_limit(limits.before_login) {
             rows.oldest_before_login()
         } else {
             None
@@ -144,19 +163,13 @@ impl Table {
         })
     }
 
-    /// The network in whose name this client is counted, if it is.
-    fn counted(&self, client: IpAddr) -> Option<IpAddr> {
-        let exempt = client.is_loopback() && !self.limits.loopback_counts;
-        (self.limits.per_address > 0 && !exempt).then(|| client_network(client))
-    }
-
     fn end_for_room(&self, victim: &Live) {
         self.metrics.connection_refused(Refused::BeforeLogin);
         victim.end(Ending::MadeRoom);
         if let Some(before) = self.evictions.say() {
             tracing::warn!(
                 before,
-                limit = self.limits.before_login,
+                limit = self.limits().before_login,
                 "too many sessions are not logged in: the oldest of them end"
             );
         }
@@ -166,7 +179,7 @@ impl Table {
     pub(super) fn claim(&self, user: UserId) -> Option<Permit> {
         let mut rows = self.rows();
         let taken = rows.slots.entry(user).or_default();
-        if *taken >= self.limits.per_user {
+        if *taken >= self.limits().per_user {
             return None;
         }
         *taken += 1;
@@ -245,9 +258,10 @@ impl Admission {
     /// The proxy has said who its client is, who counts from now on.
     pub(crate) fn count_client(&mut self) -> Result<(), AdmissionRefusal> {
         if self.network.is_none() {
-            let network = self.live.client().and_then(|ip| self.table.counted(ip));
-            let limit = self.table.limits.per_address;
-            self.table.rows().take_address(network, limit)?;
+            let limits = self.table.limits();
+            let network = self.live.client().and_then(|ip| limits.counted(ip));
+            let mut rows = self.table.rows();
+            rows.take_address(network, limits.per_address)?;
             self.network = network;
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
@@ -148,6 +149,53 @@ fn what_would_keep_the_server_from_starting_is_a_problem() {
     let (_, findings) = check(&place.url, &strangers);
     assert!(
         tells(&findings, "problem", "opens every maildrop"),
+        "{findings:#?}"
+    );
+}
+
+#[test]
+fn a_certificate_is_told_with_its_days() {
+    let place = sqlite();
+    let file = place.folder.path().join("certificate.pem");
+    let certificate = |name: &str, days: u64, mode: u32| {
+        let mut params = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
+        // Half a day more, so that it is so many days when it is looked at.
+        let half_days = Duration::from_secs(days * 24 * 3600 + 12 * 3600);
+        params.not_before = (SystemTime::UNIX_EPOCH + Duration::from_secs(1)).into();
+        params.not_after = (SystemTime::now() - Duration::from_secs(24 * 3600) + half_days).into();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem() + &key.serialize_pem();
+        std::fs::write(&file, pem).unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
+        check(
+            &place.url,
+            &[("Pop3__CertificatePath", file.to_str().unwrap())],
+        )
+    };
+    let (code, findings) = certificate("localhost", 91, 0o640);
+    assert_eq!(code, Some(0), "{findings:#?}");
+    assert!(
+        tells(&findings, "ok", "is valid for 90 days, until "),
+        "{findings:#?}"
+    );
+    assert!(
+        findings
+            .iter()
+            .all(|it| it["about"] != "certificate" || it["level"] == "ok")
+    );
+    let (code, findings) = certificate("*.example.org", 6, 0o644);
+    assert_eq!(code, Some(0), "{findings:#?}");
+    for words in [
+        "is valid for 5 days",
+        "no certificate is for localhost, only for: *.example.org",
+        "everybody on this machine may read the private key",
+    ] {
+        assert!(tells(&findings, "warning", words), "{words}: {findings:#?}");
+    }
+    let (code, findings) = certificate("localhost", 0, 0o640);
+    assert_eq!(code, Some(1), "{findings:#?}");
+    assert!(
+        tells(&findings, "problem", "has expired on "),
         "{findings:#?}"
     );
 }

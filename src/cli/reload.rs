@@ -1,0 +1,98 @@
+//! What SIGHUP does to the settings: the file is read again, and what can change does.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::log::Level;
+use crate::server::Server;
+use crate::settings::{Config, Log, Pop3};
+
+/// Reads the file again and takes up what it can. Open sessions go on as they began.
+///
+/// A file with a mistake changes nothing. The environment of a running process stays as it was,
+/// and what it says still wins over the file.
+pub(super) fn reload(file: Option<&Path>, in_force: &mut Config, server: &Server, level: &Level) {
+    let wanted = match Config::load(file, std::env::vars_os()) {
+        Ok(loaded) => loaded.config,
+        Err(error) => {
+            return tracing::error!(error = %error, "the settings stay as they were");
+        }
+    };
+    let next = next(in_force, &wanted);
+    if let Err(error) = level.change(&next.log.level) {
+        return tracing::error!(error = %error, "the settings stay as they were");
+    }
+    server.change(&next.pop3);
+    for setting in differences(in_force, &next) {
+        tracing::info!(setting, "a setting has changed");
+    }
+    for setting in differences(&next, &wanted) {
+        tracing::warn!(setting, "a setting has changed, which needs a restart");
+    }
+    *in_force = next;
+}
+
+/// The settings in force, with those of the wanted ones that can change while the server runs.
+fn next(in_force: &Config, wanted: &Config) -> Config {
+    let (now, new) = (&in_force.pop3, &wanted.pop3);
+    Config {
+        log: Log {
+            level: wanted.log.level.clone(),
+            ..in_force.log.clone()
+        },
+        pop3: Pop3 {
+            server_name: new.server_name.clone(),
+            session_timeout: new.session_timeout,
+            login_timeout: new.login_timeout,
+            write_timeout: new.write_timeout,
+            max_connections: new.max_connections,
+            max_connections_per_address: new.max_connections_per_address,
+            max_connections_before_login: new.max_connections_before_login,
+            max_connections_per_user: new.max_connections_per_user,
+            plaintext_auth: new.plaintext_auth.clone(),
+            max_bad_commands: new.max_bad_commands,
+            max_line_octets: new.max_line_octets,
+            max_deletions_per_session: new.max_deletions_per_session,
+            shutdown_timeout: new.shutdown_timeout,
+            ..now.clone()
+        },
+        ..in_force.clone()
+    }
+}
+
+/// The settings in which two differ, as their sections and keys. Of secrets it is not told.
+fn differences(one: &Config, other: &Config) -> Vec<String> {
+    let [one, other] = [one, other].map(|config| serde_json::to_value(config).unwrap_or_default());
+    let sections = one.as_object().into_iter().flatten();
+    let keys = sections.flat_map(|(section, keys)| {
+        let keys = keys.as_object().into_iter().flatten();
+        keys.map(move |(key, value)| (section, key, value))
+    });
+    let differ = |(section, key, value): &(&String, &String, &Value)| {
+        other.get(section).and_then(|keys| keys.get(key)) != Some(*value)
+    };
+    keys.filter(differ)
+        .map(|(section, key, _)| format!("{section}.{key}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_is_named_and_only_some_can_be_taken_up() {
+        let in_force = Config::default();
+        let mut wanted = Config::default();
+        wanted.log.level = "debug".to_owned();
+        wanted.pop3.port = 1110;
+        wanted.pop3.max_bad_commands = 3;
+        let next = next(&in_force, &wanted);
+        assert_eq!(
+            differences(&in_force, &next),
+            ["log.level", "pop3.max_bad_commands"]
+        );
+        assert_eq!(differences(&next, &wanted), ["pop3.port"]);
+    }
+}

@@ -1,0 +1,61 @@
+//! SIGHUP: what changes while the server runs.
+
+use crate::support::daemon::Daemon;
+use crate::support::mail::{ADA, fill, message};
+use crate::support::place::sqlite;
+
+#[test]
+fn a_hangup_takes_up_level_and_limits_and_tells_what_needs_a_restart() {
+    let place = sqlite();
+    let key = fill(&place.url, ADA, &[message(1, 100)]);
+    let file = place.folder.path().join("restante.toml");
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    write("[pop3]\nmax_bad_commands = 20\n[log]\nlevel = \"info\"\n");
+    let mut daemon = Daemon::start_with(
+        &place.url,
+        &[
+            ("RESTANTE_CONFIG", file.to_str().unwrap()),
+            ("Pop3__ShutdownTimeout", "1h"),
+        ],
+    );
+    let mut old = daemon.login(ADA, &key);
+
+    write(
+        "[pop3]\nmax_bad_commands = 1\nmax_connections_per_user = 1\nmax_messages_per_session = 7\n[log]\nlevel = \"debug\"\n",
+    );
+    daemon.signal("HUP");
+    daemon.wait_for_log("needs a restart setting=\"pop3.max_messages_per_session\"");
+    for setting in ["log.level", "pop3.max_bad_commands"] {
+        assert!(
+            daemon
+                .log()
+                .contains(&format!("a setting has changed setting=\"{setting}\""))
+        );
+    }
+    // Whoever was there goes on as they began; who comes now finds the new limit.
+    for _ in 0..5 {
+        assert!(old.command("WHAT").starts_with("-ERR"));
+    }
+    let mut new = daemon.connect();
+    assert!(new.command("WHAT").starts_with("-ERR"));
+    assert_eq!(new.read_to_end(), b"");
+    let mut second = daemon.connect();
+    second.ok("USER ada@example.com");
+    assert!(
+        second
+            .command(&format!("PASS {key}"))
+            .starts_with("-ERR [IN-USE]")
+    );
+    second.ok("QUIT");
+    old.ok("DELE 1");
+    old.ok("QUIT");
+    daemon.wait_for_log("DEBUG");
+
+    write("[pop3]\nmax_bad_commands = \"many\"\n");
+    daemon.signal("HUP");
+    daemon.wait_for_log("the settings stay as they were");
+    assert!(daemon.log().contains("is not a whole number"));
+    daemon.connect().ok("QUIT");
+    daemon.signal("TERM");
+    assert_eq!(daemon.wait(), Some(0));
+}
