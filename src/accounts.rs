@@ -3,7 +3,7 @@
 mod authentication;
 mod keys;
 
-use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use entity::{address, user};
@@ -11,8 +11,8 @@ use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr,
     EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, SqlErr,
 };
+use tokio::sync::OnceCell;
 
-use crate::identity::random;
 use crate::store::{Database, UserId, depart, milliseconds, raise_version};
 
 pub use authentication::{Authentication, Evidence, KeyVerifier, Verified, WrongCredentials};
@@ -22,11 +22,11 @@ pub use keys::{Key, KeyId, KeyOptions, NewKey, SCOPE_POP3, SCOPE_POP3_READ};
 pub const MAX_ADDRESS_OCTETS: usize = 248;
 
 /// What is asked and changed about users and keys.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Accounts {
     database: Database,
-    /// What users who don't exist are given instead of a salt is made with this.
-    mock_secret: [u8; 32],
+    /// The salt of SCRAM, once it has been read.
+    salt: Arc<OnceCell<Vec<u8>>>,
 }
 
 /// A user with all their addresses.
@@ -85,7 +85,7 @@ impl Accounts {
     pub fn new(database: Database) -> Self {
         Self {
             database,
-            mock_secret: random(),
+            salt: Arc::default(),
         }
     }
 
@@ -213,12 +213,6 @@ impl Accounts {
         user.update(&transaction).await?;
         transaction.commit().await?;
         Ok(())
-    }
-}
-
-impl fmt::Debug for Accounts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Accounts").finish_non_exhaustive()
     }
 }
 

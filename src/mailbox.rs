@@ -266,7 +266,8 @@ impl Handler<Identify> for MailboxActor {
         Box::pin(async move {
             let evidence = match &evidence {
                 Evidence::Secret { name, .. } if !mailbox.require_authentication => {
-                    Evidence::Word(name.clone())
+                    let address = name.split('#').next().unwrap_or_default();
+                    Evidence::Word(address.to_owned())
                 }
                 Evidence::Secret { .. } | Evidence::Key(_) | Evidence::Word(_) => evidence,
             };

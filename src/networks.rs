@@ -36,6 +36,12 @@ pub fn client_network(address: IpAddr) -> IpAddr {
     }
 }
 
+impl FromIterator<Self> for Networks {
+    fn from_iter<T: IntoIterator<Item = Self>>(lists: T) -> Self {
+        Self(lists.into_iter().flat_map(|list| list.0).collect())
+    }
+}
+
 /// Why a text is no list of networks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a network such as 192.0.2.0/24 or 2001:db8::/32, and no IP address")]

@@ -304,6 +304,31 @@ impl Config {
     }
 }
 
+impl Pop3 {
+    /// What is set and does nothing, because something else is not set.
+    fn idle(&self) -> impl Iterator<Item = &'static str> {
+        let asks = self.client_ca_path.is_some();
+        let lists = !self.crl_path.is_empty();
+        [
+            (
+                asks && self.certificate_path.is_empty(),
+                "Pop3.ClientCaPath does nothing without Pop3.CertificatePath: there is no TLS",
+            ),
+            (
+                lists && !asks,
+                "Pop3.CrlPath does nothing without Pop3.ClientCaPath: no client is asked for a \
+                 certificate",
+            ),
+            (
+                lists && asks && !self.check_certificate_revocation,
+                "Pop3.CrlPath does nothing while Pop3.CheckCertificateRevocation is false",
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(idle, why)| idle.then_some(why))
+    }
+}
+
 /// Reads a duration as the settings write it: `10m`, `90s`, `00:10:00`.
 ///
 /// # Errors

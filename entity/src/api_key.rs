@@ -2,7 +2,7 @@
 
 use sea_orm::entity::prelude::*;
 
-/// A key, of which only a hash is kept.
+/// A key, of which a hash is kept, and what SCRAM needs.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "api_keys")]
 pub struct Model {

@@ -22,7 +22,11 @@ fuzz_target!(|input: &[u8]| {
         scram_offered: has(2),
         channel_bound: has(3),
         certified: has(4),
-        limits: Limits::default(),
+        limits: Limits {
+            bad_commands: 20,
+            line_octets: 255,
+            marks: 4,
+        },
     };
     let mut session = Some(Session::new(policy));
     let mut lines = LineBuffer::default();

@@ -1,6 +1,7 @@
-//! What SCRAM needs of a key, and the networks that it is for.
+//! What SCRAM needs of keys, and the networks that a key is for.
 
 use sea_orm_migration::prelude::*;
+use sea_orm_migration::sea_orm::DbBackend;
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -10,6 +11,12 @@ enum ApiKeys {
     Table,
     Verifier,
     Networks,
+}
+
+#[derive(DeriveIden)]
+enum Scram {
+    Table,
+    Salt,
 }
 
 #[expect(
@@ -27,10 +34,27 @@ impl MigrationTrait for Migration {
                 .add_column(ColumnDef::new(column).text().null());
             manager.alter_table(change.to_owned()).await?;
         }
+        let mut salt = Table::create();
+        salt.table(Scram::Table)
+            .col(ColumnDef::new(Scram::Salt).binary().not_null());
+        manager.create_table(salt.to_owned()).await?;
+        // 16 octets, which nobody chose.
+        let random = if manager.get_database_backend() == DbBackend::Postgres {
+            "decode(replace(gen_random_uuid()::text, '-', ''), 'hex')"
+        } else {
+            "randomblob(16)"
+        };
+        let database = manager.get_connection();
+        let fill = format!("INSERT INTO scram (salt) VALUES ({random})");
+        database.execute_unprepared(&fill).await?;
         Ok(())
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let mut salt = Table::drop();
+        manager
+            .drop_table(salt.table(Scram::Table).to_owned())
+            .await?;
         for column in [ApiKeys::Networks, ApiKeys::Verifier] {
             let mut change = Table::alter();
             change.table(ApiKeys::Table).drop_column(column);

@@ -25,7 +25,7 @@ mod top;
 pub use canonical::Canonical;
 pub use capability::IMPLEMENTATION;
 pub use command::{Command, Secret, SyntaxError, Verb};
-pub use line::{Line, LineBuffer, MAX_LINE_OCTETS};
+pub use line::{Line, LineBuffer};
 pub use listing::Listing;
 pub use reply::{Reply, ResponseCode};
 pub use sasl::{BadVerifier, MAX_RESPONSE_OCTETS, Mechanism, Verifier};

@@ -1,8 +1,5 @@
 //! Cuts what the network delivers into lines.
 
-/// The longest command line unless told otherwise, in octets with its CRLF (RFC 2449, section 4).
-pub const MAX_LINE_OCTETS: usize = 255;
-
 /// One line of the client, without its line end.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line<'a> {
@@ -90,6 +87,9 @@ mod tests {
     use super::*;
     use crate::cuts::cut;
     use proptest::prelude::*;
+
+    /// What RFC 2449, section 4 allows.
+    const MAX_LINE_OCTETS: usize = 255;
 
     fn lines(cuts: &[&[u8]]) -> Vec<Option<Vec<u8>>> {
         let mut buffer = LineBuffer::default();

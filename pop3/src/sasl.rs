@@ -84,8 +84,8 @@ const PROMPT_FOR_NAME: &str = "VXNlcm5hbWU6";
 /// `Password:`.
 pub(crate) const PROMPT_FOR_SECRET: &str = "UGFzc3dvcmQ6";
 
-/// The longest line of a SASL exchange, in octets with its CRLF (RFC 4954, section 4.12, whose
-/// limit suits all mechanisms here; RFC 5034 names none).
+/// The longest line of a SASL exchange, in octets with its CRLF: what RFC 4954, section 4 takes to
+/// be enough for all mechanisms (RFC 5034 says nothing of it).
 pub const MAX_RESPONSE_OCTETS: usize = 12_288;
 
 /// What a client says in an exchange, no longer in base64. It may be a secret.
@@ -131,19 +131,27 @@ pub(crate) struct Plain {
     pub(crate) secret: Secret,
 }
 
-/// A name as a client may send it: one word of text.
+/// A name as a client may send it: an address, which is one word, and after a `#` the name of a
+/// key, which may be several.
 pub(crate) fn name_of(octets: &[u8]) -> Option<String> {
-    let plain = |c: char| !c.is_whitespace() && !c.is_control();
-    text(octets).filter(|name| !name.is_empty() && name.chars().all(plain))
+    let name = text(octets)?;
+    let address = address_in(&name);
+    let is_word = !address.is_empty() && !address.contains(char::is_whitespace);
+    (is_word && !name.contains(char::is_control)).then_some(name)
+}
+
+fn address_in(name: &str) -> &str {
+    name.split_once('#').map_or(name, |(address, _)| address)
 }
 
 pub(crate) fn text(octets: &[u8]) -> Option<String> {
     std::str::from_utf8(octets).ok().map(str::to_owned)
 }
 
-/// May someone of this name act as this identity? Only as themselves.
+/// May someone of this name act as this identity? Only as themselves, whichever key they use.
 pub(crate) fn is_same(identity: &str, name: &str) -> bool {
-    identity.is_empty() || identity.to_lowercase() == name.to_lowercase()
+    let address = |name: &str| address_in(name).to_lowercase();
+    identity.is_empty() || address(identity) == address(name)
 }
 
 #[cfg(test)]
@@ -174,7 +182,27 @@ mod tests {
     fn nobody_acts_as_somebody_else() {
         assert!(is_same("", "ada@example.com"));
         assert!(is_same("ADA@example.com", "ada@Example.com"));
+        assert!(is_same("ada@example.com", "ada@example.com#phone"));
         assert!(!is_same("bob@example.com", "ada@example.com"));
+        assert!(!is_same("ada", "ada@example.com"));
+    }
+
+    #[test]
+    fn an_address_is_one_word_and_the_name_of_a_key_may_be_several() {
+        for name in ["ada@example.com", "ada@example.com#My Phone", "ada#a#b"] {
+            assert_eq!(name_of(name.as_bytes()).as_deref(), Some(name));
+        }
+        for bad in [
+            "",
+            "#phone",
+            "a da",
+            " ada",
+            "a da#phone",
+            "ada#pho\tne",
+            "ada\0",
+        ] {
+            assert_eq!(name_of(bad.as_bytes()), None, "{bad:?}");
+        }
     }
 
     #[test]

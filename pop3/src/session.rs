@@ -6,7 +6,7 @@ mod login;
 mod transaction;
 
 use crate::command::SyntaxError;
-use crate::line::{Line, MAX_LINE_OCTETS};
+use crate::line::Line;
 use crate::listing::Listing;
 use crate::reply::Reply;
 use crate::sasl::MAX_RESPONSE_OCTETS;
@@ -27,7 +27,7 @@ pub struct Policy {
     pub scram_offered: bool,
     /// Can SCRAM be bound to the connection: is there TLS, and what to bind to in it?
     pub channel_bound: bool,
-    /// Has the client shown a certificate that is good?
+    /// Has the client shown a certificate that is good, and has an address in it?
     pub certified: bool,
     /// How much a client may do.
     pub limits: Limits,
@@ -42,16 +42,6 @@ pub struct Limits {
     pub line_octets: usize,
     /// So many messages may be marked at once.
     pub marks: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            bad_commands: 20,
-            line_octets: MAX_LINE_OCTETS,
-            marks: 10_000,
-        }
-    }
 }
 
 /// The state of a session between two lines.

@@ -11,13 +11,13 @@ use std::time::SystemTime;
 use entity::api_key;
 use pop3::{Secret, Verifier};
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter,
-    QueryOrder,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait,
+    QueryFilter, QueryOrder,
 };
 use sha2::{Digest, Sha256};
 
 use super::{AccountError, Accounts, require};
-use crate::identity::{new_name, new_secret, random};
+use crate::identity::{new_name, new_secret};
 use crate::networks::Networks;
 use crate::store::{milliseconds, statement};
 
@@ -29,9 +29,6 @@ pub const SCOPE_POP3_READ: &str = "pop3:read";
 
 /// How often SCRAM hashes a key: the least that RFC 7677 allows, since nobody guesses keys.
 pub(super) const SCRAM_ITERATIONS: NonZeroU32 = NonZeroU32::new(4096).unwrap();
-
-/// The octets of a salt of SCRAM.
-pub(super) const SALT_OCTETS: usize = 16;
 
 /// What every key begins with, so that it is recognised where it should not be.
 const MARK: &str = "rst_";
@@ -87,6 +84,19 @@ pub struct Key {
 }
 
 impl Accounts {
+    /// The salt of SCRAM, the same for every key: so nobody learns from it who has one, and no
+    /// table of the hashes of 256 random bits will ever be made.
+    pub(super) async fn salt(&self) -> Result<&[u8], DbErr> {
+        let read = async || {
+            let read = self.database.read();
+            let salt = statement(read, "SELECT salt FROM scram", []);
+            let row = read.query_one_raw(salt).await?;
+            let row = row.ok_or_else(|| DbErr::RecordNotFound("the salt of SCRAM".into()))?;
+            row.try_get_by_index(0)
+        };
+        Ok(self.salt.get_or_try_init(read).await?)
+    }
+
     /// Makes a key.
     ///
     /// # Errors
@@ -119,7 +129,7 @@ impl Accounts {
         let prefix: String = new_name().chars().take(PREFIX_CHARACTERS).collect();
         let key = format!("{MARK}{prefix}_{}", new_secret());
         let secret = Secret::new(key.as_bytes());
-        let verifier = Verifier::new(&secret, &random::<SALT_OCTETS>(), SCRAM_ITERATIONS);
+        let verifier = Verifier::new(&secret, self.salt().await?, SCRAM_ITERATIONS);
         let networks = Some(options.networks).filter(|networks| !networks.is_empty());
         let row = api_key::ActiveModel {
             user_id: Set(user.id),

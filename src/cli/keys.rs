@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::output::{print, print_table};
 use crate::accounts::{Accounts, Key, KeyId, KeyOptions, SCOPE_POP3};
+use crate::networks::Networks;
 use crate::settings::parse_duration;
 use crate::store::Database;
 
@@ -31,8 +32,8 @@ pub(super) enum KeyCommand {
         expires_in: Option<Duration>,
         /// From where it may be used, such as 192.0.2.0/24; may be repeated. From everywhere unless
         /// told.
-        #[arg(long = "network", value_name = "NETWORK")]
-        networks: Vec<String>,
+        #[arg(long = "network", value_name = "NETWORK", value_parser = networks)]
+        networks: Vec<Networks>,
     },
     /// List the keys of a user, and when each was last used.
     List {
@@ -64,7 +65,7 @@ pub(super) async fn run(command: KeyCommand, database: &Database) -> anyhow::Res
                 name,
                 scopes,
                 expires_at,
-                networks: networks.join(",").parse()?,
+                networks: networks.into_iter().collect(),
             };
             print(&accounts.create_key(&address, options).await?.key)?;
         }
@@ -84,6 +85,15 @@ pub(super) async fn run(command: KeyCommand, database: &Database) -> anyhow::Res
         KeyCommand::Revoke { id } => accounts.revoke_key(KeyId(id)).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads what is to be at least one network: none would be all of them.
+fn networks(text: &str) -> Result<Networks, String> {
+    let networks: Networks = text.parse().map_err(|error| format!("{error}"))?;
+    if networks.is_empty() {
+        return Err("it names no network, and without one the key would work everywhere".into());
+    }
+    Ok(networks)
 }
 
 fn as_json(key: &Key) -> serde_json::Value {

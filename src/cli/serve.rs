@@ -55,7 +55,11 @@ async fn serve(mut config: Config, file: Option<&Path>, level: &Level) -> anyhow
             () = signals.next() => break,
             _ = hangup.recv() => {
                 systemd::reloading();
-                server.renew_certificates().await;
+                // Files may hang, as on a network that is down; a stop does not wait for that.
+                tokio::select! {
+                    () = server.renew_certificates() => {}
+                    () = signals.next() => break,
+                }
                 reload(file, &mut config, &server, level);
                 systemd::ready();
             }

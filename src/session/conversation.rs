@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use pop3::{Line, LineBuffer, Listing, Policy, Reply, ResponseCode, Session, Step, Verb};
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::rustls;
 use tracing::{Instrument, Span};
 
 use super::reader::Reader;
@@ -311,7 +312,11 @@ impl Conversation {
                 Ok(())
             }
             Err(error) => {
-                tracing::debug!(error = %error, "TLS handshake failed");
+                if is_bad_certificate(&error) {
+                    tracing::info!(error = %error, "the client's certificate is refused");
+                } else {
+                    tracing::debug!(error = %error, "TLS handshake failed");
+                }
                 Err(Over(Ending::Handshake))
             }
         }
@@ -385,6 +390,12 @@ impl Conversation {
             self.service.metrics.octets_sent(transport.take_sent());
         }
     }
+}
+
+/// Has the client shown a certificate that is not good?
+fn is_bad_certificate(error: &io::Error) -> bool {
+    let source = error.get_ref().and_then(|error| error.downcast_ref());
+    matches!(source, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 /// Waits until then; without a time, for ever.

@@ -142,7 +142,7 @@ impl Conversation {
             Credentials::Certificate { name } => {
                 let certified = self.certified_addresses();
                 let meant = |address: &&String| match name {
-                    Some(name) => name.to_lowercase() == address.to_lowercase(),
+                    Some(name) => name.eq_ignore_ascii_case(address),
                     None => true,
                 };
                 certified.iter().find(meant).cloned().map(Evidence::Word)

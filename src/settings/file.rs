@@ -45,8 +45,13 @@ pub(super) fn parse(file: &str, text: &str, names: &Names) -> Result<Given, Conf
                     return Err(ConfigError::unknown("setting", origin, near));
                 }
             };
-            let Some(text) = text_of(value) else {
-                let reason = "this takes one value, or a list of them, and no table";
+            let may_be_list = LISTS.contains(&path.as_str());
+            let Some(text) = text_of(value, may_be_list) else {
+                let reason = if may_be_list {
+                    "this takes one value, or a list of them"
+                } else {
+                    "this takes one value, neither a list nor a table"
+                };
                 return Err(ConfigError::invalid(origin, reason));
             };
             given.add(path, Setting { origin, text })?;
@@ -55,11 +60,23 @@ pub(super) fn parse(file: &str, text: &str, names: &Names) -> Result<Given, Conf
     Ok(given)
 }
 
+/// The settings that may be lists.
+const LISTS: [&str; 5] = [
+    "pop3.certificate_key_path",
+    "pop3.certificate_path",
+    "pop3.crl_path",
+    "pop3.plaintext_auth",
+    "pop3.proxy_networks",
+];
+
 /// A value as text; those of a list are separated by commas, as in the environment.
-fn text_of(value: Value) -> Option<String> {
+fn text_of(value: Value, may_be_list: bool) -> Option<String> {
     let ValueKind::Array(values) = value.kind else {
         return value.into_string().ok();
     };
+    if !may_be_list {
+        return None;
+    }
     let texts: Result<Vec<_>, _> = values.into_iter().map(Value::into_string).collect();
     texts.ok().map(|texts| texts.join(","))
 }
@@ -161,9 +178,18 @@ mod tests {
             "r.toml: pop3: this is a section, which begins with a line [pop3]"
         );
         assert_eq!(
-            error("[admin]\ntoken = [['hunter2']]"),
-            "r.toml: admin.token: this takes one value, or a list of them, and no table"
+            error("[admin]\ntoken = ['hunter2']"),
+            "r.toml: admin.token: this takes one value, neither a list nor a table"
         );
+    }
+
+    #[test]
+    fn every_list_is_a_setting() {
+        let names = Names::new();
+        for path in LISTS {
+            let (section, key) = path.split_once('.').unwrap();
+            assert_eq!(names.key(section, key), Ok(key));
+        }
     }
 
     #[test]

@@ -136,6 +136,7 @@ impl Given {
             return Err(self.invalid(path, reason));
         }
         warnings.extend(self.without_effect(&config));
+        warnings.extend(config.pop3.idle().map(str::to_owned));
         let origin = |(path, setting): (String, Setting)| (path, setting.origin);
         let origins = self.0.into_iter().map(origin).collect();
         Ok(Loaded {
@@ -396,6 +397,19 @@ mod tests {
         ] {
             assert!(warned(name, text).is_empty(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_setting_that_does_nothing_by_itself_is_told() {
+        let warned = |settings: &[(&str, &str)]| loaded(settings).warnings;
+        let (ca, lists) = (("Pop3__ClientCaPath", "/ca"), ("Pop3__CrlPath", "/crl"));
+        let certificate = ("Pop3__CertificatePath", "/certificate");
+        let unchecked = ("Pop3__CheckCertificateRevocation", "false");
+        assert!(warned(&[ca])[0].starts_with("Pop3.ClientCaPath does nothing"));
+        assert!(warned(&[certificate, lists])[0].starts_with("Pop3.CrlPath does nothing"));
+        assert_eq!(warned(&[certificate, ca, lists, unchecked]).len(), 1);
+        assert!(warned(&[certificate, ca, lists]).is_empty());
+        assert!(warned(&[certificate, ca, unchecked]).is_empty());
     }
 
     #[test]

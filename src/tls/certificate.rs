@@ -182,7 +182,7 @@ impl Certificate {
         let validity = parsed.validity();
         Ok(Self {
             file,
-            names: dns_names(&parsed),
+            names: alternative_names(&parsed, dns_name),
             not_before: time(validity.not_before.timestamp()),
             not_after: time(validity.not_after.timestamp()),
             end_point: end_point(&parsed, &certificate),
@@ -238,16 +238,21 @@ fn config(pair: CertifiedKey, clients: Option<&Clients>) -> anyhow::Result<Serve
     Ok(config)
 }
 
-fn dns_names(certificate: &X509Certificate<'_>) -> Vec<String> {
+/// What this makes of the names in the subjectAltName.
+pub(super) fn alternative_names(
+    certificate: &X509Certificate<'_>,
+    read: impl Fn(&GeneralName<'_>) -> Option<String>,
+) -> Vec<String> {
     let names = certificate.subject_alternative_name().ok().flatten();
     let names = names.iter().flat_map(|names| &names.value.general_names);
-    let names = names.filter_map(|name| {
-        let GeneralName::DNSName(name) = name else {
-            return None;
-        };
-        Some(name.to_ascii_lowercase())
-    });
-    names.collect()
+    names.filter_map(read).collect()
+}
+
+fn dns_name(name: &GeneralName<'_>) -> Option<String> {
+    let GeneralName::DNSName(name) = name else {
+        return None;
+    };
+    Some(name.to_ascii_lowercase())
 }
 
 /// The hash of the certificate, by the hash function of its signature, and by SHA-256 in place of

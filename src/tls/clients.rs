@@ -17,7 +17,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 
-use super::certificate::time;
+use super::certificate::{alternative_names, time};
 use super::files::{ClientSources, Sources};
 use super::holding::Holding;
 
@@ -98,9 +98,7 @@ pub(super) fn addresses(chain: &[CertificateDer<'_>]) -> Vec<String> {
     let Some(Ok((_, certificate))) = parsed else {
         return Vec::new();
     };
-    let names = certificate.subject_alternative_name().ok().flatten();
-    let names = names.iter().flat_map(|names| &names.value.general_names);
-    names.filter_map(address).collect()
+    alternative_names(&certificate, address)
 }
 
 fn address(name: &GeneralName<'_>) -> Option<String> {

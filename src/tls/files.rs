@@ -11,7 +11,7 @@ use anyhow::Context;
 use crate::settings::{Pop3, Secret};
 
 /// What the name of a file in a folder of certificates ends in.
-const ENDINGS: [&str; 5] = ["pem", "crt", "cer", "p12", "pfx"];
+const ENDINGS: [&str; 6] = ["pem", "crt", "cer", "key", "p12", "pfx"];
 
 /// The files with all that a handshake needs.
 #[derive(Debug)]

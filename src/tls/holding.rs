@@ -39,8 +39,9 @@ impl Holding {
     /// Reads a file, whatever its name.
     pub(super) fn read(file: &Path, password: Option<&Secret>) -> anyhow::Result<Self> {
         let read = || {
-            let size = std::fs::metadata(file)?.len();
-            anyhow::ensure!(size <= LARGEST_FILE, "it is too large");
+            let metadata = std::fs::metadata(file)?;
+            anyhow::ensure!(metadata.is_file(), "it is no file");
+            anyhow::ensure!(metadata.len() <= LARGEST_FILE, "it is too large");
             let octets = std::fs::read(file)?;
             Self::parse(&octets, password)
         };

@@ -1,5 +1,7 @@
 //! Takes up renewed certificates, keys and revocation lists while the server runs.
 
+use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -81,7 +83,18 @@ impl Handler<Look> for RenewalActor {
 pub(super) struct Watch {
     /// How the files looked when they were last read, well or not.
     stamp: Stamp,
+    /// When the log was last told of these concerns.
     warned: Option<SystemTime>,
+    concerns: Vec<(PathBuf, Concern)>,
+}
+
+/// What whoever runs the server should see to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Concern {
+    Expired,
+    ExpiresSoon,
+    NotYetValid,
+    ListOutOfDate,
 }
 
 impl Watch {
@@ -89,6 +102,7 @@ impl Watch {
         Self {
             stamp: sources.stamp(),
             warned: None,
+            concerns: Vec::new(),
         }
     }
 }
@@ -117,56 +131,68 @@ impl Tls {
                 }
             }
         }
-        self.note_expiry_once_a_day(&mut watch);
+        self.note_expiry_in(&mut watch);
     }
 
-    /// Tells the metrics and, if it is time, the log when certificates expire.
+    /// Tells the metrics when certificates expire, and the log what is of concern: at once when
+    /// that changes, and else once a day.
     pub(super) fn note_expiry(&self) {
-        self.note_expiry_once_a_day(&mut lock(&self.watch));
+        self.note_expiry_in(&mut lock(&self.watch));
     }
 
-    fn note_expiry_once_a_day(&self, watch: &mut Watch) {
+    fn note_expiry_in(&self, watch: &mut Watch) {
         let (now, current) = (SystemTime::now(), self.current());
         let ends = current.certificates.iter().map(|it| it.not_after);
         if let Some(first) = ends.min() {
             self.metrics.certificate_days(days_until(first, now));
         }
+        let concerns = current.concerns(now);
         let due = watch
             .warned
             .is_none_or(|at| now.duration_since(at).is_ok_and(|it| it >= WARN_EVERY));
-        if due {
+        if due || concerns != watch.concerns {
+            for (file, concern) in &concerns {
+                tracing::warn!(file = %file.display(), "{concern}");
+            }
             watch.warned = Some(now);
-            current.warn(now);
+            watch.concerns = concerns;
         }
     }
 }
 
+impl fmt::Display for Concern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Expired => "a certificate has expired: clients refuse it",
+            Self::ExpiresSoon => "a certificate expires within two weeks",
+            Self::NotYetValid => "a certificate is not valid yet: is the clock right?",
+            Self::ListOutOfDate => {
+                "a revocation list is out of date: clients with certificates are refused"
+            }
+        })
+    }
+}
+
 impl Current {
-    fn warn(&self, now: SystemTime) {
+    fn concerns(&self, now: SystemTime) -> Vec<(PathBuf, Concern)> {
+        let mut concerns = Vec::new();
         for certificate in &self.certificates {
-            let (file, days) = (
-                certificate.file.display(),
-                days_until(certificate.not_after, now),
-            );
+            let mut add = |concern| concerns.push((certificate.file.clone(), concern));
             if certificate.not_after <= now {
-                tracing::warn!(%file, days, "a certificate has expired: clients refuse it");
+                add(Concern::Expired);
             } else if certificate.not_after <= now + WARN_BEFORE {
-                tracing::warn!(%file, days, "a certificate expires soon");
+                add(Concern::ExpiresSoon);
             }
             if certificate.not_before > now {
-                let file = certificate.file.display();
-                tracing::warn!(%file, "a certificate is not valid yet: is the clock right?");
+                add(Concern::NotYetValid);
             }
         }
         for (file, next_update) in self.clients.iter().flat_map(|clients| &clients.lists) {
             if next_update.is_some_and(|at| at < now) {
-                let file = file.display();
-                tracing::warn!(
-                    %file,
-                    "a revocation list is out of date: clients with certificates are refused"
-                );
+                concerns.push((file.clone(), Concern::ListOutOfDate));
             }
         }
+        concerns
     }
 }
 

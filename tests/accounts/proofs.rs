@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use pop3::{Access, Secret, Verifier};
 use restante::accounts::{Authentication, Evidence, KeyOptions, SCOPE_POP3_READ};
 
-use super::{accounts, new_key, opens, verify, verify_from};
+use super::{accounts, new_key, opens, trust, verify, verify_from};
 use crate::support::mail::{ADA, BOB, key_options};
 use crate::support::place::on_each;
 
@@ -133,26 +133,33 @@ fn the_verifier_of_a_key_is_found_by_its_name_or_by_being_the_only_one() {
 }
 
 #[test]
-fn who_does_not_exist_seems_to_have_a_verifier_that_stays_the_same() {
+fn nobody_learns_from_a_verifier_who_has_a_key() {
     on_each(async |place| {
         let accounts = accounts(place).await;
         accounts.add(ADA, &[]).await.unwrap();
         new_key(&accounts, ADA, "phone").await;
-        let shape = |verifier: &Verifier| verifier.to_string().len();
-        let real = accounts.verifier(ADA).await.unwrap().verifier;
-        let mut seen = Vec::new();
+        // What the client sees of it: the iterations and the salt.
+        let seen = |verifier: &Verifier| {
+            let text = verifier.to_string();
+            text.rsplit_once('$').unwrap().0.to_owned()
+        };
+        let real = accounts.verifier(ADA).await.unwrap();
+        assert!(real.key.is_some());
+        // Another server of the same database, or the same one after a restart.
+        let other = super::accounts(place).await;
         for name in [
             "eve@example.com",
-            "EVE@example.com",
+            "ada@example.com#",
             "ada@example.com#none",
+            "ADA@example.com#PHONE",
             "a\0b",
         ] {
-            let mock = accounts.verifier(name).await.unwrap().verifier;
-            assert_eq!(shape(&mock), shape(&real), "{name}");
-            seen.push(mock);
+            for accounts in [&accounts, &other] {
+                let mock = accounts.verifier(name).await.unwrap();
+                assert_eq!(mock.key, None, "{name}");
+                assert_eq!(seen(&mock.verifier), seen(&real.verifier), "{name}");
+            }
         }
-        assert_eq!(seen[0], seen[1]);
-        assert_ne!(seen[0], seen[2]);
     });
 }
 
@@ -167,5 +174,18 @@ fn a_key_from_before_scram_is_still_a_key_and_has_no_verifier() {
             .await;
         assert_eq!(accounts.verifier(ADA).await.unwrap().key, None);
         assert!(opens(&accounts, ADA, &key).await.is_some());
+    });
+}
+
+#[test]
+fn a_word_for_an_address_is_for_no_other() {
+    on_each(async |place| {
+        let accounts = accounts(place).await;
+        accounts.add("kate@example.com", &[]).await.unwrap();
+        assert!(trust(&accounts, "KATE@example.com").await.is_ok());
+        // The second begins with the Kelvin sign, which is a k in lower case.
+        for other in ["kate@example.com#x@evil.example", "\u{212a}ate@example.com"] {
+            assert!(trust(&accounts, other).await.is_err(), "{other}");
+        }
     });
 }

@@ -37,7 +37,11 @@ impl Pure {
             scram_offered: true,
             channel_bound: !in_clear,
             certified: false,
-            limits: Limits::default(),
+            limits: Limits {
+                bad_commands: 20,
+                line_octets: 255,
+                marks: 10_000,
+            },
         };
         let messages: Vec<Vec<u8>> = transcript.given.iter().map(|m| canonical(m)).collect();
         let mut pure = Self {

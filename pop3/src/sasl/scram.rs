@@ -1,8 +1,8 @@
 //! SCRAM-SHA-256 on the side of the server (RFC 5802, RFC 7677).
 //!
-//! What is stored of a secret proves that a client knows it and lets nobody pretend to; what goes
-//! over the wire gives nobody the secret. Names and secrets are compared as they are: a key is
-//! ASCII, which `SASLprep` does not change.
+//! The secret does not go over the wire, and what is stored of it is not the secret: but whoever has
+//! that and overhears an exchange, too, can prove the secret from then on (RFC 5802, section 9).
+//! Names and secrets are compared as they are: a key is ASCII, which `SASLprep` does not change.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -109,7 +109,7 @@ pub(crate) enum ScramError {
     Extension,
     #[error("SCRAM-SHA-256-PLUS binds the channel, and SCRAM-SHA-256 does not")]
     Binding,
-    #[error("that kind of channel binding is not possible here: use tls-exporter")]
+    #[error("this kind of channel binding is not possible on this connection")]
     BindingKind,
     #[error("channel binding is offered here, and somebody has told the client otherwise")]
     Downgrade,
@@ -128,18 +128,19 @@ pub(crate) struct ClientFirst {
 }
 
 impl ClientFirst {
-    /// Reads the message. `can_bind` tells whether the -PLUS form is offered, too.
+    /// Reads the message. `has_tls` tells whether the client should know of the -PLUS form: if it
+    /// says that it has seen none, somebody has kept it from the client.
     pub(crate) fn read(
         message: &Secret,
         mechanism: Mechanism,
-        can_bind: bool,
+        has_tls: bool,
     ) -> Result<Self, ScramError> {
         let message = text(message.expose()).ok_or(ScramError::Form)?;
         let (flag, rest) = message.split_once(',').ok_or(ScramError::Form)?;
         let (identity, bare) = rest.split_once(',').ok_or(ScramError::Form)?;
         let binding = match flag.split_once('=') {
             Some(("p", kind)) => Some(kind.to_owned()),
-            None if flag == "y" && can_bind => return Err(ScramError::Downgrade),
+            None if flag == "y" && has_tls => return Err(ScramError::Downgrade),
             None if flag == "n" || flag == "y" => None,
             Some(_) | None => return Err(ScramError::Form),
         };
@@ -308,9 +309,9 @@ mod tests {
     fn first(
         message: &str,
         mechanism: Mechanism,
-        can_bind: bool,
+        has_tls: bool,
     ) -> Result<ClientFirst, ScramError> {
-        ClientFirst::read(&Secret::new(message), mechanism, can_bind)
+        ClientFirst::read(&Secret::new(message), mechanism, has_tls)
     }
 
     fn proving(message: &str, key: Option<i64>) -> (String, Proving) {

@@ -1,7 +1,7 @@
 //! AUTHORIZATION: from the greeting to the login (RFC 1939, section 4).
 
 use super::challenge::Challenge;
-use super::login::{Credentials, Login};
+use super::login::{Credentials, Login, MAX_LOGIN_FAILURES};
 use super::{Policy, Session, Step};
 use crate::capability::capabilities;
 use crate::command::{Command, Secret};
@@ -14,6 +14,8 @@ pub struct Authorization {
     pub(super) policy: Policy,
     pub(super) user: Option<String>,
     pub(super) login_failures: u32,
+    /// How many verifiers were looked up: each costs a query, and leads to a login or to nothing.
+    pub(super) lookups: u32,
     pub(super) bad_commands: u32,
 }
 
@@ -24,6 +26,7 @@ impl Authorization {
             policy,
             user: None,
             login_failures: 0,
+            lookups: 0,
             bad_commands: 0,
         }
     }
@@ -79,6 +82,11 @@ impl Authorization {
             let refusal = self.not_offered(mechanism);
             return self.bad(refusal);
         }
+        if self.lookups >= MAX_LOGIN_FAILURES {
+            return Step::Close(Reply::err(
+                "too many logins were begun and not ended, goodbye",
+            ));
+        }
         let challenge = Challenge::new(mechanism, self);
         match response {
             Some(response) => challenge.answer(&response),
@@ -89,9 +97,11 @@ impl Authorization {
     fn not_offered(&self, mechanism: Mechanism) -> Reply {
         match mechanism {
             Mechanism::Plain | Mechanism::Login => self.no_secrets(),
-            Mechanism::External => Reply::err("no certificate of yours was shown in TLS"),
+            Mechanism::External => {
+                Reply::err("no certificate with an address of yours was shown in TLS")
+            }
             Mechanism::ScramSha256Plus if self.policy.scram_offered => {
-                Reply::err("there is no channel to bind to without TLS")
+                Reply::err("there is nothing to bind to on this connection")
             }
             Mechanism::ScramSha256 | Mechanism::ScramSha256Plus => {
                 Reply::err("SCRAM is not possible here")

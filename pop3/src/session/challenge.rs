@@ -74,70 +74,86 @@ impl Challenge {
     /// Takes the response that was expected.
     pub(super) fn answer(self, response: &Secret) -> Step {
         let authorization = self.authorization;
-        let next = |expected, authorization| Self {
-            expected,
-            authorization,
-        };
         match self.expected {
-            Expected::Plain => match plain(response) {
-                Ok(said) if is_same(&said.identity, &said.name) => {
-                    let (name, secret) = (said.name, said.secret);
-                    Step::Login(Login::new(
-                        Credentials::Secret { name, secret },
-                        authorization,
-                    ))
-                }
-                Ok(_) => refused(authorization, ScramError::Identity),
-                Err(form) => authorization.bad(Reply::err(form)),
-            },
+            Expected::Plain => answer_plain(authorization, response),
             Expected::LoginName => match name_of(response.expose()) {
-                Some(name) => {
-                    next(Expected::LoginSecret { name }, authorization).ask(PROMPT_FOR_SECRET)
-                }
+                Some(name) => expect(
+                    authorization,
+                    Expected::LoginSecret { name },
+                    PROMPT_FOR_SECRET,
+                ),
                 None => authorization.bad(Reply::err("LOGIN takes a user's address")),
             },
             Expected::LoginSecret { name } => {
                 let secret = response.clone();
-                Step::Login(Login::new(
-                    Credentials::Secret { name, secret },
-                    authorization,
-                ))
+                log_in(authorization, Credentials::Secret { name, secret })
             }
             Expected::External => match text(response.expose()) {
                 Some(name) => {
                     let name = Some(name).filter(|name| !name.is_empty());
-                    Step::Login(Login::new(Credentials::Certificate { name }, authorization))
+                    log_in(authorization, Credentials::Certificate { name })
                 }
                 None => authorization.bad(Reply::err("EXTERNAL takes a user's address or =")),
             },
-            Expected::ScramFirst(mechanism) => {
-                let can_bind = Mechanism::ScramSha256Plus.is_offered(&authorization.policy);
-                match ClientFirst::read(response, mechanism, can_bind) {
-                    Ok(first) => Step::Verifier(VerifierLookup {
-                        first,
-                        authorization,
-                    }),
-                    Err(why) => refused(authorization, why),
-                }
-            }
-            Expected::ScramFinal(proving) => match proving.verify(response) {
-                Ok(Some((proof, acknowledged))) => {
-                    next(Expected::ScramEnd(acknowledged), authorization).ask(&encode(&proof))
-                }
-                Ok(None) => {
-                    let name = proving.name;
-                    Step::Login(Login::new(Credentials::Disproven { name }, authorization))
-                }
-                Err(why) => refused(authorization, why),
-            },
+            Expected::ScramFirst(mechanism) => begin_scram(authorization, mechanism, response),
+            Expected::ScramFinal(proving) => end_scram(authorization, *proving, response),
             Expected::ScramEnd(Acknowledged { name, key }) => {
                 if response.expose().is_empty() {
-                    Step::Login(Login::new(Credentials::Proven { name, key }, authorization))
+                    log_in(authorization, Credentials::Proven { name, key })
                 } else {
                     refused(authorization, ScramError::Form)
                 }
             }
         }
+    }
+}
+
+fn expect(authorization: Authorization, expected: Expected, base64: &str) -> Step {
+    let challenge = Challenge {
+        expected,
+        authorization,
+    };
+    challenge.ask(base64)
+}
+
+fn log_in(authorization: Authorization, credentials: Credentials) -> Step {
+    Step::Login(Login::new(credentials, authorization))
+}
+
+fn answer_plain(authorization: Authorization, response: &Secret) -> Step {
+    match plain(response) {
+        Ok(said) if is_same(&said.identity, &said.name) => {
+            let (name, secret) = (said.name, said.secret);
+            log_in(authorization, Credentials::Secret { name, secret })
+        }
+        Ok(_) => refused(authorization, ScramError::Identity),
+        Err(form) => authorization.bad(Reply::err(form)),
+    }
+}
+
+fn begin_scram(mut authorization: Authorization, mechanism: Mechanism, response: &Secret) -> Step {
+    let has_tls = authorization.policy.stls_offered || authorization.policy.channel_bound;
+    match ClientFirst::read(response, mechanism, has_tls) {
+        Ok(first) => {
+            authorization.lookups += 1;
+            Step::Verifier(VerifierLookup {
+                first,
+                authorization,
+            })
+        }
+        Err(why) => refused(authorization, why),
+    }
+}
+
+fn end_scram(authorization: Authorization, proving: Proving, response: &Secret) -> Step {
+    match proving.verify(response) {
+        Ok(Some((proof, acknowledged))) => expect(
+            authorization,
+            Expected::ScramEnd(acknowledged),
+            &encode(&proof),
+        ),
+        Ok(None) => log_in(authorization, Credentials::Disproven { name: proving.name }),
+        Err(why) => refused(authorization, why),
     }
 }
 
@@ -175,8 +191,8 @@ impl VerifierLookup {
 
     /// Asks the client for a proof that fits this verifier.
     ///
-    /// `key` is whose verifier it is. If there is no such key, `key` is none and the verifier
-    /// that of a secret which nobody knows, so that the client learns nothing. `nonce` must never
+    /// `key` is whose verifier it is. If there is no such key, `key` is none and the verifier has
+    /// the same salt and iterations as others, so that the client learns nothing. `nonce` must never
     /// have been used before; it has no comma. `channel` has the octets of the
     /// [`binding`](Self::binding), none if the connection has no such binding.
     pub fn found(

@@ -22,7 +22,7 @@ const CLEAR: Policy = Policy {
     certified: false,
     limits: Limits {
         bad_commands: 20,
-        line_octets: MAX_LINE_OCTETS,
+        line_octets: 255,
         marks: 10,
     },
 };
@@ -209,10 +209,10 @@ fn a_response_that_is_no_base64_or_too_long_ends_the_exchange_only() {
 #[test]
 fn a_response_may_be_longer_than_a_command() {
     let session = Session::new(TLS);
-    assert_eq!(session.max_line_octets(), MAX_LINE_OCTETS);
+    assert_eq!(session.max_line_octets(), 255);
     let (_, session) = talk(session, "AUTH PLAIN");
     assert_eq!(session.max_line_octets(), MAX_RESPONSE_OCTETS);
-    assert_eq!(talk(session, "*").1.max_line_octets(), MAX_LINE_OCTETS);
+    assert_eq!(talk(session, "*").1.max_line_octets(), 255);
 }
 
 #[test]
@@ -339,6 +339,41 @@ fn a_wrong_proof_is_a_login_that_fails() {
 }
 
 #[test]
+fn who_begins_logins_and_does_not_end_them_is_sent_away() {
+    let mut session = Session::new(TLS);
+    let begin = format!("AUTH SCRAM-SHA-256 {}", base64("n,,n=ada,r=nonce"));
+    for _ in 0..MAX_LOGIN_FAILURES {
+        let Step::Verifier(lookup) = say(session, &begin) else {
+            panic!("no lookup")
+        };
+        let (_, challenge) = challenged(lookup.found(None, verifier(), NONCE, None));
+        let (_, next) = talk(challenge, "*");
+        session = talk(next, "CAPA").1;
+    }
+    assert!(matches!(say(session, &begin), Step::Close(_)));
+}
+
+#[test]
+fn a_client_that_has_seen_no_binding_where_there_is_tls_was_deceived() {
+    let said = base64("y,,n=ada@example.com,r=client-nonce");
+    for (policy, deceived) in [
+        (TLS, true),
+        (CLEAR, true),
+        (
+            Policy {
+                stls_offered: false,
+                ..CLEAR
+            },
+            false,
+        ),
+    ] {
+        let step = say_all(policy, &["AUTH SCRAM-SHA-256", &said]);
+        let refused = matches!(step, Step::Reply(..));
+        assert_eq!(refused, deceived, "{policy:?}: {step:?}");
+    }
+}
+
+#[test]
 fn a_channel_that_cannot_be_bound_is_refused_before_any_proof() {
     let lookup = Client::BOUND.begin("SCRAM-SHA-256-PLUS");
     let (reply, session) = challenged(lookup.found(Some(7), verifier(), NONCE, None));
@@ -389,7 +424,7 @@ proptest! {
         for response in &responses {
             session = match say(session, response) {
                 Step::Verifier(lookup) => {
-                    challenged(lookup.found(None, verifier(), NONCE, Some(b"channel"))).1
+                    challenged(lookup.found(Some(7), verifier(), NONCE, Some(b"channel"))).1
                 }
                 Step::Reply(reply, session) => {
                     prop_assert!(reply.as_bytes().ends_with(b"\r\n"));

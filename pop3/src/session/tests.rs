@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 const LIMITS: Limits = Limits {
     bad_commands: 20,
-    line_octets: MAX_LINE_OCTETS,
+    line_octets: 255,
     marks: 3,
 };
 
