@@ -2,6 +2,8 @@
 
 mod authentication;
 mod keys;
+mod report;
+mod standing;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -17,6 +19,8 @@ use crate::store::{Database, UserId, depart, milliseconds, raise_version};
 
 pub use authentication::{Authentication, Evidence, KeyVerifier, Verified, WrongCredentials};
 pub use keys::{Key, KeyId, KeyOptions, NewKey, SCOPE_POP3, SCOPE_POP3_READ};
+pub use report::{KeyReport, KeyState, UserReport};
+pub use standing::Standing;
 
 /// The longest address: `USER address` must fit into a command line of 255 octets.
 pub const MAX_ADDRESS_OCTETS: usize = 248;

@@ -6,6 +6,8 @@ mod check;
 mod config;
 mod deliver;
 mod demo;
+mod endpoint;
+mod health;
 mod import;
 mod keys;
 mod log;
@@ -13,6 +15,7 @@ mod man;
 mod output;
 mod reload;
 mod serve;
+mod sessions;
 mod systemd;
 mod users;
 
@@ -89,6 +92,16 @@ enum Command {
     ///
     /// Exit status: 0 all imported, 1 something was skipped.
     Import(import::Import),
+    /// Show what the sessions of the running server are doing, or end one.
+    Sessions(sessions::Sessions),
+    /// Ask the running server how it is.
+    ///
+    /// Exit status: 0 healthy or degraded, 1 unhealthy or not there.
+    Health {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Bring the database's schema up to date.
     ///
     /// All commands that use the database do it by themselves; this one does nothing else, for
@@ -136,6 +149,8 @@ pub fn main() -> ExitCode {
         | Command::User(_)
         | Command::Key(_)
         | Command::Import(_)
+        | Command::Sessions(_)
+        | Command::Health { .. }
         | Command::Migrate
         | Command::Check { .. }
         | Command::Config { .. }
@@ -173,6 +188,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Key(command) => keys::run(command, &open(&configured()?).await?).await,
         Command::Deliver(command) => deliver::run(command, open(&configured()?).await?).await,
         Command::Import(command) => import::run(command, open(&configured()?).await?).await,
+        Command::Sessions(command) => sessions::run(&command, &configured()?),
+        Command::Health { json } => health::run(json, &configured()?),
         Command::Migrate => migrate(&configured()?).await,
         Command::Check { json } => check::run(file, json).await,
         Command::Config { json } => config::run(&load(file)?, json),

@@ -3,6 +3,7 @@
 //! `docs/ARCHITECTURE.md` tells how the parts work together.
 
 pub mod accounts;
+pub mod admin;
 pub mod attempts;
 pub mod cli;
 pub mod demo_mail;
@@ -16,6 +17,7 @@ pub mod networks;
 pub mod open_files;
 pub mod registry;
 pub mod seldom;
+pub mod self_test;
 pub mod server;
 pub mod session;
 pub mod settings;

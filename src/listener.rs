@@ -19,6 +19,7 @@ use crate::metrics::{Metrics, Refused};
 use crate::networks::Networks;
 use crate::registry::{Admission, AdmissionRefusal, Admit, Live, RegistryActor};
 use crate::seldom::Seldom;
+use crate::self_test::SelfTests;
 use crate::session::{Connection, ListenerKind, Service, SessionActor, refuse};
 use crate::supervision::Post;
 
@@ -84,6 +85,11 @@ impl Bound {
     /// If the system can't say.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
+    }
+
+    /// What is spoken there.
+    pub fn kind(&self) -> ListenerKind {
+        self.kind
     }
 }
 
@@ -181,6 +187,7 @@ pub struct Reception {
     next: AtomicUsize,
     registry: Post<RegistryActor>,
     proxies: Networks,
+    self_tests: SelfTests,
     metrics: Arc<Metrics>,
     courtesies: Arc<Semaphore>,
     refusals: [Seldom; Refused::ALL.len()],
@@ -193,6 +200,7 @@ impl Reception {
         places: Arc<Vec<Place>>,
         registry: Post<RegistryActor>,
         proxies: Networks,
+        self_tests: SelfTests,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
@@ -200,6 +208,7 @@ impl Reception {
             next: AtomicUsize::new(0),
             registry,
             proxies,
+            self_tests,
             metrics,
             courtesies: Arc::new(Semaphore::new(MAX_COURTESIES)),
             refusals: Default::default(),
@@ -208,12 +217,14 @@ impl Reception {
     }
 
     async fn receive(&self, stream: TcpStream, peer: SocketAddr, listener: ListenerKind) {
-        let from_proxy = self.proxies.contain(peer.ip());
-        let live = Arc::new(if from_proxy {
+        let self_test = self.self_tests.expect(peer);
+        let from_proxy = !self_test && self.proxies.contain(peer.ip());
+        let live = if from_proxy {
             Live::behind_proxy(new_name(), peer)
         } else {
             Live::new(new_name(), peer)
-        });
+        };
+        let live = Arc::new(live.on(listener).for_self_test(self_test));
         // The registry has been built anew if it did not answer; the client comes again.
         let Ok(admitted) = self.registry.ask(|| Admit(Arc::clone(&live))).await else {
             return;

@@ -6,7 +6,7 @@
 //! Its handlers call one method of the store each and answer when it has. A query that has begun
 //! goes on when its session has ended, so a commit is never broken off.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,9 @@ use bytes::Bytes;
 use quick_cache::Weighter;
 use quick_cache::unsync::Cache;
 
-use crate::accounts::{Authentication, Evidence, KeyId, KeyVerifier, Verified, WrongCredentials};
+use crate::accounts::{
+    Authentication, Evidence, KeyId, KeyVerifier, Standing, Verified, WrongCredentials,
+};
 use crate::metrics::Metrics;
 use crate::store::{
     ContentId, Lease, MailStore, Maildrop, MaildropVersion, MessageId, POSTGRES_CONNECTIONS,
@@ -110,6 +112,19 @@ impl Mailbox {
         if let Err(error) = self.store.leave().await {
             self.note_fault("leaving the database", &error);
         }
+    }
+
+    /// Whose sessions may go on, of these users and keys?
+    ///
+    /// # Errors
+    /// If the store can't say; it has been logged.
+    pub async fn standing(
+        &self,
+        users: &HashSet<UserId>,
+        keys: &HashSet<KeyId>,
+    ) -> Result<Standing, StoreError> {
+        let ask = async || self.authentication.standing(users, keys).await;
+        self.ask("looking for revoked keys", ask).await
     }
 
     async fn tidy(&self) {

@@ -1,18 +1,32 @@
 //! What is counted. Labels are chosen here, never by a client.
 
+use std::time::{Duration, SystemTime};
+
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{Counter, Gauge, MeterProvider, UpDownCounter};
+use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, MeterProvider, UpDownCounter};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use pop3::Verb;
 use prometheus::{Encoder, Registry, TextEncoder};
+use serde::Serialize;
+use utoipa::ToSchema;
 
+use crate::store::Database;
 use crate::telemetry;
+
+/// Where the latencies of logins and commands are cut into buckets, in seconds.
+const LATENCIES: [f64; 14] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0,
+];
+
+/// The commands that wait for storage or for the client; the others are done as they are read.
+const MEASURED: [Verb; 5] = [Verb::List, Verb::Quit, Verb::Retr, Verb::Top, Verb::Uidl];
 
 /// The instruments of one server.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     provider: SdkMeterProvider,
+    meter: Meter,
     sessions_active: UpDownCounter<i64>,
     commands: Counter<u64>,
     auth_attempts: Counter<u64>,
@@ -27,6 +41,27 @@ pub struct Metrics {
     database_errors: Counter<u64>,
     certificate_days: Gauge<i64>,
     certificate_renewals: Counter<u64>,
+    login_duration: Histogram<f64>,
+    command_duration: Histogram<f64>,
+    // What is told of the program itself; a gauge is heard of as long as it is held.
+    _about: [Gauge<f64>; 2],
+}
+
+/// What has been counted since the start, for charts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, ToSchema)]
+pub struct Totals {
+    /// Commands received.
+    pub commands: u64,
+    /// Logins tried.
+    pub auth_attempts: u64,
+    /// Logins refused.
+    pub auth_failures: u64,
+    /// Messages sent whole.
+    pub messages_retrieved: u64,
+    /// Deletions committed.
+    pub messages_deleted: u64,
+    /// Octets sent to clients.
+    pub octets_sent: u64,
 }
 
 /// Why a login failed, as the metric's label says it.
@@ -120,7 +155,20 @@ impl Metrics {
         let counter = |name: &'static str, what: &'static str| {
             meter.u64_counter(name).with_description(what).build()
         };
+        let seconds = |name: &'static str, what: &'static str| {
+            let histogram = meter.f64_histogram(name).with_description(what);
+            histogram.with_boundaries(LATENCIES.to_vec()).build()
+        };
         let metrics = Self {
+            login_duration: seconds(
+                "pop3.login.duration.seconds",
+                "How long it took to let a user in, or to refuse",
+            ),
+            command_duration: seconds(
+                "pop3.command.duration.seconds",
+                "How long commands took that wait for storage or for the client, by command",
+            ),
+            _about: about(&meter),
             sessions_active: meter
                 .i64_up_down_counter("pop3.sessions.active")
                 .with_description("Sessions that are connected")
@@ -161,6 +209,7 @@ impl Metrics {
             ),
             registry,
             provider,
+            meter,
         };
         metrics.begin_at_zero();
         Ok(metrics)
@@ -238,6 +287,17 @@ impl Metrics {
         self.bytes_sent.add(octets, &[]);
     }
 
+    pub(crate) fn login_took(&self, duration: Duration) {
+        self.login_duration.record(duration.as_secs_f64(), &[]);
+    }
+
+    pub(crate) fn command_took(&self, verb: Verb, duration: Duration) {
+        debug_assert!(MEASURED.contains(&verb), "{verb:?} is not measured");
+        let command = command_label(verb);
+        self.command_duration
+            .record(duration.as_secs_f64(), &[command]);
+    }
+
     pub(crate) fn database_error(&self) {
         self.database_errors.add(1, &[]);
     }
@@ -261,6 +321,47 @@ impl Metrics {
         let _ = self.provider.force_flush();
     }
 
+    /// From now on tells how many connections to the database there are, each time it is asked.
+    pub(crate) fn watch_pools(&self, database: &Database) {
+        let database = database.clone();
+        let gauge = self
+            .meter
+            .u64_observable_gauge("restante.database.connections")
+            .with_description("Connections to the database, by pool and whether they are in use");
+        let observe = gauge.with_callback(move |observer| {
+            for (pool, state, connections) in database.pool_use() {
+                let labels = [KeyValue::new("pool", pool), KeyValue::new("state", state)];
+                observer.observe(connections, &labels);
+            }
+        });
+        observe.build();
+    }
+
+    /// What has been counted since the start.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for family in self.registry.gather() {
+            let total = match family.name() {
+                "pop3_commands_total" => &mut totals.commands,
+                "pop3_auth_attempts_total" => &mut totals.auth_attempts,
+                "pop3_auth_failures_total" => &mut totals.auth_failures,
+                "pop3_messages_retrieved_total" => &mut totals.messages_retrieved,
+                "pop3_messages_deleted_total" => &mut totals.messages_deleted,
+                "pop3_bytes_sent_total" => &mut totals.octets_sent,
+                _ => continue,
+            };
+            let series = family.get_metric().iter();
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "Prometheus' counters are floats, and these count whole things upwards"
+            )]
+            let sum = series.map(|one| one.get_counter().get_value() as u64).sum();
+            *total = sum;
+        }
+        totals
+    }
+
     /// All series in the text form that Prometheus reads.
     ///
     /// # Errors
@@ -270,6 +371,22 @@ impl Metrics {
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(String::from_utf8(text)?)
     }
+}
+
+/// Which version this is, and since when it runs.
+fn about(meter: &Meter) -> [Gauge<f64>; 2] {
+    let gauge = |name: &'static str, what: &'static str| {
+        meter.f64_gauge(name).with_description(what).build()
+    };
+    let build = gauge("restante.build.info", "1, with the version as its label");
+    build.record(1.0, &[KeyValue::new("version", env!("CARGO_PKG_VERSION"))]);
+    let started = gauge(
+        "restante.start.time.seconds",
+        "When this server started, in seconds since 1970",
+    );
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    started.record(since.unwrap_or_default().as_secs_f64(), &[]);
+    [build, started]
 }
 
 fn command_label(verb: Verb) -> KeyValue {

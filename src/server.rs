@@ -4,20 +4,25 @@ mod pulse;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use actix_rt::Arbiter;
+use actix_web::dev::ServerHandle;
 use pop3::Limits;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Accounts;
+use crate::admin::{self, Admin, Endpoint, Health};
 use crate::attempts::Attempts;
 use crate::identity::new_name;
 use crate::listener::{Bound, ListenerActor, Place, Reception};
 use crate::mailbox::{Mailbox, MailboxActor};
 use crate::metrics::Metrics;
-use crate::registry::{AdmissionLimits, End, Ending, Inspect, RegistryActor, SessionReport, Table};
+use crate::registry::{
+    AdmissionLimits, End, Ending, Inspect, RegistryActor, SessionReport, Table, barred,
+};
+use crate::self_test::SelfTests;
 use crate::session::{ListenerKind, Service};
 use crate::settings::{Config, Pop3};
 use crate::store::{Database, SqlStore};
@@ -38,6 +43,10 @@ const DRAIN_POLL: Duration = Duration::from_millis(20);
 /// A server that accepts sessions.
 pub struct Server {
     addresses: Vec<SocketAddr>,
+    listeners: Vec<(SocketAddr, ListenerKind)>,
+    self_tests: SelfTests,
+    since: SystemTime,
+    admin: Option<ServerHandle>,
     table: Table,
     metrics: Arc<Metrics>,
     mailbox: Mailbox,
@@ -164,6 +173,10 @@ impl Server {
             Post::keep("renewal", &here, Arc::clone(&metrics), stop, build)
         });
         let addresses: Result<_, _> = sockets.iter().map(Bound::address).collect();
+        let addresses: Vec<_> = addresses?;
+        let kinds = sockets.iter().map(Bound::kind);
+        let listeners = addresses.iter().copied().zip(kinds).collect();
+        let self_tests = SelfTests::default();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let arbiters: Vec<Arbiter> = (0..cores).map(|_| Arbiter::new()).collect();
         let service_of = |(at, arbiter): (usize, &Arbiter)| {
@@ -204,6 +217,7 @@ impl Server {
             Arc::clone(&places),
             registry.clone(),
             config.pop3.proxy_networks.clone(),
+            self_tests.clone(),
             Arc::clone(&metrics),
         ));
         let listener = Post::keep(
@@ -215,8 +229,18 @@ impl Server {
         );
         #[cfg(not(test))]
         drop(listener);
+        metrics.watch_pools(&database);
+        let (watch, stop) = (
+            barred::watch(registry.clone(), mailbox.clone()),
+            working.clone(),
+        );
+        actix_rt::spawn(async move { stop.run_until_cancelled(watch).await });
         Ok(Self {
-            addresses: addresses?,
+            addresses,
+            listeners,
+            self_tests,
+            since: SystemTime::now(),
+            admin: None,
             table,
             metrics,
             mailbox,
@@ -232,6 +256,32 @@ impl Server {
             drain,
             working,
         })
+    }
+
+    /// Begins to answer whoever runs the server, until it has stopped.
+    ///
+    /// # Errors
+    /// If the system refuses a thread or the socket.
+    pub fn serve_admin(&mut self, endpoint: Endpoint) -> std::io::Result<()> {
+        let admin = Admin {
+            registry: self.registry.clone(),
+            mailbox: self.mailbox.clone(),
+            accounts: Accounts::new(self.database.clone()),
+            metrics: Arc::clone(&self.metrics),
+            health: Health::new(
+                self.listeners.clone(),
+                self.self_tests.clone(),
+                self.database.clone(),
+                self.tls.clone(),
+            ),
+            table: self.table.clone(),
+            drain: self.drain.clone(),
+            closing: self.working.clone(),
+            since: self.since,
+            streams: admin::streams(),
+        };
+        self.admin = Some(endpoint.serve(admin)?);
+        Ok(())
     }
 
     /// Where it listens, in the order of its sockets.
@@ -288,7 +338,8 @@ impl Server {
 
     /// What the live sessions are doing.
     pub async fn sessions(&self) -> Vec<SessionReport> {
-        self.registry.ask(|| Inspect).await.unwrap_or_default()
+        let sessions = self.registry.ask(|| Inspect).await.unwrap_or_default();
+        sessions.iter().map(|live| live.report()).collect()
     }
 
     /// Ends a session without committing its deletions; false if there is none of this name.
@@ -316,6 +367,9 @@ impl Server {
         }
         // First the actors, so that none tidies or notes anything after the last word.
         self.working.cancel();
+        if let Some(admin) = &self.admin {
+            admin.stop(true).await;
+        }
         let closing = async {
             self.mailbox.close().await;
             self.database.close().await

@@ -78,6 +78,16 @@ pub enum ListenerKind {
     Tls,
 }
 
+impl ListenerKind {
+    /// The name of the service, as IANA registers it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Plain => "pop3",
+            Self::Tls => "pop3s",
+        }
+    }
+}
+
 /// A connection that has been accepted and not yet greeted.
 pub struct Connection {
     /// The connection itself.
@@ -202,19 +212,31 @@ impl Drop for EndOfSession {
             }
             None => "stopped",
         };
+        if self.live.is_self_test() {
+            return tracing::debug!(session.id = report.id, ending, "self-test ended");
+        }
+        let deleted = match self.live.ending() {
+            Some(Ending::Quit) => report.deleted,
+            _ => 0,
+        };
         tracing::info!(
             session.id = report.id,
             user = report.user,
             key = report.key,
             peer = %report.peer,
             proxy = report.proxy.map(tracing::field::display),
+            listener = report.listener,
             tls = report.tls_version,
+            cipher = report.tls_cipher,
             ending,
             seconds = self.began.elapsed().as_secs(),
-            retrieved = report.retrieved,
-            marked = report.deleted,
-            messages = report.messages,
+            top = report.tops,
+            retr = report.retrs,
+            dele = report.deles,
+            uidl = report.uidls,
             octets_sent = report.octets_sent,
+            deleted,
+            left = report.messages.saturating_sub(deleted),
             "session ended"
         );
     }

@@ -16,6 +16,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::Context;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::networks::Networks;
@@ -161,6 +162,9 @@ pub struct Admin {
     /// What a caller must present.
     #[serde(deserialize_with = "read")]
     pub token: Option<Secret>,
+    /// The file that holds the token, instead of [`Admin::token`].
+    #[serde(deserialize_with = "read")]
+    pub token_path: Option<PathBuf>,
 }
 
 /// Delivery over LMTP.
@@ -360,6 +364,28 @@ impl Database {
     }
 }
 
+impl Admin {
+    /// What a caller must present, read from its file if it is in one.
+    ///
+    /// # Errors
+    /// If the token is given twice, the file can't be read, or there is nothing in it.
+    pub fn token(&self) -> anyhow::Result<Option<String>> {
+        let Some(path) = &self.token_path else {
+            return Ok(self.token.as_ref().map(|token| token.expose().to_owned()));
+        };
+        anyhow::ensure!(
+            self.token.is_none(),
+            "both Admin__Token and Admin__TokenPath are set; keep one of them"
+        );
+        let text = std::fs::read_to_string(path);
+        let text =
+            text.with_context(|| format!("cannot read {} (Admin__TokenPath)", path.display()))?;
+        let token = text.trim().to_owned();
+        anyhow::ensure!(!token.is_empty(), "there is no token in {}", path.display());
+        Ok(Some(token))
+    }
+}
+
 impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Database")
@@ -418,6 +444,7 @@ impl Default for Admin {
             bind_address: Ipv4Addr::LOCALHOST.into(),
             port: 8110,
             token: None,
+            token_path: None,
         }
     }
 }

@@ -19,7 +19,7 @@ use pop3::{MessageNumber, Snapshot, UniqueId};
 use sea_orm::{DbErr, RuntimeErr, sqlx};
 
 pub use database::{Database, OpenError, sqlite_file};
-pub(crate) use database::{POSTGRES_CONNECTIONS, statement};
+pub(crate) use database::{KEYS_PER_STATEMENT, POSTGRES_CONNECTIONS, sql_list, statement};
 pub(crate) use delivery::milliseconds;
 pub use delivery::{CHUNK_OCTETS, Delivery, Prepared};
 pub use leases::Lease;

@@ -6,6 +6,7 @@
 )]
 
 mod accounts;
+mod admin;
 mod cli;
 mod clients;
 mod crash;

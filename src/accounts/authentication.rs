@@ -1,6 +1,6 @@
 //! Finds out whose maildrop a client may open.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::time::SystemTime;
@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::keys::{KeyId, SCRAM_ITERATIONS, hash_of, prefix_of};
-use super::{Accounts, SCOPE_POP3, SCOPE_POP3_READ, find};
+use super::{Accounts, SCOPE_POP3, SCOPE_POP3_READ, Standing, find};
 use crate::networks::Networks;
 use crate::store::{MaildropVersion, StoreError, UserId, milliseconds, statement};
 
@@ -81,6 +81,16 @@ pub trait Authentication: Send + Sync {
     /// # Errors
     /// If the database can't say.
     async fn verifier(&self, name: &str) -> Result<KeyVerifier, StoreError>;
+
+    /// Which of these keys are not revoked, and which of these users are there and not disabled?
+    ///
+    /// # Errors
+    /// If the database can't say.
+    async fn standing(
+        &self,
+        users: &HashSet<UserId>,
+        keys: &HashSet<KeyId>,
+    ) -> Result<Standing, StoreError>;
 
     /// Writes down when keys were last used, in milliseconds since 1970.
     ///
@@ -154,6 +164,14 @@ impl Authentication for Accounts {
                 verifier: Verifier::of_nobody(self.salt().await?, SCRAM_ITERATIONS),
             },
         })
+    }
+
+    async fn standing(
+        &self,
+        users: &HashSet<UserId>,
+        keys: &HashSet<KeyId>,
+    ) -> Result<Standing, StoreError> {
+        self.find_standing(users, keys).await
     }
 
     async fn note_use(&self, last_used_at_ms: &HashMap<KeyId, i64>) -> Result<(), StoreError> {

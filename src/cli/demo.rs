@@ -9,6 +9,7 @@ use anyhow::Context;
 use super::serve::Signals;
 use super::{log, output};
 use crate::accounts::{Accounts, KeyOptions, SCOPE_POP3};
+use crate::admin;
 use crate::demo_mail;
 use crate::listener::Bound;
 use crate::server::Server;
@@ -42,10 +43,20 @@ pub(super) async fn run() -> anyhow::Result<ExitCode> {
     let here = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let socket = Bound::new(here, PORT, ListenerKind::Plain)
         .or_else(|_| Bound::new(here, 0, ListenerKind::Plain))?;
-    let server = Server::start(&Config::default(), database, vec![socket])?;
+    let config = Config::default();
+    let mut server = Server::start(&config, database, vec![socket])?;
+    // The demo is of use without its page, too, where another server has the port.
+    let page = match admin::bind(&config.admin) {
+        Ok(Some(endpoint)) => {
+            let address = endpoint.address()?;
+            server.serve_admin(endpoint)?;
+            format!("\nSee who is connected:    http://{address}/ (in a browser)")
+        }
+        Ok(None) | Err(_) => String::new(),
+    };
     let address = server.addresses().first().copied();
     let address = address.context("the demo does not listen")?;
-    output::print(&explanation(&address.to_string(), &key))?;
+    output::print(&explanation(&address.to_string(), &key, &page))?;
     signals.next().await;
     server.stop(STOP_TIMEOUT).await;
     folder.close().context("while removing the demo's folder")?;
@@ -74,14 +85,14 @@ async fn fill(database: &Database) -> anyhow::Result<String> {
     Ok(accounts.create_key(ADDRESS, options).await?.key)
 }
 
-fn explanation(server: &str, key: &str) -> String {
+fn explanation(server: &str, key: &str, page: &str) -> String {
     let login = ADDRESS.replace('@', "%40");
     format!(
         "A POP3 server with sample mail listens on {server}.
 
 List the messages:       curl pop3://{login}:{key}@{server}/
 Read the first one:      curl pop3://{login}:{key}@{server}/1
-See the conversation:    curl -v pop3://{login}:{key}@{server}/1
+See the conversation:    curl -v pop3://{login}:{key}@{server}/1{page}
 
 In a mail client: server and port as above, no encryption, user name {ADDRESS},
 and as the password {key}

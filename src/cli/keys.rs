@@ -7,7 +7,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::output::{print, print_table};
-use crate::accounts::{Accounts, Key, KeyId, KeyOptions, SCOPE_POP3};
+use crate::accounts::{Accounts, KeyId, KeyOptions, KeyReport, SCOPE_POP3};
 use crate::networks::Networks;
 use crate::settings::parse_duration;
 use crate::store::Database;
@@ -71,9 +71,9 @@ pub(super) async fn run(command: KeyCommand, database: &Database) -> anyhow::Res
         }
         KeyCommand::List { address, json } => {
             let keys = accounts.keys(&address).await?;
+            let keys: Vec<_> = keys.into_iter().map(KeyReport::from).collect();
             if json {
-                let keys: serde_json::Value = keys.iter().map(as_json).collect();
-                print(&format!("{keys:#}"))?;
+                print(&format!("{:#}", json!(keys)))?;
             } else {
                 let rows: Vec<_> = keys.iter().map(as_row).collect();
                 print_table(
@@ -96,44 +96,14 @@ fn networks(text: &str) -> Result<Networks, String> {
     Ok(networks)
 }
 
-fn as_json(key: &Key) -> serde_json::Value {
-    json!({
-        "id": key.id.0,
-        "name": key.name,
-        "prefix": key.prefix,
-        "scopes": key.scopes.split(' ').collect::<Vec<_>>(),
-        "networks": key.networks.split(", ").filter(|it| !it.is_empty()).collect::<Vec<_>>(),
-        "state": state(key),
-        "created_at": time(key.created_at_ms),
-        "last_used_at": key.last_used_at_ms.map(time),
-        "expires_at": key.expires_at_ms.map(time),
-        "revoked_at": key.revoked_at_ms.map(time),
-    })
-}
-
-fn as_row(key: &Key) -> [String; 6] {
+fn as_row(key: &KeyReport) -> [String; 6] {
+    let last_used_at = key.last_used_at.clone();
     [
-        key.id.0.to_string(),
-        state(key).into(),
-        key.scopes.clone(),
-        time(key.created_at_ms),
-        key.last_used_at_ms.map_or_else(|| "never".into(), time),
+        key.id.to_string(),
+        key.state.as_str().into(),
+        key.scopes.join(" "),
+        key.created_at.clone(),
+        last_used_at.unwrap_or_else(|| "never".into()),
         key.name.clone(),
     ]
-}
-
-fn state(key: &Key) -> &'static str {
-    let now = jiff::Timestamp::now().as_millisecond();
-    if key.revoked_at_ms.is_some() {
-        "revoked"
-    } else if key.expires_at_ms.is_some_and(|at| at <= now) {
-        "expired"
-    } else {
-        "valid"
-    }
-}
-
-fn time(milliseconds: i64) -> String {
-    let time = jiff::Timestamp::from_second(milliseconds.div_euclid(1000));
-    time.map_or_else(|_| milliseconds.to_string(), |time| time.to_string())
 }

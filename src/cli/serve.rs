@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::log::{self, Level};
 use super::reload::reload;
 use super::systemd;
+use crate::admin;
 use crate::server::{Server, bind};
 use crate::settings::{Config, Loaded};
 use crate::telemetry::Traces;
@@ -42,7 +43,12 @@ async fn serve(mut config: Config, file: Option<&Path>, level: &Level) -> anyhow
     } else {
         inherited
     };
-    let server = Server::start(&config, database, sockets)?;
+    let endpoint = admin::bind(&config.admin)?;
+    let mut server = Server::start(&config, database, sockets)?;
+    if let Some(endpoint) = endpoint {
+        tracing::info!(address = %endpoint.address()?, "admin endpoint");
+        server.serve_admin(endpoint)?;
+    }
     crate::open_files::raise(config.pop3.max_connections);
     for address in server.addresses() {
         tracing::info!(%address, "listening");

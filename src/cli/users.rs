@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::output::{print, print_table};
-use crate::accounts::{Accounts, User};
+use crate::accounts::{Accounts, UserReport};
 use crate::store::Database;
 
 #[derive(Debug, Subcommand)]
@@ -50,9 +50,9 @@ pub(super) async fn run(command: UserCommand, database: &Database) -> anyhow::Re
         }
         UserCommand::List { json } => {
             let users = accounts.list().await?;
+            let users: Vec<_> = users.into_iter().map(UserReport::from).collect();
             if json {
-                let users: serde_json::Value = users.iter().map(as_json).collect();
-                print(&format!("{users:#}"))?;
+                print(&format!("{:#}", json!(users)))?;
             } else {
                 let rows: Vec<_> = users.iter().map(as_row).collect();
                 print_table(["ADDRESS", "STATE", "MESSAGES", "OCTETS", "ALIASES"], &rows)?;
@@ -65,17 +65,7 @@ pub(super) async fn run(command: UserCommand, database: &Database) -> anyhow::Re
     Ok(ExitCode::SUCCESS)
 }
 
-fn as_json(user: &User) -> serde_json::Value {
-    json!({
-        "address": user.address,
-        "aliases": user.aliases,
-        "disabled": user.disabled,
-        "messages": user.messages,
-        "octets": user.octets,
-    })
-}
-
-fn as_row(user: &User) -> [String; 5] {
+fn as_row(user: &UserReport) -> [String; 5] {
     let state = if user.disabled { "disabled" } else { "enabled" };
     [
         user.address.clone(),

@@ -2,17 +2,22 @@
 
 use std::net::IpAddr;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use actix::Recipient;
-use serde::Serialize;
+use pop3::Verb;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Kill;
+use crate::accounts::{KeyId, Verified};
+use crate::session::ListenerKind;
+use crate::store::UserId;
 
 /// The state of a session, as RFC 1939 calls it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum State {
     /// Not logged in.
@@ -44,12 +49,14 @@ pub enum Ending {
     Storage,
     /// An operator ended it.
     Killed,
+    /// Its key was revoked, or its user disabled or removed.
+    Barred,
     /// The server stopped.
     Shutdown,
 }
 
 impl Ending {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Quit,
         Self::CommitFailed,
         Self::TimedOut,
@@ -59,6 +66,7 @@ impl Ending {
         Self::MadeRoom,
         Self::Storage,
         Self::Killed,
+        Self::Barred,
         Self::Shutdown,
     ];
 
@@ -74,6 +82,7 @@ impl Ending {
             Self::MadeRoom => "made room",
             Self::Storage => "storage failed",
             Self::Killed => "killed",
+            Self::Barred => "key or user no longer good",
             Self::Shutdown => "shutdown",
         }
     }
@@ -86,15 +95,24 @@ pub struct Live {
     peer: SocketAddr,
     /// Who it is about, if the peer is a proxy: known once it has said so.
     client: OnceLock<SocketAddr>,
+    listener: ListenerKind,
+    self_test: bool,
     connected_at: SystemTime,
-    login: Mutex<Option<Login>>,
+    /// Milliseconds after `connected_at`.
+    last_activity_ms: AtomicU64,
+    login: OnceLock<Box<Login>>,
     state: AtomicU8,
     verifying: AtomicBool,
     tls: OnceLock<Tls>,
+    /// The verb that came last, and [`WAITING`] once it is done.
+    command: AtomicU8,
     ending: AtomicU8,
-    messages: AtomicU64,
-    marked: AtomicU64,
-    retrieved: AtomicU64,
+    marked: AtomicU32,
+    retrieved: AtomicU32,
+    tops: AtomicU32,
+    retrs: AtomicU32,
+    deles: AtomicU32,
+    uidls: AtomicU32,
     octets_sent: AtomicU64,
     reach: Mutex<Reach>,
 }
@@ -114,31 +132,76 @@ struct Tls {
     cipher: &'static str,
 }
 
+/// What `command` holds beside the verb while the client is waited for.
+const WAITING: u8 = 0x80;
+
 #[derive(Debug)]
 struct Login {
+    user: UserId,
+    key: Option<KeyId>,
     address: Box<str>,
-    key: Box<str>,
+    key_name: Box<str>,
+    messages: u64,
+    octets: u64,
 }
 
 /// A session at one moment, as the admin endpoint tells it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[expect(missing_docs, reason = "each is what its name says")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SessionReport {
+    /// Its name, in the log and everywhere else.
     pub id: String,
+    /// The first address of its user, once they are logged in.
     pub user: Option<String>,
+    /// What the key is called that it logged in with.
     pub key: Option<String>,
+    /// The number of that key.
+    pub key_id: Option<i64>,
+    /// The address and port of the client.
+    #[schema(value_type = String)]
     pub peer: SocketAddr,
+    /// The address of the proxy that it came through, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub proxy: Option<IpAddr>,
+    /// Which listener it came to: `pop3` or `pop3s`.
+    pub listener: &'static str,
+    /// What it may do now.
     pub state: State,
+    /// Is it inside TLS?
     pub tls: bool,
+    /// Which version of it.
     pub tls_version: Option<&'static str>,
+    /// Which cipher.
     pub tls_cipher: Option<&'static str>,
+    /// The command that is being carried out; none while the client is waited for.
+    pub command: Option<&'static str>,
+    /// The command that came last.
+    pub last_command: Option<&'static str>,
+    /// When it connected.
     #[serde(serialize_with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
     pub connected_at: SystemTime,
+    /// When octets last went either way.
+    #[serde(serialize_with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
+    pub last_activity_at: SystemTime,
+    /// How many messages the maildrop had at login.
     pub messages: u64,
+    /// How many octets they have.
+    pub octets: u64,
+    /// How many of them are marked as deleted.
     pub deleted: u64,
+    /// How many were sent whole.
     pub retrieved: u64,
+    /// How often TOP was asked for.
+    pub tops: u64,
+    /// How often RETR was asked for.
+    pub retrs: u64,
+    /// How often DELE was asked for.
+    pub deles: u64,
+    /// How often UIDL was asked for.
+    pub uidls: u64,
+    /// How many octets were sent to the client.
     pub octets_sent: u64,
 }
 
@@ -156,18 +219,37 @@ impl Live {
             id,
             peer: canonical(peer),
             client: OnceLock::new(),
+            listener: ListenerKind::Plain,
+            self_test: false,
             connected_at: SystemTime::now(),
-            login: Mutex::default(),
+            last_activity_ms: AtomicU64::new(0),
+            login: OnceLock::new(),
             state: AtomicU8::new(0),
             verifying: AtomicBool::new(false),
             tls: OnceLock::new(),
+            command: AtomicU8::new(u8::MAX),
             ending: AtomicU8::new(u8::MAX),
-            messages: AtomicU64::new(0),
-            marked: AtomicU64::new(0),
-            retrieved: AtomicU64::new(0),
+            marked: AtomicU32::new(0),
+            retrieved: AtomicU32::new(0),
+            tops: AtomicU32::new(0),
+            retrs: AtomicU32::new(0),
+            deles: AtomicU32::new(0),
+            uidls: AtomicU32::new(0),
             octets_sent: AtomicU64::new(0),
             reach: Mutex::new(Reach::NotYet(None)),
         }
+    }
+
+    /// The same, at this listener.
+    #[must_use]
+    pub fn on(self, listener: ListenerKind) -> Self {
+        Self { listener, ..self }
+    }
+
+    /// The same, but for the server that tests whether it answers: it counts nowhere.
+    #[must_use]
+    pub fn for_self_test(self, self_test: bool) -> Self {
+        Self { self_test, ..self }
     }
 
     /// The name of the session, in logs and everywhere else.
@@ -193,6 +275,32 @@ impl Live {
     /// The proxy has said who its client is.
     pub(crate) fn set_client(&self, client: SocketAddr) {
         let _ = self.client.set(canonical(client));
+    }
+
+    /// When it connected.
+    pub fn connected_at(&self) -> SystemTime {
+        self.connected_at
+    }
+
+    /// The first address of its user, once they are logged in.
+    pub fn user_address(&self) -> Option<&str> {
+        Some(&self.login.get()?.address)
+    }
+
+    /// What the key is called that it logged in with.
+    pub fn key_name(&self) -> Option<&str> {
+        Some(&self.login.get()?.key_name)
+    }
+
+    /// Who is logged in, and with which key if it was one.
+    pub fn logged_in(&self) -> Option<(UserId, Option<KeyId>)> {
+        let login = self.login.get()?;
+        Some((login.user, login.key))
+    }
+
+    /// Is it the server that tests whether it answers?
+    pub fn is_self_test(&self) -> bool {
+        self.self_test
     }
 
     /// The actor that is to be told when the session is to end; why, if it is not even to begin.
@@ -247,24 +355,65 @@ impl Live {
         let _ = self.tls.set(Tls { version, cipher });
     }
 
-    pub(crate) fn set_login(&self, address: &str, key: &str, messages: usize) {
-        *self.login() = Some(Login {
-            address: address.into(),
-            key: key.into(),
-        });
-        self.messages.store(messages as u64, Relaxed);
+    /// A command begins.
+    pub(crate) fn begin_command(&self, verb: Verb) {
+        self.command.store(verb as u8, Relaxed);
+        match verb {
+            Verb::Top => add_one(&self.tops),
+            Verb::Retr => add_one(&self.retrs),
+            Verb::Dele => add_one(&self.deles),
+            Verb::Uidl => add_one(&self.uidls),
+            Verb::Auth
+            | Verb::Capa
+            | Verb::List
+            | Verb::Noop
+            | Verb::Pass
+            | Verb::Quit
+            | Verb::Rset
+            | Verb::Stat
+            | Verb::Stls
+            | Verb::User
+            | Verb::Unknown => {}
+        }
+    }
+
+    /// All that came is done: the client is waited for.
+    pub(crate) fn wait_for_client(&self) {
+        self.command
+            .store(self.command.load(Relaxed) | WAITING, Relaxed);
+    }
+
+    /// Octets have just gone one way or the other.
+    pub(crate) fn note_activity(&self) {
+        let since = self.connected_at.elapsed().unwrap_or_default().as_millis();
+        self.last_activity_ms
+            .store(u64::try_from(since).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// They are logged in, and see so many messages of so many octets.
+    pub(crate) fn set_login(&self, user: &Verified, messages: usize, octets: u64) {
+        let _ = self.login.set(Box::new(Login {
+            user: user.user,
+            key: user.key,
+            address: user.address.as_str().into(),
+            key_name: user.key_name.as_str().into(),
+            messages: messages as u64,
+            octets,
+        }));
     }
 
     pub(crate) fn set_marked(&self, marked: usize) {
-        self.marked.store(marked as u64, Relaxed);
+        let marked = u32::try_from(marked).unwrap_or(u32::MAX);
+        self.marked.store(marked, Relaxed);
     }
 
     pub(crate) fn add_retrieved(&self) {
-        self.retrieved.fetch_add(1, Relaxed);
+        add_one(&self.retrieved);
     }
 
     pub(crate) fn add_sent(&self, octets: u64) {
         self.octets_sent.fetch_add(octets, Relaxed);
+        self.note_activity();
     }
 
     /// The first reason that is given is the one that counts.
@@ -280,7 +429,8 @@ impl Live {
         Ending::ALL.into_iter().find(|known| *known as u8 == ending)
     }
 
-    pub(crate) fn state(&self) -> State {
+    /// What it may do now.
+    pub fn state(&self) -> State {
         match self.state.load(Relaxed) {
             1 => State::Transaction,
             2 => State::Update,
@@ -291,32 +441,43 @@ impl Live {
     /// What it is doing now.
     pub fn report(&self) -> SessionReport {
         let client = self.client.get().copied();
-        let (user, key) = self
-            .login()
-            .as_ref()
-            .map(|login| (login.address.to_string(), login.key.to_string()))
-            .unzip();
+        let login = self.login.get();
+        let command = self.command.load(Relaxed);
+        let last = Verb::ALL.get(usize::from(command & !WAITING));
+        let last = last.map(|verb| verb.as_str());
+        let since = Duration::from_millis(self.last_activity_ms.load(Relaxed));
         SessionReport {
             id: self.id.clone(),
-            user,
-            key,
+            user: login.map(|login| login.address.to_string()),
+            key: login.map(|login| login.key_name.to_string()),
+            key_id: login.and_then(|login| login.key).map(|key| key.0),
             peer: client.unwrap_or(self.peer),
             proxy: client.filter(|it| *it != self.peer).map(|_| self.peer.ip()),
+            listener: self.listener.as_str(),
             state: self.state(),
             tls: self.tls.get().is_some(),
             tls_version: self.tls.get().map(|tls| tls.version),
             tls_cipher: self.tls.get().map(|tls| tls.cipher),
+            command: last.filter(|_| command & WAITING == 0),
+            last_command: last,
             connected_at: self.connected_at,
-            messages: self.messages.load(Relaxed),
-            deleted: self.marked.load(Relaxed),
-            retrieved: self.retrieved.load(Relaxed),
+            last_activity_at: self.connected_at + since,
+            messages: login.map_or(0, |login| login.messages),
+            octets: login.map_or(0, |login| login.octets),
+            deleted: self.marked.load(Relaxed).into(),
+            retrieved: self.retrieved.load(Relaxed).into(),
+            tops: self.tops.load(Relaxed).into(),
+            retrs: self.retrs.load(Relaxed).into(),
+            deles: self.deles.load(Relaxed).into(),
+            uidls: self.uidls.load(Relaxed).into(),
             octets_sent: self.octets_sent.load(Relaxed),
         }
     }
+}
 
-    fn login(&self) -> MutexGuard<'_, Option<Login>> {
-        self.login.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Only the session itself writes, so nothing gets lost between reading and writing.
+fn add_one(count: &AtomicU32) {
+    count.store(count.load(Relaxed).saturating_add(1), Relaxed);
 }
 
 /// A client of an IPv4 address is the same client on a listener for both.
@@ -328,5 +489,50 @@ fn rfc3339<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S::
     match jiff::Timestamp::try_from(*time) {
         Ok(time) => serializer.collect_str(&time),
         Err(error) => Err(serde::ser::Error::custom(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    fn live() -> Live {
+        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        Live::new("one".into(), peer)
+    }
+
+    #[test]
+    fn a_command_is_current_until_the_client_is_waited_for() {
+        let live = live();
+        assert_eq!(live.report().last_command, None);
+        live.wait_for_client();
+        assert_eq!(live.report().last_command, None);
+        for verb in Verb::ALL {
+            live.begin_command(verb);
+            assert_eq!(live.report().command, Some(verb.as_str()));
+            live.wait_for_client();
+            let report = live.report();
+            assert_eq!(
+                (report.command, report.last_command),
+                (None, Some(verb.as_str()))
+            );
+        }
+        let report = live.report();
+        assert_eq!(
+            [report.tops, report.retrs, report.deles, report.uidls],
+            [1; 4]
+        );
+    }
+
+    #[test]
+    fn the_first_reason_to_end_is_the_one_that_counts() {
+        for ending in Ending::ALL {
+            let live = live();
+            assert_eq!(live.ending(), None);
+            live.set_ending(ending);
+            live.set_ending(Ending::Storage);
+            assert_eq!(live.ending(), Some(ending));
+        }
     }
 }

@@ -137,7 +137,10 @@ impl Conversation {
             while let Some(line) = self.lines.next_line(session.max_line_octets()) {
                 let verb = verb(&session, &line);
                 if let Some(verb) = verb {
-                    self.service.metrics.command(verb);
+                    self.live.begin_command(verb);
+                    if !self.live.is_self_test() {
+                        self.service.metrics.command(verb);
+                    }
                 }
                 let span = verb.map_or_else(Span::none, telemetry::command);
                 session = match session.receive(line) {
@@ -154,8 +157,18 @@ impl Conversation {
                         let answer = Box::pin(self.look_up_verifier(lookup)).await?;
                         self.answer(answer).await?
                     }
-                    Step::List(listing) => Box::pin(self.list(listing)).await?,
-                    Step::Retrieve(retrieve) => Box::pin(self.retrieve(retrieve)).await?,
+                    Step::List(listing) => {
+                        let began = Instant::now();
+                        let session = Box::pin(self.list(listing)).await?;
+                        self.note_duration(verb, began);
+                        session
+                    }
+                    Step::Retrieve(retrieve) => {
+                        let began = Instant::now();
+                        let session = Box::pin(self.retrieve(retrieve)).await?;
+                        self.note_duration(verb, began);
+                        session
+                    }
                     Step::StartTls(reply, _) => {
                         self.say(&reply);
                         self.flush().await?;
@@ -177,6 +190,7 @@ impl Conversation {
             }
             self.flush().await?;
             self.out = Vec::new();
+            self.live.wait_for_client();
             match self.wait(&session).await? {
                 Waited::Received => {}
                 Waited::Closed => return Ok(Ending::Disconnected),
@@ -270,6 +284,7 @@ impl Conversation {
                     if octets? == 0 {
                         return Ok(Waited::Closed);
                     }
+                    self.live.note_activity();
                     if transport.began_with_proxy_header() {
                         return self
                             .refuse_proxy("no header of the PROXY protocol is taken from here")
@@ -360,6 +375,12 @@ impl Conversation {
         self.open = None;
     }
 
+    fn note_duration(&self, verb: Option<Verb>, began: Instant) {
+        if let Some(verb) = verb {
+            self.service.metrics.command_took(verb, began.elapsed());
+        }
+    }
+
     fn note_marks(&self, session: &Session) {
         if let Session::Transaction(transaction) = session {
             self.live.set_marked(transaction.marks().len());
@@ -386,7 +407,9 @@ impl Conversation {
     }
 
     fn report_sent(&mut self) {
-        if let Some(transport) = &mut self.transport {
+        if let Some(transport) = &mut self.transport
+            && !self.live.is_self_test()
+        {
             self.service.metrics.octets_sent(transport.take_sent());
         }
     }

@@ -43,9 +43,11 @@ impl Conversation {
             self.wait_for_gate().await?;
         }
         self.live.set_verifying(true);
+        let began = Instant::now();
         let span = telemetry::validation();
         let opened = self.open_maildrop(login.credentials());
         let opened = opened.instrument(span.clone()).await;
+        self.service.metrics.login_took(began.elapsed());
         self.live.set_verifying(false);
         Ok(match opened {
             Ok((snapshot, access)) => {
@@ -56,7 +58,8 @@ impl Conversation {
                 let failure = AuthFailure::from(why);
                 self.service.metrics.auth_failure(failure);
                 telemetry::note_refusal(span, failure.as_str());
-                tracing::info!(reason = ?why, user = login.credentials().name(), "login refused");
+                let user = login.credentials().name().map(shown);
+                tracing::info!(reason = ?why, user, "login refused");
                 if why == LoginRefusal::Credentials {
                     let gate = self.service.attempts.failed(self.live.ip(), Instant::now());
                     self.pause_until(gate).await?;
@@ -117,8 +120,9 @@ impl Conversation {
         if let Some(key) = user.key {
             service.mailbox.tell(KeyUsed(key));
         }
+        let snapshot = &maildrop.snapshot;
         self.live
-            .set_login(&user.address, &user.key_name, maildrop.snapshot.len());
+            .set_login(&user, snapshot.len(), snapshot.octets());
         self.logged_in();
         let snapshot = Arc::clone(&maildrop.snapshot);
         self.open = Some(Open {
@@ -148,6 +152,15 @@ impl Conversation {
                 certified.iter().find(meant).cloned().map(Evidence::Word)
             }
         }
+    }
+}
+
+/// What may be logged of a name: who pastes a key in the wrong field has not given it away.
+fn shown(name: &str) -> &str {
+    if name.contains('@') && !name.contains("rst_") {
+        name
+    } else {
+        "(no address)"
     }
 }
 

@@ -1,13 +1,17 @@
 //! UPDATE: what QUIT deletes.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use pop3::Commit;
+use pop3::{Commit, Verb};
 
 use super::conversation::{Conversation, Over};
 use crate::mailbox::CommitDeletions;
 use crate::registry::{Ending, State};
 use crate::store::{Maildrop, StoreError};
+
+/// How many unique-ids a line of the log names at most.
+const DELETIONS_PER_LINE: usize = 50;
 
 /// What came of the deletions.
 enum Deleted {
@@ -19,7 +23,12 @@ enum Deleted {
 impl Conversation {
     pub(super) async fn commit(&mut self, commit: Commit) -> Result<Ending, Over> {
         self.live.set_state(State::Update);
-        let (reply, ending) = match self.delete(&commit).await {
+        let began = Instant::now();
+        let deleted = self.delete(&commit).await;
+        self.service
+            .metrics
+            .command_took(Verb::Quit, began.elapsed());
+        let (reply, ending) = match deleted {
             Deleted::All => (commit.done(), Ending::Quit),
             Deleted::None => (commit.failed(), Ending::CommitFailed),
             Deleted::Unknown => (commit.unknown(), Ending::CommitFailed),
@@ -62,13 +71,19 @@ impl Conversation {
         }
     }
 
+    /// Each deletion is told with its unique-id: who asks where a message has gone finds it.
     fn log_deletions(&self, commit: &Commit, maildrop: &Maildrop) {
-        if !tracing::enabled!(tracing::Level::DEBUG) {
-            return;
-        }
-        for number in commit.marked() {
-            let unique_id = maildrop.snapshot.unique_id_of(number).unwrap_or_default();
-            tracing::debug!(unique_id, "message deleted");
+        let login = self.live.report();
+        let unique_id = |number| maildrop.snapshot.unique_id_of(number).unwrap_or_default();
+        let unique_ids: Vec<_> = commit.marked().map(unique_id).collect();
+        for unique_ids in unique_ids.chunks(DELETIONS_PER_LINE) {
+            let unique_ids = unique_ids.join(" ");
+            tracing::info!(
+                user = login.user,
+                key = login.key,
+                unique_ids,
+                "messages deleted"
+            );
         }
     }
 }

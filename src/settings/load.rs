@@ -13,10 +13,7 @@ use super::{Config, environment, file};
 ///
 /// Who sets one to something else than its default is warned. Remove a line when its feature
 /// is there.
-const NOT_YET: [(&str, &str); 10] = [
-    ("admin", "bind_address"),
-    ("admin", "port"),
-    ("admin", "token"),
+const NOT_YET: [(&str, &str); 7] = [
     ("lmtp", "bind_address"),
     ("lmtp", "max_message_size"),
     ("lmtp", "port"),
@@ -382,8 +379,7 @@ mod tests {
     fn a_setting_without_its_feature_is_accepted_with_a_warning() {
         let warned = |name, text| loaded(&[(name, text)]).warnings;
         for (name, text, setting) in [
-            ("Admin__Port", "8111", "Admin.Port"),
-            ("ADMIN__TOKEN", "hunter2", "Admin.Token"),
+            ("LMTP__PORT", "24", "Lmtp.Port"),
             ("Lmtp__SocketPath", "/run/lmtp", "Lmtp.SocketPath"),
             ("Pop3__DeletedRetention", "7d", "Pop3.DeletedRetention"),
         ] {
@@ -391,8 +387,8 @@ mod tests {
             assert_eq!(warned(name, text), [warning]);
         }
         for (name, text) in [
-            ("Admin__Port", "8110"),
-            ("Admin__Token", ""),
+            ("Admin__Port", "8111"),
+            ("Admin__Token", "hunter2"),
             ("Pop3__DeletedRetention", "0"),
         ] {
             assert!(warned(name, text).is_empty(), "{name}");

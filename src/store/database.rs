@@ -151,6 +151,43 @@ impl Database {
         self.write.close().await
     }
 
+    /// How many connections each pool has: pool, whether they are in use, and how many.
+    pub(crate) fn pool_use(&self) -> Vec<(&'static str, &'static str, u64)> {
+        let on_sqlite = self.read.get_database_backend() == DbBackend::Sqlite;
+        let sizes = |connection: &DatabaseConnection| {
+            if on_sqlite {
+                let pool = connection.get_sqlite_connection_pool();
+                (pool.size(), pool.num_idle())
+            } else {
+                let pool = connection.get_postgres_connection_pool();
+                (pool.size(), pool.num_idle())
+            }
+        };
+        let mut pools = vec![("read", sizes(&self.read))];
+        if on_sqlite {
+            pools.push(("write", sizes(&self.write)));
+        }
+        let states = |(pool, (size, idle)): (&'static str, (u32, usize))| {
+            let (size, idle) = (u64::from(size), idle as u64);
+            [
+                (pool, "used", size.saturating_sub(idle)),
+                (pool, "idle", idle),
+            ]
+        };
+        pools.into_iter().flat_map(states).collect()
+    }
+
+    /// Does the database answer? The cheapest question that reads a table.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub async fn ping(&self) -> Result<(), DbErr> {
+        let read = &self.read;
+        let question = "SELECT 1 FROM users LIMIT 1";
+        read.query_one_raw(statement(read, question, [])).await?;
+        Ok(())
+    }
+
     /// For what only reads.
     pub(crate) fn read(&self) -> &DatabaseConnection {
         &self.read

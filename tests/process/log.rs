@@ -52,9 +52,9 @@ fn programs_get_an_object_per_line_with_all_fields_beside_each_other() {
     }
     let of = |message: &str| events.iter().find(|it| it["message"] == message).unwrap();
     // It has the fields of its session, whose end is told by an event that has its own.
-    let (deleted, ended) = (of("message deleted"), of("session ended"));
+    let (deleted, ended) = (of("messages deleted"), of("session ended"));
     assert!(
-        deleted["unique_id"].is_string() && deleted["peer"] == "127.0.0.1",
+        deleted["unique_ids"].is_string() && deleted["peer"] == "127.0.0.1",
         "{deleted}"
     );
     assert_eq!(deleted["session.id"], ended["session.id"]);

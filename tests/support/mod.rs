@@ -5,11 +5,15 @@
 //! - [`mail`]: users, keys and messages
 //! - [`daemon`]: the real server, as a process of its own
 //! - [`cli`]: the commands, as processes of their own
+//! - [`browser`]: a browser, Chromium
 //! - [`client`]: a POP3 client
+//! - [`http`]: a client of the admin endpoint
 
+pub(crate) mod browser;
 pub(crate) mod cli;
 pub(crate) mod client;
 pub(crate) mod daemon;
+pub(crate) mod http;
 pub(crate) mod mail;
 pub(crate) mod place;
 pub(crate) mod postgres;

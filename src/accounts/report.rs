@@ -1,0 +1,121 @@
+//! Users and keys as the command line and the admin endpoint tell them.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{Key, User};
+
+/// A user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct UserReport {
+    /// The first of their addresses.
+    pub address: String,
+    /// The others.
+    pub aliases: Vec<String>,
+    /// A disabled user gets mail and cannot log in.
+    pub disabled: bool,
+    /// How many messages are in the maildrop.
+    pub messages: u64,
+    /// How many octets they have.
+    pub octets: u64,
+}
+
+impl From<User> for UserReport {
+    fn from(user: User) -> Self {
+        Self {
+            address: user.address,
+            aliases: user.aliases,
+            disabled: user.disabled,
+            messages: user.messages,
+            octets: user.octets,
+        }
+    }
+}
+
+/// A key, without what makes it one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct KeyReport {
+    /// The number by which it is revoked.
+    pub id: i64,
+    /// What its owner calls it.
+    pub name: String,
+    /// What it begins with.
+    pub prefix: String,
+    /// What it may be used for.
+    pub scopes: Vec<String>,
+    /// From where it may be used; from everywhere if there is none.
+    pub networks: Vec<String>,
+    /// Whether it opens the maildrop.
+    pub state: KeyState,
+    /// When it was made.
+    #[schema(format = DateTime)]
+    pub created_at: String,
+    /// When it last opened the maildrop, give or take a minute.
+    #[schema(format = DateTime)]
+    pub last_used_at: Option<String>,
+    /// From when on it opens nothing any more.
+    #[schema(format = DateTime)]
+    pub expires_at: Option<String>,
+    /// When it was revoked.
+    #[schema(format = DateTime)]
+    pub revoked_at: Option<String>,
+}
+
+/// Whether a key opens its maildrop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyState {
+    /// It does.
+    Valid,
+    /// Its time is over.
+    Expired,
+    /// It was revoked.
+    Revoked,
+}
+
+impl KeyState {
+    /// As it is shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+impl From<Key> for KeyReport {
+    fn from(key: Key) -> Self {
+        let now = jiff::Timestamp::now().as_millisecond();
+        let state = if key.revoked_at_ms.is_some() {
+            KeyState::Revoked
+        } else if key.expires_at_ms.is_some_and(|at| at <= now) {
+            KeyState::Expired
+        } else {
+            KeyState::Valid
+        };
+        Self {
+            id: key.id.0,
+            name: key.name,
+            prefix: key.prefix,
+            scopes: words(&key.scopes, " "),
+            networks: words(&key.networks, ", "),
+            state,
+            created_at: time(key.created_at_ms),
+            last_used_at: key.last_used_at_ms.map(time),
+            expires_at: key.expires_at_ms.map(time),
+            revoked_at: key.revoked_at_ms.map(time),
+        }
+    }
+}
+
+fn words(text: &str, separator: &str) -> Vec<String> {
+    let words = text.split(separator).filter(|word| !word.is_empty());
+    words.map(str::to_owned).collect()
+}
+
+/// To the second, as people read it.
+fn time(milliseconds: i64) -> String {
+    let time = jiff::Timestamp::from_second(milliseconds.div_euclid(1000));
+    time.map_or_else(|_| milliseconds.to_string(), |time| time.to_string())
+}

@@ -1,0 +1,271 @@
+//! The HTTP endpoint for whoever runs the server: who is here, health, metrics, users and keys.
+//!
+//! It reads what the other parts know and asks them to act; it keeps nothing of its own.
+
+mod guard;
+mod health;
+mod openapi;
+mod overview;
+mod page;
+mod problem;
+mod sessions;
+mod users;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use actix_web::dev::ServerHandle;
+use actix_web::error::JsonPayloadError;
+use actix_web::guard::{Any, Get, Head};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpResponse, HttpServer, Resource, ResponseError, Route, web};
+use anyhow::Context;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::accounts::Accounts;
+use crate::mailbox::Mailbox;
+use crate::metrics::Metrics;
+use crate::registry::{RegistryActor, Table};
+use crate::settings;
+use crate::supervision::Post;
+use guard::Guard;
+use problem::Problem;
+
+pub(crate) use health::Health;
+
+/// How many octets the body of a request may have.
+const MAX_BODY_OCTETS: usize = 16 * 1024;
+
+/// How many connections there may be.
+const MAX_CONNECTIONS: usize = 256;
+
+/// How long a client may take to send the head of a request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a connection is kept for a further request.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// How many seconds requests may go on that are answered when the endpoint ends.
+const STOP_TIMEOUT_SECONDS: u64 = 1;
+
+/// A socket that listens for whoever runs the server, and what they must show.
+#[derive(Debug)]
+pub struct Endpoint {
+    socket: TcpListener,
+    guard: Guard,
+}
+
+/// Listens where the settings say; none if the endpoint is off.
+///
+/// # Errors
+/// If the address can't be had, or others than this machine would reach it without a token.
+pub fn bind(settings: &settings::Admin) -> anyhow::Result<Option<Endpoint>> {
+    if settings.port == 0 {
+        return Ok(None);
+    }
+    let token = settings.token()?;
+    let address = SocketAddr::new(settings.bind_address, settings.port);
+    anyhow::ensure!(
+        token.is_some() || address.ip().to_canonical().is_loopback(),
+        "anybody who reaches {address} could end sessions and make keys: set Admin__Token, \
+         or Admin__BindAddress=127.0.0.1"
+    );
+    let socket = TcpListener::bind(address).with_context(|| {
+        format!("cannot listen on {address} (set Admin__Port, or 0 for no admin endpoint)")
+    })?;
+    socket.set_nonblocking(true)?;
+    let guard = Guard::new(token.as_deref(), address.ip());
+    Ok(Some(Endpoint { socket, guard }))
+}
+
+impl Endpoint {
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// If the system can't say.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Begins to answer. It ends with the handle's `stop`.
+    ///
+    /// # Errors
+    /// If the system refuses a thread or the socket.
+    pub(crate) fn serve(self, admin: Admin) -> std::io::Result<ServerHandle> {
+        let (guard, admin) = (web::Data::new(self.guard), web::Data::new(admin));
+        let app = move || {
+            App::new()
+                .app_data(guard.clone())
+                .app_data(admin.clone())
+                .configure(configure)
+                .wrap(from_fn(guard::guard))
+        };
+        let server = HttpServer::new(app)
+            .workers(1)
+            .disable_signals()
+            .max_connections(MAX_CONNECTIONS)
+            .client_request_timeout(REQUEST_TIMEOUT)
+            .keep_alive(KEEP_ALIVE)
+            .shutdown_timeout(STOP_TIMEOUT_SECONDS)
+            .listen(self.socket)?
+            .run();
+        let handle = server.handle();
+        actix_rt::spawn(async {
+            if let Err(error) = server.await {
+                tracing::error!(error = %error, "the admin endpoint has ended");
+            }
+        });
+        Ok(handle)
+    }
+}
+
+/// What the handlers work with.
+pub(crate) struct Admin {
+    pub(crate) registry: Post<RegistryActor>,
+    pub(crate) mailbox: Mailbox,
+    pub(crate) accounts: Accounts,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) health: Health,
+    pub(crate) table: Table,
+    /// Cancelled when the server begins to stop.
+    pub(crate) drain: CancellationToken,
+    /// Cancelled when the endpoint ends.
+    pub(crate) closing: CancellationToken,
+    pub(crate) since: SystemTime,
+    pub(crate) streams: Arc<Semaphore>,
+}
+
+/// As many as there may be.
+pub(crate) fn streams() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(overview::MAX_STREAMS))
+}
+
+fn configure(app: &mut web::ServiceConfig) {
+    app.app_data(
+        web::JsonConfig::default()
+            .limit(MAX_BODY_OCTETS)
+            .error_handler(|error, _| {
+                let status = if matches!(error, JsonPayloadError::ContentType) {
+                    StatusCode::UNSUPPORTED_MEDIA_TYPE
+                } else {
+                    error.status_code()
+                };
+                Problem::new(status, error.to_string()).into()
+            }),
+    );
+    app.app_data(
+        web::QueryConfig::default()
+            .error_handler(|error, _| Problem::bad_request(error.to_string()).into()),
+    );
+    let resources = [
+        resource("/", [("GET, HEAD", get().to(page::page))]),
+        resource("/healthz", [("GET, HEAD", get().to(health::healthz))]),
+        resource("/livez", [("GET, HEAD", get().to(health::livez))]),
+        resource("/readyz", [("GET, HEAD", get().to(health::readyz))]),
+        resource("/metrics", [("GET, HEAD", get().to(metrics))]),
+        resource(
+            "/api/openapi.json",
+            [("GET, HEAD", get().to(openapi::openapi))],
+        ),
+        resource(
+            "/api/overview",
+            [("GET, HEAD", get().to(overview::overview))],
+        ),
+        // A HEAD would hold a stream that nobody reads.
+        resource("/api/events", [("GET", web::get().to(overview::events))]),
+        resource(
+            "/api/sessions",
+            [
+                ("GET, HEAD", get().to(sessions::list)),
+                ("DELETE", web::delete().to(sessions::end_those)),
+            ],
+        ),
+        resource(
+            "/api/sessions/{id}",
+            [
+                ("GET, HEAD", get().to(sessions::one)),
+                ("DELETE", web::delete().to(sessions::end)),
+            ],
+        ),
+        resource(
+            "/api/users",
+            [
+                ("GET, HEAD", get().to(users::list)),
+                ("POST", web::post().to(users::add)),
+            ],
+        ),
+        resource(
+            "/api/users/{address}",
+            [
+                ("PATCH", web::patch().to(users::change)),
+                ("DELETE", web::delete().to(users::remove)),
+            ],
+        ),
+        resource(
+            "/api/users/{address}/keys",
+            [
+                ("GET, HEAD", get().to(users::keys)),
+                ("POST", web::post().to(users::make_key)),
+            ],
+        ),
+        resource(
+            "/api/keys/{id}",
+            [("DELETE", web::delete().to(users::revoke_key))],
+        ),
+    ];
+    for resource in resources {
+        app.service(resource);
+    }
+    app.default_service(web::to(nowhere));
+}
+
+/// Whoever may GET something may ask for its headers alone.
+fn get() -> Route {
+    web::route().guard(Any(Get()).or(Head()))
+}
+
+/// What is at a path; other methods are told which there are.
+fn resource<const N: usize>(path: &str, routes: [(&'static str, Route); N]) -> Resource {
+    let allowed = routes.each_ref().map(|(methods, _)| *methods).join(", ");
+    let mut resource = web::resource(path);
+    for (_, route) in routes {
+        resource = resource.route(route);
+    }
+    let others = move || {
+        let allowed = allowed.clone();
+        async move {
+            let detail = format!("what can be done here is {allowed}");
+            let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail);
+            let mut response = problem.error_response();
+            if let Ok(allowed) = HeaderValue::from_str(&allowed) {
+                response.headers_mut().insert(header::ALLOW, allowed);
+            }
+            response
+        }
+    };
+    resource.default_service(web::to(others))
+}
+
+async fn nowhere() -> HttpResponse {
+    Problem::not_found("there is nothing here; /api/openapi.json tells what there is")
+        .error_response()
+}
+
+/// Tells what has been counted, in the form that Prometheus reads.
+#[utoipa::path(
+    get, path = "/metrics", tag = "metrics",
+    responses((status = 200, description = "All series", body = String, content_type = "text/plain"))
+)]
+async fn metrics(admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
+    let text = admin.metrics.render().map_err(|error| {
+        tracing::error!(error = %error, "the metrics can't be told");
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the log says why")
+    })?;
+    Ok(HttpResponse::Ok()
+        .content_type("text/plain; version=0.0.4")
+        .body(text))
+}

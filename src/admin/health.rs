@@ -1,0 +1,293 @@
+//! Is the server well? In the shape of ASP.NET's health checks, which monitors know.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
+use futures_util::future::join_all;
+use serde::{Serialize, Serializer};
+use tokio::sync::Mutex;
+use utoipa::ToSchema;
+
+use super::Admin;
+use super::problem::Problem;
+use crate::self_test::SelfTests;
+use crate::session::ListenerKind;
+use crate::store::Database;
+use crate::tls::{CertificateReport, Tls};
+
+/// A certificate that is good for less than this is to be renewed.
+const CERTIFICATE_WARNING: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
+/// How long a check may take.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Who asks within so long of another gets the same answer, so that asking costs little.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// How well something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+pub(super) enum Status {
+    /// It works.
+    Healthy,
+    /// It works, and someone should see to it.
+    Degraded,
+    /// It does not work.
+    Unhealthy,
+}
+
+/// What came of all checks.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Report {
+    /// That of the worst check.
+    status: Status,
+    /// How long all of them took, as `hh:mm:ss.fffffff`.
+    #[serde(serialize_with = "time_span")]
+    #[schema(value_type = String)]
+    total_duration: Duration,
+    /// Each of them.
+    checks: Vec<Check>,
+}
+
+/// What came of a check.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct Check {
+    /// What was checked: `pop3`, `pop3s`, `database`, `certificate`.
+    name: &'static str,
+    /// What came of it.
+    status: Status,
+    /// How long it took, as `hh:mm:ss.fffffff`.
+    #[serde(serialize_with = "time_span")]
+    #[schema(value_type = String)]
+    duration: Duration,
+    /// The same in words.
+    description: String,
+}
+
+/// Checks the server, and remembers what came of it for a moment.
+#[derive(Debug)]
+pub(crate) struct Health {
+    listeners: Vec<(SocketAddr, ListenerKind)>,
+    tests: SelfTests,
+    database: Database,
+    tls: Option<Arc<Tls>>,
+    last: Mutex<Option<(Instant, Report)>>,
+}
+
+impl Health {
+    /// Of a server that listens here, and has this database and these certificates.
+    pub(crate) fn new(
+        listeners: Vec<(SocketAddr, ListenerKind)>,
+        tests: SelfTests,
+        database: Database,
+        tls: Option<Arc<Tls>>,
+    ) -> Self {
+        Self {
+            listeners,
+            tests,
+            database,
+            tls,
+            last: Mutex::default(),
+        }
+    }
+
+    /// What came of all checks, at most so long ago.
+    pub(super) async fn report(&self, fresh: Duration) -> Report {
+        // Whoever comes while the checks are made waits for the same answer.
+        let mut last = self.last.lock().await;
+        if let Some((at, report)) = last.as_ref()
+            && at.elapsed() < fresh
+        {
+            return report.clone();
+        }
+        let report = self.check().await;
+        *last = Some((Instant::now(), report.clone()));
+        report
+    }
+
+    async fn check(&self) -> Report {
+        let began = Instant::now();
+        let listeners = self.listeners.iter().map(|(address, kind)| async move {
+            let test = self.tests.run(*address, *kind);
+            let good = format!("{address} greets");
+            check(kind.as_str(), good, test).await
+        });
+        let database = check("database", "it answers".to_owned(), async {
+            self.database.ping().await.map_err(|error| {
+                tracing::warn!(error = %error, "the database does not answer the health check");
+                "it does not answer as it should; the log says why".to_owned()
+            })
+        });
+        let (mut checks, database) = tokio::join!(join_all(listeners), database);
+        checks.push(database);
+        if let Some(tls) = &self.tls {
+            checks.push(check_certificates(&tls.certificates(), SystemTime::now()));
+        }
+        let worst = checks.iter().map(|check| check.status).max();
+        Report {
+            status: worst.unwrap_or(Status::Healthy),
+            total_duration: began.elapsed(),
+            checks,
+        }
+    }
+
+    async fn database_answers(&self) -> bool {
+        let ping = tokio::time::timeout(CHECK_TIMEOUT, self.database.ping()).await;
+        ping.is_ok_and(|answer| answer.is_ok())
+    }
+}
+
+async fn check(
+    name: &'static str,
+    good: String,
+    test: impl Future<Output = Result<(), String>>,
+) -> Check {
+    let began = Instant::now();
+    let tested = tokio::time::timeout(CHECK_TIMEOUT, test).await;
+    let late = || Err(format!("no answer within {} s", CHECK_TIMEOUT.as_secs()));
+    let (status, description) = match tested.unwrap_or_else(|_| late()) {
+        Ok(()) => (Status::Healthy, good),
+        Err(bad) => (Status::Unhealthy, bad),
+    };
+    Check {
+        name,
+        status,
+        duration: began.elapsed(),
+        description,
+    }
+}
+
+/// How long the certificates are good for: that which ends first is told.
+fn check_certificates(certificates: &[CertificateReport], now: SystemTime) -> Check {
+    let began = Instant::now();
+    let first = certificates.iter().min_by_key(|it| it.not_after);
+    let (status, description) = match first {
+        None => (Status::Unhealthy, "there is none".to_owned()),
+        Some(first) => {
+            let file = first.file.display();
+            match first.not_after.duration_since(now) {
+                Err(_) => (Status::Unhealthy, format!("{file} has expired")),
+                Ok(left) => {
+                    let days = left.as_secs() / (24 * 60 * 60);
+                    let status = if left < CERTIFICATE_WARNING {
+                        Status::Degraded
+                    } else {
+                        Status::Healthy
+                    };
+                    (status, format!("{file} is good for {days} days"))
+                }
+            }
+        }
+    };
+    Check {
+        name: "certificate",
+        status,
+        duration: began.elapsed(),
+        description,
+    }
+}
+
+/// Checks the server as a client, and its database.
+#[utoipa::path(
+    get, path = "/healthz", tag = "probes", security(()),
+    responses(
+        (status = 200, description = "Healthy, or degraded", body = Report),
+        (status = 503, description = "Unhealthy", body = Report),
+    )
+)]
+pub(super) async fn healthz(admin: web::Data<Admin>) -> HttpResponse {
+    let report = admin.health.report(FRESH).await;
+    let status = match report.status {
+        Status::Healthy | Status::Degraded => StatusCode::OK,
+        Status::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    HttpResponse::build(status).json(report)
+}
+
+/// Tells that the process answers.
+#[utoipa::path(
+    get, path = "/livez", tag = "probes", security(()),
+    responses((status = 200, description = "It does", body = String, content_type = "text/plain"))
+)]
+pub(super) async fn livez() -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/plain")
+        .body("alive\n")
+}
+
+/// Tells whether new sessions are taken and the database answers.
+#[utoipa::path(
+    get, path = "/readyz", tag = "probes", security(()),
+    responses(
+        (status = 200, description = "They are, and it does", body = String, content_type = "text/plain"),
+        (status = 503, description = "The server stops, or the database does not answer", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn readyz(admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
+    let unready = |why: &str| Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, why));
+    if admin.drain.is_cancelled() {
+        return unready("the server stops");
+    }
+    if !admin.health.database_answers().await {
+        return unready("the database does not answer");
+    }
+    Ok(HttpResponse::Ok()
+        .content_type("text/plain")
+        .body("ready\n"))
+}
+
+/// As .NET writes a `TimeSpan`.
+fn time_span<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    let seconds = duration.as_secs();
+    let (minutes, ticks) = (seconds / 60, duration.subsec_nanos() / 100);
+    let (hours, minutes, seconds) = (minutes / 60, minutes % 60, seconds % 60);
+    serializer.collect_str(&format_args!(
+        "{hours:02}:{minutes:02}:{seconds:02}.{ticks:07}"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_written_as_dot_net_does() {
+        for (duration, text) in [
+            (Duration::ZERO, "00:00:00.0000000"),
+            (Duration::from_nanos(12_345_699), "00:00:00.0123456"),
+            (Duration::from_millis(3_723_500), "01:02:03.5000000"),
+        ] {
+            let written = time_span(&duration, serde_json::value::Serializer);
+            assert_eq!(written.unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_to_be_renewed_two_weeks_before_it_ends() {
+        let day = Duration::from_secs(24 * 60 * 60);
+        let now = SystemTime::now();
+        let ending = |not_after| CertificateReport {
+            file: "chain.pem".into(),
+            names: Vec::new(),
+            not_after,
+        };
+        for (left, status) in [
+            (now + day * 90, Status::Healthy),
+            (now + day * 14, Status::Healthy),
+            (now + day * 14 - Duration::from_secs(1), Status::Degraded),
+            (now, Status::Degraded),
+            (now - Duration::from_secs(1), Status::Unhealthy),
+        ] {
+            let others = [ending(now + day * 100), ending(left)];
+            assert_eq!(check_certificates(&others, now).status, status);
+        }
+    }
+
+    #[test]
+    fn the_worst_check_is_what_counts() {
+        assert!(Status::Unhealthy > Status::Degraded && Status::Degraded > Status::Healthy);
+    }
+}

@@ -1,0 +1,199 @@
+//! All that the page shows, once or again and again.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use actix_web::http::StatusCode;
+use actix_web::web::Bytes;
+use actix_web::{HttpResponse, web};
+use futures_util::stream;
+use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+use utoipa::ToSchema;
+
+use super::Admin;
+use super::health::Report;
+use super::problem::Problem;
+use super::sessions::{Sessions, Shown};
+use crate::metrics::Totals;
+use crate::networks::client_network;
+use crate::registry::{AdmissionLimits, Live, State};
+
+/// How often a stream tells anew.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// How old the health may be that is shown.
+const HEALTH_KEPT: Duration = Duration::from_secs(10);
+
+/// How many streams there may be. A person needs one.
+pub(super) const MAX_STREAMS: usize = 16;
+
+/// How many sessions are shown unless told.
+const ROWS: u32 = 50;
+
+/// How many sessions are shown at most, however many are asked for.
+const MAX_ROWS: u32 = 500;
+
+/// The server at one moment.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Overview {
+    /// The version of the program.
+    version: &'static str,
+    /// For how many seconds it has run.
+    uptime_seconds: u64,
+    /// Does it stop, so that no new sessions are taken?
+    stopping: bool,
+    /// What has been counted since the start.
+    totals: Totals,
+    /// The limits that sessions may come up against.
+    limits: Vec<Limit>,
+    /// How well the server is.
+    health: Report,
+    /// The sessions that are shown.
+    sessions: Sessions,
+}
+
+/// A limit, and how near to it the server is.
+#[derive(Debug, Serialize, ToSchema)]
+struct Limit {
+    /// The setting.
+    setting: &'static str,
+    /// How much of it is used; for limits of each user, by the one who uses most.
+    used: u32,
+    /// How much may be; none is no limit.
+    limit: Option<u32>,
+}
+
+/// Tells all that the page shows.
+#[utoipa::path(
+    get, path = "/api/overview", tag = "overview", params(Shown),
+    responses(
+        (status = 200, description = "The server at this moment, with 50 sessions unless `limit` says how many", body = Overview),
+        (status = 400, description = "A filter makes no sense", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn overview(
+    admin: web::Data<Admin>,
+    shown: web::Query<Shown>,
+) -> Result<web::Json<Overview>, Problem> {
+    admin.overview(shown.into_inner()).await.map(web::Json)
+}
+
+/// Tells all that the page shows, each second, as server-sent events.
+#[utoipa::path(
+    get, path = "/api/events", tag = "overview", params(Shown),
+    responses(
+        (status = 200, description = "Events, whose data is what /api/overview tells", body = String, content_type = "text/event-stream"),
+        (status = 400, description = "A filter makes no sense", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "There are too many streams already", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn events(
+    admin: web::Data<Admin>,
+    shown: web::Query<Shown>,
+) -> Result<HttpResponse, Problem> {
+    let permit = Arc::clone(&admin.streams).try_acquire_owned();
+    let permit = permit.map_err(|_| {
+        let detail = format!("there are {MAX_STREAMS} streams already: close another page");
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+    })?;
+    let shown = shown.into_inner();
+    // What makes no sense is refused here, rather than in the stream.
+    admin.overview(shown.clone()).await?;
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let events = Events {
+        admin: admin.into_inner(),
+        shown,
+        ticks,
+        _permit: permit,
+    };
+    // It is asked for the next event only when the client has taken the last one.
+    let events = stream::unfold(events, |mut events| async {
+        let event = events.next().await?;
+        Some((Ok::<_, Infallible>(event), events))
+    });
+    Ok(HttpResponse::Ok()
+        .content_type("text/event-stream")
+        .streaming(Box::pin(events)))
+}
+
+/// A client that is told again and again.
+struct Events {
+    admin: Arc<Admin>,
+    shown: Shown,
+    ticks: Interval,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Events {
+    /// The next event; none when the server ends.
+    async fn next(&mut self) -> Option<Bytes> {
+        let closing = &self.admin.closing;
+        closing.run_until_cancelled(self.ticks.tick()).await?;
+        let overview = self.admin.overview(self.shown.clone()).await.ok()?;
+        let data = serde_json::to_string(&overview).ok()?;
+        Some(Bytes::from(format!("data: {data}\n\n")))
+    }
+}
+
+impl Admin {
+    async fn overview(&self, mut shown: Shown) -> Result<Overview, Problem> {
+        shown.limit = Some(shown.limit.unwrap_or(ROWS).min(MAX_ROWS));
+        let all = self.sessions().await?;
+        let uptime = SystemTime::now().duration_since(self.since);
+        Ok(Overview {
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_seconds: uptime.unwrap_or_default().as_secs(),
+            stopping: self.drain.is_cancelled(),
+            totals: self.metrics.totals(),
+            limits: limits(self.table.limits(), &all),
+            sessions: shown.pick(&all)?,
+            health: self.health.report(HEALTH_KEPT).await,
+        })
+    }
+}
+
+fn limits(limits: AdmissionLimits, all: &[Arc<Live>]) -> Vec<Limit> {
+    let mut of_user = HashMap::<_, u32>::new();
+    let mut of_address = HashMap::<_, u32>::new();
+    let mut before_login = 0;
+    for live in all {
+        match live.logged_in() {
+            Some((user, _)) => *of_user.entry(user).or_default() += 1,
+            None => before_login += u32::from(live.state() == State::Authorization),
+        }
+        // Unless it is set, the limit is not for this machine.
+        if limits.loopback_counts || !live.ip().is_loopback() {
+            *of_address.entry(client_network(live.ip())).or_default() += 1;
+        }
+    }
+    let limit = |setting, used, limit: u32| Limit {
+        setting,
+        used,
+        limit: (limit > 0).then_some(limit),
+    };
+    let most = |counts: Option<u32>| counts.unwrap_or(0);
+    let all = u32::try_from(all.len()).unwrap_or(u32::MAX);
+    vec![
+        limit("MaxConnections", all, limits.in_all),
+        limit(
+            "MaxConnectionsBeforeLogin",
+            before_login,
+            limits.before_login,
+        ),
+        limit(
+            "MaxConnectionsPerUser",
+            most(of_user.into_values().max()),
+            limits.per_user,
+        ),
+        limit(
+            "MaxConnectionsPerAddress",
+            most(of_address.into_values().max()),
+            limits.per_address,
+        ),
+    ]
+}

@@ -1,0 +1,225 @@
+//! Users and keys: what `restante user` and `restante key` do, over HTTP.
+
+use std::time::{Duration, SystemTime};
+
+use actix_web::{HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Admin;
+use super::problem::Problem;
+use crate::accounts::{KeyId, KeyOptions, KeyReport, SCOPE_POP3, UserReport};
+use crate::networks::Networks;
+use crate::registry::barred::end_barred;
+use crate::settings::parse_duration;
+
+/// All users.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Users {
+    /// By address.
+    users: Vec<UserReport>,
+}
+
+/// A user to add.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewUser {
+    /// Where mail reaches them, and how they log in.
+    address: String,
+    /// Further addresses.
+    #[serde(default)]
+    aliases: Vec<String>,
+}
+
+/// What to change about a user.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UserChange {
+    /// A disabled user gets mail and cannot log in; their sessions end.
+    disabled: bool,
+}
+
+/// All keys of a user.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Keys {
+    /// The oldest first, with those that no longer work.
+    keys: Vec<KeyReport>,
+}
+
+/// A key to make.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KeyRequest {
+    /// What to call it, such as the program that will use it.
+    name: String,
+    /// What it may be used for; `pop3` unless told.
+    #[serde(default)]
+    scopes: Option<Vec<String>>,
+    /// From where it may be used, such as `192.0.2.0/24`; from everywhere unless told.
+    #[serde(default)]
+    networks: Vec<String>,
+    /// How long it works, such as `90d`; for ever unless told.
+    #[serde(default)]
+    expires_in: Option<String>,
+}
+
+/// A key that has just been made.
+#[derive(Serialize, ToSchema)]
+pub(super) struct MadeKey {
+    /// The number by which it is revoked.
+    id: i64,
+    /// The key itself. It is shown this once: only a hash of it is kept.
+    key: String,
+}
+
+/// Lists all users with their maildrops' sizes.
+#[utoipa::path(
+    get, path = "/api/users", tag = "users",
+    responses((status = 200, description = "All users", body = Users))
+)]
+pub(super) async fn list(admin: web::Data<Admin>) -> Result<web::Json<Users>, Problem> {
+    let users = admin.accounts.list().await?;
+    let users = users.into_iter().map(UserReport::from).collect();
+    Ok(web::Json(Users { users }))
+}
+
+/// Adds a user.
+#[utoipa::path(
+    post, path = "/api/users", tag = "users", request_body = NewUser,
+    responses(
+        (status = 201, description = "They have a maildrop"),
+        (status = 400, description = "Not an address", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The address is taken", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn add(
+    admin: web::Data<Admin>,
+    user: web::Json<NewUser>,
+) -> Result<HttpResponse, Problem> {
+    admin.accounts.add(&user.address, &user.aliases).await?;
+    Ok(HttpResponse::Created().finish())
+}
+
+/// Disables a user, or enables them again. A disabled user's sessions end.
+#[utoipa::path(
+    patch, path = "/api/users/{address}", tag = "users", request_body = UserChange,
+    params(("address" = String, Path, description = "Any of the user's addresses")),
+    responses(
+        (status = 204, description = "It is done"),
+        (status = 400, description = "It can't be read", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such user", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn change(
+    admin: web::Data<Admin>,
+    address: web::Path<String>,
+    change: web::Json<UserChange>,
+) -> Result<HttpResponse, Problem> {
+    let accounts = &admin.accounts;
+    accounts.set_disabled(&address, change.disabled).await?;
+    admin.bar_who_may_not().await;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Removes a user with their keys and all their mail. Their sessions end.
+#[utoipa::path(
+    delete, path = "/api/users/{address}", tag = "users",
+    params(("address" = String, Path, description = "Any of the user's addresses")),
+    responses(
+        (status = 204, description = "They are gone"),
+        (status = 404, description = "There is no such user", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn remove(
+    admin: web::Data<Admin>,
+    address: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    admin.accounts.remove(&address).await?;
+    admin.bar_who_may_not().await;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Lists the keys of a user.
+#[utoipa::path(
+    get, path = "/api/users/{address}/keys", tag = "keys",
+    params(("address" = String, Path, description = "Any of the user's addresses")),
+    responses(
+        (status = 200, description = "The keys, without what makes them keys", body = Keys),
+        (status = 404, description = "There is no such user", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn keys(
+    admin: web::Data<Admin>,
+    address: web::Path<String>,
+) -> Result<web::Json<Keys>, Problem> {
+    let keys = admin.accounts.keys(&address).await?;
+    let keys = keys.into_iter().map(KeyReport::from).collect();
+    Ok(web::Json(Keys { keys }))
+}
+
+/// Makes a key. It is shown this once.
+#[utoipa::path(
+    post, path = "/api/users/{address}/keys", tag = "keys", request_body = KeyRequest,
+    params(("address" = String, Path, description = "Any of the user's addresses")),
+    responses(
+        (status = 201, description = "The key", body = MadeKey),
+        (status = 400, description = "It can't be made like this", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such user", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "A key of this name is there already", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn make_key(
+    admin: web::Data<Admin>,
+    address: web::Path<String>,
+    request: web::Json<KeyRequest>,
+) -> Result<HttpResponse, Problem> {
+    let request = request.into_inner();
+    let lifetime = request.expires_in.as_deref().map(parse_duration);
+    let lifetime = lifetime.transpose().map_err(Problem::bad_request)?;
+    let networks = request.networks.join(",").parse::<Networks>();
+    let options = KeyOptions {
+        name: request.name,
+        scopes: request
+            .scopes
+            .unwrap_or_else(|| vec![SCOPE_POP3.to_owned()]),
+        networks: networks.map_err(|error| Problem::bad_request(error.to_string()))?,
+        expires_at: lifetime.map(expiry).transpose()?,
+    };
+    let made = admin.accounts.create_key(&address, options).await?;
+    Ok(HttpResponse::Created().json(MadeKey {
+        id: made.id.0,
+        key: made.key,
+    }))
+}
+
+fn expiry(lifetime: Duration) -> Result<SystemTime, Problem> {
+    let at = SystemTime::now().checked_add(lifetime);
+    at.ok_or_else(|| Problem::bad_request("expires_in is too long"))
+}
+
+/// Revokes a key. The sessions that were opened with it end.
+#[utoipa::path(
+    delete, path = "/api/keys/{id}", tag = "keys",
+    params(("id" = i64, Path, description = "The number of the key")),
+    responses(
+        (status = 204, description = "It opens nothing any more"),
+        (status = 404, description = "There is none that could be revoked", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn revoke_key(
+    admin: web::Data<Admin>,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let number = id.parse().map(KeyId);
+    let number = number.map_err(|_| Problem::not_found("a key has a number"))?;
+    admin.accounts.revoke_key(number).await?;
+    admin.bar_who_may_not().await;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+impl Admin {
+    /// At once, rather than within the few seconds in which it would be noticed anyway.
+    async fn bar_who_may_not(&self) {
+        end_barred(&self.registry, &self.mailbox).await;
+    }
+}

@@ -1,0 +1,114 @@
+//! Asks the running server, through its admin endpoint.
+//!
+//! ureq does it without TLS and without a runtime of its own: these are a few requests to this
+//! machine, or to one that is reached as safely as this.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::Context;
+use serde_json::Value;
+use ureq::Agent;
+use ureq::http::{Response, StatusCode};
+
+use crate::settings::Admin;
+
+/// How long the server may take to answer: longer than its own checks.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How many octets are read of an answer.
+const MAX_ANSWER_OCTETS: u64 = 64 * 1024 * 1024;
+
+/// The endpoint of the server that the settings describe.
+pub(super) struct Endpoint {
+    agent: Agent,
+    address: SocketAddr,
+    authorization: Option<String>,
+}
+
+/// What it answered.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: Value,
+}
+
+impl Endpoint {
+    /// Finds it by the settings that the server has.
+    ///
+    /// # Errors
+    /// If it is off, or the token can't be read.
+    pub(super) fn new(settings: &Admin) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            settings.port != 0,
+            "the admin endpoint is off: set Admin__Port for the server and for this command"
+        );
+        let here = match settings.bind_address {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+        };
+        let agent = Agent::config_builder()
+            .timeout_global(Some(TIMEOUT))
+            .http_status_as_error(false)
+            .proxy(None)
+            .max_redirects(0)
+            .build();
+        Ok(Self {
+            agent: agent.into(),
+            address: SocketAddr::new(here, settings.port),
+            authorization: settings.token()?.map(|token| format!("Bearer {token}")),
+        })
+    }
+
+    /// Asks for a path.
+    pub(super) fn get(&self, path: &str) -> anyhow::Result<Answer> {
+        let request = self.agent.get(self.url(path));
+        self.answer(request.header("Authorization", self.shown()).call())
+    }
+
+    /// Deletes what is at a path.
+    pub(super) fn delete(&self, path: &str) -> anyhow::Result<Answer> {
+        let request = self.agent.delete(self.url(path));
+        self.answer(request.header("Authorization", self.shown()).call())
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    fn shown(&self) -> &str {
+        self.authorization.as_deref().unwrap_or_default()
+    }
+
+    fn answer(
+        &self,
+        answered: Result<Response<ureq::Body>, ureq::Error>,
+    ) -> anyhow::Result<Answer> {
+        let nobody = || {
+            format!(
+                "no answer from the admin endpoint at {} (is the server running, with the same \
+                 Admin__BindAddress and Admin__Port?)",
+                self.address
+            )
+        };
+        let mut response = answered.with_context(nobody)?;
+        let status = response.status();
+        anyhow::ensure!(
+            status != StatusCode::UNAUTHORIZED,
+            "the admin endpoint at {} wants its token: set Admin__Token or Admin__TokenPath",
+            self.address
+        );
+        let body = response.body_mut().with_config().limit(MAX_ANSWER_OCTETS);
+        let text = body.read_to_string().with_context(nobody)?;
+        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Ok(Answer { status, body })
+    }
+}
+
+impl Answer {
+    /// What the server says went wrong.
+    pub(super) fn problem(&self) -> anyhow::Error {
+        let detail = self.body.get("detail").and_then(Value::as_str);
+        anyhow::anyhow!("{}", detail.unwrap_or(self.status.as_str()))
+    }
+}

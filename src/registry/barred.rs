@@ -1,0 +1,52 @@
+//! Ends the sessions of who may no longer log in.
+//!
+//! A key may be revoked by another process, or through another server of the same database. So
+//! this server looks every few seconds whether the keys and users of its live sessions are still
+//! good: two small queries for a thousand sessions, and none while nobody is logged in.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::{End, Ending, Inspect, RegistryActor};
+use crate::mailbox::Mailbox;
+use crate::supervision::Post;
+
+/// How often it is looked.
+const INTERVAL: Duration = Duration::from_secs(3);
+
+/// Looks again and again, for ever.
+pub(crate) async fn watch(registry: Post<RegistryActor>, mailbox: Mailbox) {
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        end_barred(&registry, &mailbox).await;
+    }
+}
+
+/// Ends the sessions whose key is revoked, or whose user is disabled or removed.
+///
+/// One that is committing its deletions is left to end by itself. If the database can't say,
+/// all go on; the fault is in the log.
+pub(crate) async fn end_barred(registry: &Post<RegistryActor>, mailbox: &Mailbox) {
+    let sessions = registry.ask(|| Inspect).await.unwrap_or_default();
+    let logged_in = sessions.iter().filter_map(|live| live.logged_in());
+    let (users, keys): (HashSet<_>, Vec<_>) = logged_in.unzip();
+    let keys = keys.into_iter().flatten().collect();
+    if users.is_empty() {
+        return;
+    }
+    let Ok(standing) = mailbox.standing(&users, &keys).await else {
+        return;
+    };
+    let barred = |live: &super::Live| {
+        let login = live.logged_in();
+        login.is_some_and(|(user, key)| !standing.allows(user, key))
+    };
+    for live in sessions.iter().filter(|live| barred(live)) {
+        let end = || End {
+            session: live.id().to_owned(),
+            why: Ending::Barred,
+        };
+        // If it can't be ended now, the next round will.
+        let _ = registry.ask(end).await;
+    }
+}
