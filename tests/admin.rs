@@ -7,6 +7,7 @@ mod fuzz;
 mod health;
 mod log;
 mod metrics;
+mod monitoring;
 mod page;
 mod revoking;
 mod sessions;
