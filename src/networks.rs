@@ -18,6 +18,20 @@ impl Networks {
         self.0.iter().any(|network| network.contains(&address))
     }
 
+    /// Reads what is to limit somebody, so it names at least one network: none would be all.
+    ///
+    /// # Errors
+    /// If it names none, or something else.
+    pub fn limit(text: &str) -> Result<Self, String> {
+        let networks: Self = text
+            .parse()
+            .map_err(|error: NotANetwork| error.to_string())?;
+        if networks.is_empty() {
+            return Err("it names no network, and without one there would be no limit".into());
+        }
+        Ok(networks)
+    }
+
     /// Is there none?
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -130,6 +144,8 @@ mod tests {
     fn none_contain_nobody() {
         assert!(networks("").is_empty());
         assert!(!networks(" , ").contain(address("127.0.0.1")));
+        assert!(Networks::limit(" , ").is_err());
+        assert_eq!(Networks::limit("::1"), Ok(networks("::1")));
     }
 
     #[test]

@@ -176,13 +176,14 @@ pub(super) async fn make_key(
     let request = request.into_inner();
     let lifetime = request.expires_in.as_deref().map(parse_duration);
     let lifetime = lifetime.transpose().map_err(Problem::bad_request)?;
-    let networks = request.networks.join(",").parse::<Networks>();
+    let networks = request.networks.iter().map(|text| Networks::limit(text));
+    let networks: Result<Networks, _> = networks.collect();
     let options = KeyOptions {
         name: request.name,
         scopes: request
             .scopes
             .unwrap_or_else(|| vec![SCOPE_POP3.to_owned()]),
-        networks: networks.map_err(|error| Problem::bad_request(error.to_string()))?,
+        networks: networks.map_err(Problem::bad_request)?,
         expires_at: lifetime.map(expiry).transpose()?,
     };
     let made = admin.accounts.create_key(&address, options).await?;

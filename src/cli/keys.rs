@@ -32,7 +32,7 @@ pub(super) enum KeyCommand {
         expires_in: Option<Duration>,
         /// From where it may be used, such as 192.0.2.0/24; may be repeated. From everywhere unless
         /// told.
-        #[arg(long = "network", value_name = "NETWORK", value_parser = networks)]
+        #[arg(long = "network", value_name = "NETWORK", value_parser = Networks::limit)]
         networks: Vec<Networks>,
     },
     /// List the keys of a user, and when each was last used.
@@ -85,15 +85,6 @@ pub(super) async fn run(command: KeyCommand, database: &Database) -> anyhow::Res
         KeyCommand::Revoke { id } => accounts.revoke_key(KeyId(id)).await?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Reads what is to be at least one network: none would be all of them.
-fn networks(text: &str) -> Result<Networks, String> {
-    let networks: Networks = text.parse().map_err(|error| format!("{error}"))?;
-    if networks.is_empty() {
-        return Err("it names no network, and without one the key would work everywhere".into());
-    }
-    Ok(networks)
 }
 
 fn as_row(key: &KeyReport) -> [String; 6] {

@@ -83,6 +83,7 @@ fn a_key_is_shown_once_and_its_sessions_end_when_it_is_revoked() {
             json!({"name": "x", "scopes": ["imap"]}),
             json!({"name": "x", "expires_in": "soon"}),
             json!({"name": "x", "networks": ["here"]}),
+            json!({"name": "x", "networks": [""]}),
         ] {
             admin.send("POST", path, &bad).problem(400);
         }

@@ -160,6 +160,9 @@ fn what_is_wrong_with_a_key_is_said_with_what_to_do() {
             "{words}"
         );
     }
+    // A script whose variable is empty must not make a key that works everywhere.
+    let unlimited = key("create ada@example.com --name x --network ,");
+    assert_eq!((unlimited.code, unlimited.stdout.as_str()), (Some(2), ""));
     let misspelt = key("create ada@example.com --name x --expires-in soon");
     assert_eq!((misspelt.code, misspelt.stdout.as_str()), (Some(2), ""));
     assert!(
