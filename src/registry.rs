@@ -5,7 +5,9 @@
 //! back by being dropped.
 
 pub(crate) mod barred;
+mod ending;
 mod live;
+mod report;
 mod table;
 
 use std::sync::Arc;
@@ -14,7 +16,9 @@ use actix::{Actor, Context, Handler, Message, MessageResult};
 
 use crate::store::UserId;
 
-pub use live::{Ending, Live, SessionReport, State};
+pub use ending::Ending;
+pub use live::Live;
+pub use report::{SessionReport, State};
 pub use table::{Admission, AdmissionLimits, AdmissionRefusal, Permit, Table};
 
 /// Admits sessions, limits how many there are, knows them all and can end one.

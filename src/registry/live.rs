@@ -8,85 +8,13 @@ use std::time::{Duration, SystemTime};
 
 use actix::Recipient;
 use pop3::Verb;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use super::Kill;
+use super::ending::Ending;
+use super::report::{SessionReport, State};
 use crate::accounts::{KeyId, Verified};
 use crate::session::ListenerKind;
 use crate::store::UserId;
-
-/// The state of a session, as RFC 1939 calls it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum State {
-    /// Not logged in.
-    Authorization,
-    /// A maildrop is open.
-    Transaction,
-    /// Deletions are being committed.
-    Update,
-}
-
-/// How a session ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// By QUIT; what was marked is deleted.
-    Quit,
-    /// By QUIT, but the deletions could not be committed.
-    CommitFailed,
-    /// Nothing came, or nothing was read, for too long.
-    TimedOut,
-    /// The client went away, or its connection broke.
-    Disconnected,
-    /// Too many bad commands or wrong keys.
-    Refused,
-    /// The TLS handshake failed.
-    Handshake,
-    /// It was the oldest of too many that were not logged in.
-    MadeRoom,
-    /// Storage failed in the middle of a message.
-    Storage,
-    /// An operator ended it.
-    Killed,
-    /// Its key was revoked, or its user disabled or removed.
-    Barred,
-    /// The server stopped.
-    Shutdown,
-}
-
-impl Ending {
-    const ALL: [Self; 11] = [
-        Self::Quit,
-        Self::CommitFailed,
-        Self::TimedOut,
-        Self::Disconnected,
-        Self::Refused,
-        Self::Handshake,
-        Self::MadeRoom,
-        Self::Storage,
-        Self::Killed,
-        Self::Barred,
-        Self::Shutdown,
-    ];
-
-    /// As the log says it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Quit => "quit",
-            Self::CommitFailed => "commit failed",
-            Self::TimedOut => "timed out",
-            Self::Disconnected => "disconnected",
-            Self::Refused => "refused",
-            Self::Handshake => "TLS handshake failed",
-            Self::MadeRoom => "made room",
-            Self::Storage => "storage failed",
-            Self::Killed => "killed",
-            Self::Barred => "key or user no longer good",
-            Self::Shutdown => "shutdown",
-        }
-    }
-}
 
 /// A session that goes on. The session writes, everybody may read.
 #[derive(Debug)]
@@ -143,66 +71,6 @@ struct Login {
     key_name: Box<str>,
     messages: u64,
     octets: u64,
-}
-
-/// A session at one moment, as the admin endpoint tells it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct SessionReport {
-    /// Its name, in the log and everywhere else.
-    pub id: String,
-    /// The first address of its user, once they are logged in.
-    pub user: Option<String>,
-    /// What the key is called that it logged in with.
-    pub key: Option<String>,
-    /// The number of that key.
-    pub key_id: Option<i64>,
-    /// The address and port of the client.
-    #[schema(value_type = String)]
-    pub peer: SocketAddr,
-    /// The address of the proxy that it came through, if it did.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    pub proxy: Option<IpAddr>,
-    /// Which listener it came to: `pop3` or `pop3s`.
-    pub listener: &'static str,
-    /// What it may do now.
-    pub state: State,
-    /// Is it inside TLS?
-    pub tls: bool,
-    /// Which version of it.
-    pub tls_version: Option<&'static str>,
-    /// Which cipher.
-    pub tls_cipher: Option<&'static str>,
-    /// The command that is being carried out; none while the client is waited for.
-    pub command: Option<&'static str>,
-    /// The command that came last.
-    pub last_command: Option<&'static str>,
-    /// When it connected.
-    #[serde(serialize_with = "rfc3339")]
-    #[schema(value_type = String, format = DateTime)]
-    pub connected_at: SystemTime,
-    /// When octets last went either way.
-    #[serde(serialize_with = "rfc3339")]
-    #[schema(value_type = String, format = DateTime)]
-    pub last_activity_at: SystemTime,
-    /// How many messages the maildrop had at login.
-    pub messages: u64,
-    /// How many octets they have.
-    pub octets: u64,
-    /// How many of them are marked as deleted.
-    pub deleted: u64,
-    /// How many were sent whole.
-    pub retrieved: u64,
-    /// How often TOP was asked for.
-    pub tops: u64,
-    /// How often RETR was asked for.
-    pub retrs: u64,
-    /// How often DELE was asked for.
-    pub deles: u64,
-    /// How often UIDL was asked for.
-    pub uidls: u64,
-    /// How many octets were sent to the client.
-    pub octets_sent: u64,
 }
 
 impl Live {
@@ -483,13 +351,6 @@ fn add_one(count: &AtomicU32) {
 /// A client of an IPv4 address is the same client on a listener for both.
 fn canonical(peer: SocketAddr) -> SocketAddr {
     SocketAddr::new(peer.ip().to_canonical(), peer.port())
-}
-
-fn rfc3339<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    match jiff::Timestamp::try_from(*time) {
-        Ok(time) => serializer.collect_str(&time),
-        Err(error) => Err(serde::ser::Error::custom(error)),
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::live::{Ending, Live};
+use super::ending::Ending;
+use super::live::Live;
 use crate::metrics::{Metrics, Refused};
 use crate::networks::client_network;
 use crate::seldom::Seldom;

@@ -16,6 +16,9 @@ use crate::metrics::AuthFailure;
 use crate::registry::Claim;
 use crate::telemetry;
 
+/// What stands for the name of a key when a certificate has taken its place.
+const CERTIFICATE: &str = "certificate";
+
 impl Conversation {
     /// Finds what a client's proof must fit, and asks for the proof.
     pub(super) async fn look_up_verifier(
@@ -58,7 +61,8 @@ impl Conversation {
                 let failure = AuthFailure::from(why);
                 self.service.metrics.auth_failure(failure);
                 telemetry::note_refusal(span, failure.as_str());
-                let user = login.credentials().name().map(shown);
+                let certified = self.certified_addresses().first().map(String::as_str);
+                let user = login.credentials().name().or(certified).map(shown);
                 tracing::info!(reason = ?why, user, "login refused");
                 if why == LoginRefusal::Credentials {
                     let gate = self.service.attempts.failed(self.live.ip(), Instant::now());
@@ -97,10 +101,13 @@ impl Conversation {
         let identified = identified.map_err(|_| LoginRefusal::Unavailable)?;
         let identified = identified.map_err(|_| LoginRefusal::Unavailable)?;
         let Identified {
-            user,
+            mut user,
             maildrop,
             lease,
         } = identified.map_err(|_| LoginRefusal::Credentials)?;
+        if let Credentials::Certificate { .. } = credentials {
+            user.key_name = CERTIFICATE.to_owned();
+        }
         let permit = service.registry.ask(|| Claim(user.user)).await;
         let permit = permit.map_err(|_| LoginRefusal::Unavailable)?;
         let permit = permit.ok_or(LoginRefusal::TooManySessions)?;

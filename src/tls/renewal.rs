@@ -85,7 +85,16 @@ pub(super) struct Watch {
     stamp: Stamp,
     /// When the log was last told of these concerns.
     warned: Option<SystemTime>,
-    concerns: Vec<(PathBuf, Concern)>,
+    concerns: Vec<Told>,
+}
+
+/// What the log is told of a file.
+#[derive(Debug, PartialEq, Eq)]
+struct Told {
+    file: PathBuf,
+    concern: Concern,
+    /// When the certificate or the list ends, or begins to be valid.
+    at: SystemTime,
 }
 
 /// What whoever runs the server should see to.
@@ -151,8 +160,8 @@ impl Tls {
             .warned
             .is_none_or(|at| now.duration_since(at).is_ok_and(|it| it >= WARN_EVERY));
         if due || concerns != watch.concerns {
-            for (file, concern) in &concerns {
-                tracing::warn!(file = %file.display(), "{concern}");
+            for Told { file, concern, at } in &concerns {
+                tracing::warn!(file = %file.display(), days = days_until(*at, now), "{concern}");
             }
             watch.warned = Some(now);
             watch.concerns = concerns;
@@ -164,7 +173,7 @@ impl fmt::Display for Concern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Expired => "a certificate has expired: clients refuse it",
-            Self::ExpiresSoon => "a certificate expires within two weeks",
+            Self::ExpiresSoon => "a certificate expires soon",
             Self::NotYetValid => "a certificate is not valid yet: is the clock right?",
             Self::ListOutOfDate => {
                 "a revocation list is out of date: clients with certificates are refused"
@@ -174,22 +183,30 @@ impl fmt::Display for Concern {
 }
 
 impl Current {
-    fn concerns(&self, now: SystemTime) -> Vec<(PathBuf, Concern)> {
+    fn concerns(&self, now: SystemTime) -> Vec<Told> {
         let mut concerns = Vec::new();
+        let mut add = |file: &PathBuf, concern, at| {
+            let file = file.clone();
+            concerns.push(Told { file, concern, at });
+        };
         for certificate in &self.certificates {
-            let mut add = |concern| concerns.push((certificate.file.clone(), concern));
-            if certificate.not_after <= now {
-                add(Concern::Expired);
-            } else if certificate.not_after <= now + WARN_BEFORE {
-                add(Concern::ExpiresSoon);
+            let (file, begin, end) = (
+                &certificate.file,
+                certificate.not_before,
+                certificate.not_after,
+            );
+            if end <= now {
+                add(file, Concern::Expired, end);
+            } else if end <= now + WARN_BEFORE {
+                add(file, Concern::ExpiresSoon, end);
             }
-            if certificate.not_before > now {
-                add(Concern::NotYetValid);
+            if begin > now {
+                add(file, Concern::NotYetValid, begin);
             }
         }
         for (file, next_update) in self.clients.iter().flat_map(|clients| &clients.lists) {
-            if next_update.is_some_and(|at| at < now) {
-                concerns.push((file.clone(), Concern::ListOutOfDate));
+            if let Some(end) = next_update.filter(|end| *end < now) {
+                add(file, Concern::ListOutOfDate, end);
             }
         }
         concerns

@@ -103,6 +103,9 @@ fn a_certificate_opens_the_maildrop_of_its_address_without_a_key() {
         let reply = talk.command(auth);
         assert!(reply.starts_with("+OK "), "{reply}");
         assert_eq!(talk.command("STAT"), "+OK 1 5\r\n");
+        let sessions = stage.served.sessions();
+        let keys: Vec<_> = sessions.iter().filter_map(|it| it.key.as_deref()).collect();
+        assert!(keys.iter().all(|key| *key == "certificate") && !keys.is_empty());
     }
     let mut talk = stage.connect(Some(&certificate));
     assert_eq!(talk.command("AUTH EXTERNAL"), "+ \r\n");

@@ -1,0 +1,61 @@
+//! How sessions end.
+
+/// How a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// By QUIT; what was marked is deleted.
+    Quit,
+    /// By QUIT, but the deletions could not be committed.
+    CommitFailed,
+    /// Nothing came, or nothing was read, for too long.
+    TimedOut,
+    /// The client went away, or its connection broke.
+    Disconnected,
+    /// Too many bad commands or wrong keys.
+    Refused,
+    /// The TLS handshake failed.
+    Handshake,
+    /// It was the oldest of too many that were not logged in.
+    MadeRoom,
+    /// Storage failed in the middle of a message.
+    Storage,
+    /// An operator ended it.
+    Killed,
+    /// Its key was revoked, or its user disabled or removed.
+    Barred,
+    /// The server stopped.
+    Shutdown,
+}
+
+impl Ending {
+    pub(super) const ALL: [Self; 11] = [
+        Self::Quit,
+        Self::CommitFailed,
+        Self::TimedOut,
+        Self::Disconnected,
+        Self::Refused,
+        Self::Handshake,
+        Self::MadeRoom,
+        Self::Storage,
+        Self::Killed,
+        Self::Barred,
+        Self::Shutdown,
+    ];
+
+    /// As the log says it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Quit => "quit",
+            Self::CommitFailed => "commit failed",
+            Self::TimedOut => "timed out",
+            Self::Disconnected => "disconnected",
+            Self::Refused => "refused",
+            Self::Handshake => "TLS handshake failed",
+            Self::MadeRoom => "made room",
+            Self::Storage => "storage failed",
+            Self::Killed => "killed",
+            Self::Barred => "key or user no longer good",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
