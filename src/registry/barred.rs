@@ -5,9 +5,10 @@
 //! good: two small queries for a thousand sessions, and none while nobody is logged in.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{End, Ending, Inspect, RegistryActor};
+use super::{End, Ending, Inspect, Live, RegistryActor};
 use crate::mailbox::Mailbox;
 use crate::supervision::Post;
 
@@ -28,20 +29,21 @@ pub(crate) async fn watch(registry: Post<RegistryActor>, mailbox: Mailbox) {
 /// all go on; the fault is in the log.
 pub(crate) async fn end_barred(registry: &Post<RegistryActor>, mailbox: &Mailbox) {
     let sessions = registry.ask(|| Inspect).await.unwrap_or_default();
-    let logged_in = sessions.iter().filter_map(|live| live.logged_in());
-    let (users, keys): (HashSet<_>, Vec<_>) = logged_in.unzip();
-    let keys = keys.into_iter().flatten().collect();
+    // Asked once: who logs in while the database is asked is not in its answer.
+    let login = |live: Arc<Live>| live.logged_in().map(|login| (live, login));
+    let logins: Vec<_> = sessions.into_iter().filter_map(login).collect();
+    let users: HashSet<_> = logins.iter().map(|(_, (user, _))| *user).collect();
+    let keys = logins.iter().filter_map(|(_, (_, key))| *key).collect();
     if users.is_empty() {
         return;
     }
     let Ok(standing) = mailbox.standing(&users, &keys).await else {
         return;
     };
-    let barred = |live: &super::Live| {
-        let login = live.logged_in();
-        login.is_some_and(|(user, key)| !standing.allows(user, key))
-    };
-    for live in sessions.iter().filter(|live| barred(live)) {
+    for (live, (user, key)) in logins {
+        if standing.allows(user, key) {
+            continue;
+        }
         let end = || End {
             session: live.id().to_owned(),
             why: Ending::Barred,

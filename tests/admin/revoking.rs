@@ -1,7 +1,10 @@
 //! A key that is revoked, and a user who is disabled or removed, have no live sessions.
 
-use serde_json::Value;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde_json::{Value, json};
+
+use super::Watched;
 use crate::support::cli;
 use crate::support::daemon::Daemon;
 use crate::support::mail::{ADA, BOB, fill, message};
@@ -51,5 +54,36 @@ fn sessions_end_when_another_process_bars_their_key_or_user() {
             .collect();
         assert_eq!(messages, [1, 1, 0]);
         daemon.wait_for_log("key or user no longer good");
+    });
+}
+
+#[test]
+fn nobody_is_cut_off_who_logs_in_while_keys_are_looked_at() {
+    on_each_blocking(|place| {
+        let [ada, bob, _] = [ADA, BOB, "eve@example.com"].map(|user| fill(&place.url, user, &[]));
+        let watched = Watched::start(&place.url, &[]);
+        // While somebody is logged in, every change makes the server look at keys and users.
+        let _there = watched.daemon.login(BOB, &bob);
+        let looking = AtomicBool::new(true);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while looking.load(Ordering::Relaxed) {
+                    let disable = json!({"disabled": true});
+                    let path = "/api/users/eve@example.com";
+                    assert_eq!(watched.admin.send("PATCH", path, &disable).status, 204);
+                }
+            });
+            let log_in_and_out = || {
+                for _ in 0..100 {
+                    let mut client = watched.daemon.login(ADA, &ada);
+                    client.ok("STAT");
+                    client.ok("QUIT");
+                }
+            };
+            let clients: Vec<_> = (0..4).map(|_| scope.spawn(log_in_and_out)).collect();
+            let cut_off = clients.into_iter().filter_map(|it| it.join().err()).count();
+            looking.store(false, Ordering::Relaxed);
+            assert_eq!(cut_off, 0);
+        });
     });
 }
