@@ -10,6 +10,7 @@ use prometheus::{Encoder, Registry, TextEncoder};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::registry::Ending;
 use crate::store::Database;
 use crate::telemetry;
 
@@ -33,6 +34,7 @@ pub struct Metrics {
     auth_failures: Counter<u64>,
     auth_delayed: Counter<u64>,
     connections_refused: Counter<u64>,
+    sessions_ended: Counter<u64>,
     messages_retrieved: Counter<u64>,
     messages_deleted: Counter<u64>,
     bytes_sent: Counter<u64>,
@@ -184,6 +186,7 @@ impl Metrics {
                 "pop3.connections.refused",
                 "Connections refused, by reason",
             ),
+            sessions_ended: counter("pop3.sessions.ended", "Sessions that ended, by how"),
             messages_retrieved: counter("pop3.messages.retrieved", "Messages sent whole by RETR"),
             messages_deleted: counter("pop3.messages.deleted", "Deletions committed by QUIT"),
             bytes_sent: counter("pop3.bytes.sent", "Octets sent to clients"),
@@ -230,6 +233,9 @@ impl Metrics {
         for reason in Refused::ALL {
             self.connections_refused.add(0, &[reason.label()]);
         }
+        for ending in Ending::ALL {
+            self.sessions_ended.add(0, &[ending_label(ending)]);
+        }
         for counter in [
             &self.auth_attempts,
             &self.auth_delayed,
@@ -249,6 +255,10 @@ impl Metrics {
 
     pub(crate) fn session_ended(&self) {
         self.sessions_active.add(-1, &[]);
+    }
+
+    pub(crate) fn session_ended_by(&self, ending: Ending) {
+        self.sessions_ended.add(1, &[ending_label(ending)]);
     }
 
     pub(crate) fn session_panicked(&self) {
@@ -391,6 +401,10 @@ fn about(meter: &Meter) -> [Gauge<f64>; 2] {
 
 fn command_label(verb: Verb) -> KeyValue {
     KeyValue::new("command", verb.as_str())
+}
+
+fn ending_label(ending: Ending) -> KeyValue {
+    KeyValue::new("ending", ending.label())
 }
 
 fn outcome_label(taken: bool) -> KeyValue {

@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::registry::{
     AdmissionLimits, End, Ending, Inspect, RegistryActor, SessionReport, Table, barred,
 };
+use crate::seldom::Seldom;
 use crate::self_test::SelfTests;
 use crate::session::{ListenerKind, Service};
 use crate::settings::{Config, Pop3};
@@ -146,6 +147,7 @@ impl Server {
         let metrics = Arc::new(metrics);
         let tls = Tls::load(&config.pop3, Arc::clone(&metrics))?.map(Arc::new);
         let table = Table::new(AdmissionLimits::from(&config.pop3), Arc::clone(&metrics));
+        let proxy_faults = Arc::<Seldom>::default();
         let attempts = Arc::new(Attempts::new(
             config.pop3.auth_failure_delay,
             config.pop3.max_auth_failure_delay,
@@ -189,6 +191,7 @@ impl Server {
                 login_timeout: config.pop3.login_timeout,
                 write_timeout: config.pop3.write_timeout,
                 attempts: Arc::clone(&attempts),
+                proxy_faults: Arc::clone(&proxy_faults),
                 plaintext_auth: config.pop3.plaintext_auth.clone(),
                 scram_offered: config.pop3.require_authentication,
                 limits: limits(&config.pop3),

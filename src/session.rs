@@ -29,12 +29,13 @@ use crate::attempts::Attempts;
 use crate::mailbox::MailboxActor;
 use crate::metrics::Metrics;
 use crate::registry::{Admission, Ending, Kill, Live, RegistryActor, State};
+use crate::seldom::Seldom;
 use crate::settings::PlaintextAuth;
 use crate::supervision::Post;
 use crate::tls::Tls;
 use conversation::Conversation;
 use rest::Rest;
-use transport::Transport;
+use transport::{Patience, Transport};
 
 pub(crate) use refusal::refuse;
 
@@ -51,6 +52,8 @@ pub struct Service {
     pub write_timeout: Duration,
     /// The wrong keys that came lately.
     pub attempts: Arc<Attempts>,
+    /// When it was last told that the proxies and the settings do not agree.
+    pub proxy_faults: Arc<Seldom>,
     /// Where a key may be sent in clear.
     pub plaintext_auth: PlaintextAuth,
     /// May a client prove its key by SCRAM? Not where any key will do: then there is none to prove.
@@ -152,7 +155,11 @@ impl Actor for SessionActor {
         if let Some(client) = live.client() {
             span.record("peer", tracing::field::display(client));
         }
-        let transport = Transport::new(stream, self.service.write_timeout, live);
+        let patience = Patience {
+            write_timeout: self.service.write_timeout,
+            drain: self.service.drain.clone(),
+        };
+        let transport = Transport::new(stream, patience, live);
         let service = Arc::clone(&self.service);
         let conversation = Conversation::new(service, admission, transport, Rc::clone(&self.rest));
         let session = async move {
@@ -215,10 +222,10 @@ impl Drop for EndOfSession {
         if self.live.is_self_test() {
             return tracing::debug!(session.id = report.id, ending, "self-test ended");
         }
-        let deleted = match self.live.ending() {
-            Some(Ending::Quit) => report.deleted,
-            _ => 0,
-        };
+        if let Some(ending) = self.live.ending() {
+            self.metrics.session_ended_by(ending);
+        }
+        let deleted = self.live.committed();
         tracing::info!(
             session.id = report.id,
             user = report.user,

@@ -28,7 +28,7 @@ pub enum Ending {
 }
 
 impl Ending {
-    pub(super) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Quit,
         Self::CommitFailed,
         Self::TimedOut,
@@ -41,6 +41,23 @@ impl Ending {
         Self::Barred,
         Self::Shutdown,
     ];
+
+    /// As the metric's label says it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Quit => "quit",
+            Self::CommitFailed => "commit_failed",
+            Self::TimedOut => "timed_out",
+            Self::Disconnected => "disconnected",
+            Self::Refused => "refused",
+            Self::Handshake => "handshake",
+            Self::MadeRoom => "made_room",
+            Self::Storage => "storage",
+            Self::Killed => "killed",
+            Self::Barred => "barred",
+            Self::Shutdown => "shutdown",
+        }
+    }
 
     /// As the log says it.
     pub fn as_str(self) -> &'static str {

@@ -36,6 +36,7 @@ pub struct Live {
     command: AtomicU8,
     ending: AtomicU8,
     marked: AtomicU32,
+    committed: AtomicU32,
     retrieved: AtomicU32,
     tops: AtomicU32,
     retrs: AtomicU32,
@@ -98,6 +99,7 @@ impl Live {
             command: AtomicU8::new(u8::MAX),
             ending: AtomicU8::new(u8::MAX),
             marked: AtomicU32::new(0),
+            committed: AtomicU32::new(0),
             retrieved: AtomicU32::new(0),
             tops: AtomicU32::new(0),
             retrs: AtomicU32::new(0),
@@ -273,6 +275,16 @@ impl Live {
     pub(crate) fn set_marked(&self, marked: usize) {
         let marked = u32::try_from(marked).unwrap_or(u32::MAX);
         self.marked.store(marked, Relaxed);
+    }
+
+    /// So many deletions have been committed, whether or not the client learns of it.
+    pub(crate) fn set_committed(&self, deleted: usize) {
+        let deleted = u32::try_from(deleted).unwrap_or(u32::MAX);
+        self.committed.store(deleted, Relaxed);
+    }
+
+    pub(crate) fn committed(&self) -> u64 {
+        self.committed.load(Relaxed).into()
     }
 
     pub(crate) fn add_retrieved(&self) {

@@ -41,7 +41,9 @@ impl Conversation {
     fn note_proxy_fault(&self, fault: impl Display) {
         self.service.metrics.connection_refused(Refused::Proxy);
         let peer = self.live.peer().ip();
-        tracing::debug!(%peer, "not as Pop3__ProxyNetworks has it: {fault}");
+        if let Some(before) = self.service.proxy_faults.say() {
+            tracing::warn!(%peer, before, "not as Pop3__ProxyNetworks has it: {fault}");
+        }
     }
 
     pub(super) async fn refuse_proxy<T>(&mut self, fault: impl Display) -> Result<T, Over> {

@@ -29,8 +29,8 @@ const LISTED_OCTETS: usize = 32 * 1024;
 /// How long a session keeps what it fetched ahead while the client says nothing.
 const READ_AHEAD_KEPT: Duration = Duration::from_secs(2);
 
-/// How long a logged-in client may be silent while the server stops.
-const DRAIN_SILENCE: Duration = Duration::from_secs(5);
+/// How long a logged-in client may be silent, or read nothing, while the server stops.
+pub(super) const DRAIN_SILENCE: Duration = Duration::from_secs(5);
 
 /// How long a client may take to read why it is sent away.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);

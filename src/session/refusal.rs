@@ -8,7 +8,7 @@ use pop3::{Reply, ResponseCode};
 use tokio::net::TcpStream;
 
 use super::proxy::read_header;
-use super::transport::Transport;
+use super::transport::{Patience, Transport};
 use super::{ListenerKind, Service};
 use crate::registry::{AdmissionRefusal, Live};
 
@@ -30,7 +30,11 @@ pub(crate) async fn refuse(
 ) {
     let telling = async {
         let is_proxy = live.client().is_none();
-        let mut transport = Transport::new(stream, REFUSAL_TIMEOUT, live);
+        let patience = Patience {
+            write_timeout: REFUSAL_TIMEOUT,
+            drain: service.drain.clone(),
+        };
+        let mut transport = Transport::new(stream, patience, live);
         if let Some(stream) = transport.in_clear().filter(|_| is_proxy) {
             read_header(stream).await.map_err(io::Error::other)?;
         }
@@ -40,6 +44,7 @@ pub(crate) async fn refuse(
         transport
             .write_all(reply_to(refusal).as_bytes(), &[])
             .await?;
+        service.metrics.octets_sent(transport.take_sent());
         transport.close().await;
         io::Result::Ok(())
     };

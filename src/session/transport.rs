@@ -10,7 +10,9 @@ use std::time::Duration;
 use pop3::LineBuffer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 
+use super::conversation::DRAIN_SILENCE;
 use super::proxy::begins_header;
 use crate::registry::Live;
 use crate::tls::{Secured, Tls};
@@ -29,7 +31,7 @@ thread_local! {
 /// A connection whose every read and write has a deadline.
 pub(super) struct Transport {
     stream: Stream,
-    write_timeout: Duration,
+    patience: Patience,
     live: Arc<Live>,
     unreported: u64,
     heard: Heard,
@@ -45,16 +47,38 @@ enum Heard {
     Something,
 }
 
+/// How long a client may read nothing of what is sent to it.
+pub(super) struct Patience {
+    pub(super) write_timeout: Duration,
+    /// When the server stops there is less time.
+    pub(super) drain: CancellationToken,
+}
+
+impl Patience {
+    async fn wait_for<T>(&self, write: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        let stopping = async {
+            self.drain.cancelled().await;
+            tokio::time::sleep(DRAIN_SILENCE).await;
+        };
+        tokio::select! {
+            biased;
+            written = write => written,
+            () = tokio::time::sleep(self.write_timeout) => Err(io::ErrorKind::TimedOut.into()),
+            () = stopping => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+}
+
 enum Stream {
     Plain(TcpStream),
     Tls(Box<Secured>),
 }
 
 impl Transport {
-    pub(super) fn new(stream: TcpStream, write_timeout: Duration, live: Arc<Live>) -> Self {
+    pub(super) fn new(stream: TcpStream, patience: Patience, live: Arc<Live>) -> Self {
         Self {
             stream: Stream::Plain(stream),
-            write_timeout,
+            patience,
             live,
             unreported: 0,
             heard: Heard::Nothing,
@@ -150,14 +174,14 @@ impl Transport {
             let slices = [io::IoSlice::new(head), io::IoSlice::new(body)];
             let write = match &mut self.stream {
                 Stream::Plain(stream) => {
-                    tokio::time::timeout(self.write_timeout, stream.write_vectored(&slices)).await
+                    self.patience.wait_for(stream.write_vectored(&slices)).await
                 }
                 Stream::Tls(secured) => {
                     let write = secured.stream.write_vectored(&slices);
-                    tokio::time::timeout(self.write_timeout, write).await
+                    self.patience.wait_for(write).await
                 }
             };
-            let written = write.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+            let written = write?;
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
@@ -194,8 +218,7 @@ impl Transport {
         let Stream::Tls(secured) = &mut self.stream else {
             return Ok(());
         };
-        let flush = tokio::time::timeout(self.write_timeout, secured.stream.flush()).await;
-        flush.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+        self.patience.wait_for(secured.stream.flush()).await
     }
 
     fn poll_read(

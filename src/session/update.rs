@@ -62,6 +62,7 @@ impl Conversation {
         };
         match actix_rt::spawn(deletion).await {
             Ok(Ok(Ok(()))) => {
+                self.live.set_committed(commit.marked().count());
                 self.log_deletions(commit, &maildrop);
                 Deleted::All
             }

@@ -1,5 +1,6 @@
 //! Opens the database and brings its schema up to date.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -44,6 +45,16 @@ const MIGRATION_LOCK: i64 = 0x7265_7374_616e_7465;
 pub struct Database {
     read: DatabaseConnection,
     write: DatabaseConnection,
+    /// SQLite's file, and which one it was when it was opened.
+    file: Option<(PathBuf, FileIdentity)>,
+}
+
+/// Device and inode.
+type FileIdentity = (u64, u64);
+
+fn identity(file: &Path) -> Option<FileIdentity> {
+    let metadata = std::fs::metadata(file).ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 /// Why the database can't be used.
@@ -92,6 +103,7 @@ impl Database {
             return Ok(Self {
                 read: both.clone(),
                 write: both,
+                file: None,
             });
         }
         let Some(file) = sqlite_file(url)? else {
@@ -102,7 +114,8 @@ impl Database {
         // The writer first: it makes the file and switches it to WAL.
         let write = connect(sqlite_options(url, 1)).await?;
         let read = connect(sqlite_options(url, SQLITE_READERS)).await?;
-        Ok(Self { read, write })
+        let file = identity(&file).map(|opened| (file, opened));
+        Ok(Self { read, write, file })
     }
 
     /// Applies the schema changes that are missing, all or none; tells how many there were.
@@ -177,15 +190,29 @@ impl Database {
         pools.into_iter().flat_map(states).collect()
     }
 
-    /// Does the database answer? The cheapest question that reads a table.
+    /// Can it be read and written? The cheapest questions that tell.
     ///
     /// # Errors
-    /// If it does not.
+    /// If not: it does not answer, it takes no changes, or its file is no longer where it was.
     pub async fn ping(&self) -> Result<(), DbErr> {
         let read = &self.read;
         let question = "SELECT 1 FROM users LIMIT 1";
         read.query_one_raw(statement(read, question, [])).await?;
-        Ok(())
+        let transaction = self.begin().await?;
+        if transaction.get_database_backend() == DbBackend::Postgres {
+            // A standby begins transactions too, and refuses this.
+            transaction
+                .execute_unprepared("SET TRANSACTION READ WRITE")
+                .await?;
+        }
+        transaction.rollback().await?;
+        match &self.file {
+            Some((path, opened)) if identity(path).as_ref() != Some(opened) => {
+                let moved = format!("{} is not the file that was opened", path.display());
+                Err(DbErr::Custom(moved))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// For what only reads.

@@ -2,11 +2,12 @@
 
 use serde_json::Value;
 
+use super::Watched;
 use crate::served::certificate_file;
 use crate::support::daemon::Daemon;
-use crate::support::eventually;
 use crate::support::mail::{ADA, BOB, fill, message};
 use crate::support::place::sqlite;
+use crate::support::{eventually, run};
 
 /// The lines of a log in JSON that say this.
 fn lines(daemon: &Daemon, message: &str) -> Vec<Value> {
@@ -17,6 +18,31 @@ fn lines(daemon: &Daemon, message: &str) -> Vec<Value> {
     lines
         .filter(|line: &Value| line["message"] == message)
         .collect()
+}
+
+#[test]
+fn a_deletion_is_told_that_was_committed_after_its_client_had_gone() {
+    let place = sqlite();
+    let key = fill(&place.url, ADA, &[message(1, 200), message(2, 300)]);
+    let watched = Watched::start(&place.url, &[("Log__Format", "json")]);
+    let daemon = &watched.daemon;
+    let mut client = daemon.login(ADA, &key);
+    client.ok("DELE 1");
+    // The commit waits for whoever writes, and meanwhile the client goes.
+    run(async || {
+        let writer = place.sql().await;
+        writer.run("BEGIN IMMEDIATE").await;
+        client.send("QUIT");
+        eventually("the commit", || {
+            let sessions = watched.admin.json("/api/sessions");
+            (sessions["sessions"][0]["state"] == "UPDATE").then_some(())
+        });
+        client.reset();
+        writer.close().await;
+    });
+    daemon.wait_for_log("session ended");
+    let line = &lines(daemon, "session ended")[0];
+    assert_eq!((&line["deleted"], &line["left"]), (&1.into(), &1.into()));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 use std::time::Duration;
 
-use super::{HUGE, SMALL, assert_same, huge, sqlite, unstuffed};
+use super::{HUGE, SMALL, assert_same, huge, sqlite, sqlite_with, unstuffed};
 use crate::served::{Wire, stored};
 use crate::support::{DEADLINE, run};
 
@@ -89,4 +89,81 @@ fn a_session_that_does_not_end_in_time_is_ended_and_deletes_nothing() {
     assert!(rest.len() < HUGE);
     let left = run(async || stored(&served.place.open().await, owner.id).await);
     assert_eq!(left.len(), 2);
+}
+
+/// What a session is at when the server stops, and the number of the message that it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// In the middle of RETR; then it deletes the message.
+    Retrieval(u32),
+    /// It has marked a message and will say QUIT.
+    Quit(u32),
+    /// It has marked a message and says nothing more.
+    Silence(u32),
+    /// It has done nothing.
+    Rest,
+}
+
+/// What the ten sessions of each user are at.
+const TEN: [At; 10] = [
+    At::Retrieval(1),
+    At::Retrieval(2),
+    At::Quit(3),
+    At::Quit(4),
+    At::Quit(5),
+    At::Silence(6),
+    At::Silence(7),
+    At::Silence(8),
+    At::Rest,
+    At::Rest,
+];
+
+#[test]
+fn of_200_sessions_at_a_stop_none_loses_or_gains_a_deletion() {
+    let served = sqlite_with(&[("Pop3__MaxConnectionsPerUser", "10")]);
+    let mut messages = vec![huge(HUGE); 2];
+    messages.resize_with(10, || SMALL.to_vec());
+    let owners: Vec<_> = (0..20).map(|_| served.owner(&messages)).collect();
+    let mut sessions = Vec::new();
+    for owner in &owners {
+        for at in TEN {
+            let mut wire = served.login(owner);
+            match at {
+                At::Retrieval(number) => {
+                    wire.ok(&format!("RETR {number}"));
+                }
+                At::Quit(number) | At::Silence(number) => {
+                    wire.ok(&format!("DELE {number}"));
+                }
+                At::Rest => {}
+            }
+            sessions.push((at, wire));
+        }
+    }
+    let mut waits = served.connect();
+    let stopped = served.begin_to_stop(LONG);
+    waits.read_to_end().unwrap();
+    // All at once, or those that come last would have been silent for too long.
+    std::thread::scope(|scope| {
+        for (at, wire) in &mut sessions {
+            scope.spawn(move || match *at {
+                At::Retrieval(number) => {
+                    wire.read_stuffed(Vec::new());
+                    wire.ok(&format!("DELE {number}"));
+                    wire.ok("QUIT");
+                }
+                At::Quit(_) => {
+                    wire.ok("QUIT");
+                }
+                At::Silence(_) | At::Rest => {
+                    assert_eq!(wire.read_to_end().unwrap(), b"");
+                }
+            });
+        }
+    });
+    stopped.recv_timeout(DEADLINE).unwrap();
+    for owner in &owners {
+        let left = run(async || stored(&served.place.open().await, owner.id).await);
+        assert_eq!(left.len(), 5, "messages 1 to 5 and no others are gone");
+    }
 }

@@ -102,6 +102,12 @@ impl Client {
         rest
     }
 
+    /// Goes without a word, so that the server's next octets are refused.
+    pub(crate) fn reset(self) {
+        let socket = socket2::SockRef::from(self.stream.get_ref());
+        socket.set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
     fn read_raw_line(&mut self) -> std::io::Result<Vec<u8>> {
         let mut line = Vec::new();
         self.stream.read_until(b'\n', &mut line)?;

@@ -102,6 +102,11 @@ impl Sql {
         self.connection.execute_unprepared(sql).await.unwrap();
     }
 
+    /// Ends the connection, and with it what it has begun.
+    pub(crate) async fn close(self) {
+        self.connection.close().await.unwrap();
+    }
+
     /// Makes the database refuse an event (`INSERT`, `UPDATE`, `DELETE`) for rows like this.
     pub(crate) async fn refuse(&self, event: &str, table: &str, rows: &str) {
         let row = if event == "INSERT" { "NEW" } else { "OLD" };
