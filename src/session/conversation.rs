@@ -127,9 +127,9 @@ impl Conversation {
             Box::pin(self.learn_client(listener)).await?;
         }
         if listener == ListenerKind::Tls {
-            self.start_tls().await?;
+            Box::pin(self.start_tls()).await?;
         }
-        self.count_client().await?;
+        Box::pin(self.count_client()).await?;
         let greeting = Reply::greeting(&self.service.server_name);
         self.say(&greeting);
         let mut session = Session::new(self.policy());
@@ -196,7 +196,7 @@ impl Conversation {
                 Waited::Closed => return Ok(Ending::Disconnected),
                 Waited::TimedOut => return Ok(Ending::TimedOut),
                 Waited::Draining => return Ok(Ending::Shutdown),
-                Waited::MakesRoom => return self.make_room().await,
+                Waited::MakesRoom => return Box::pin(self.make_room()).await,
             }
         }
     }
@@ -286,9 +286,8 @@ impl Conversation {
                     }
                     self.live.note_activity();
                     if transport.began_with_proxy_header() {
-                        return self
-                            .refuse_proxy("no header of the PROXY protocol is taken from here")
-                            .await;
+                        let fault = "no header of the PROXY protocol is taken from here";
+                        return Box::pin(self.refuse_proxy(fault)).await;
                     }
                     if self.lines.has_line(session.max_line_octets()) {
                         return Ok(Waited::Received);
@@ -397,9 +396,13 @@ impl Conversation {
             return Ok(());
         }
         let transport = self.transport.as_mut().ok_or(Over(Ending::Disconnected))?;
-        let written = tokio::select! {
-            written = transport.write_all(&self.out, octets) => written,
-            () = until(self.login_by) => Err(io::ErrorKind::TimedOut.into()),
+        let write = transport.write_all(&self.out, octets);
+        let written = match self.login_by {
+            None => write.await,
+            Some(login_by) => {
+                let written = Box::pin(timeout_at(login_by, write)).await;
+                written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            }
         };
         self.out.clear();
         self.report_sent();

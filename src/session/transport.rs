@@ -1,8 +1,9 @@
 //! The octets of one connection, in clear or inside TLS.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -56,6 +57,16 @@ pub(super) struct Patience {
 
 impl Patience {
     async fn wait_for<T>(&self, write: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        let mut write = pin!(write);
+        let at_once = poll_fn(|context| Poll::Ready(write.as_mut().poll(context))).await;
+        match at_once {
+            Poll::Ready(written) => written,
+            // Rare and large: boxed, the timers take no room in a resting session.
+            Poll::Pending => Box::pin(self.wait_longer(write)).await,
+        }
+    }
+
+    async fn wait_longer<T>(&self, write: impl Future<Output = io::Result<T>>) -> io::Result<T> {
         let stopping = async {
             self.drain.cancelled().await;
             tokio::time::sleep(DRAIN_SILENCE).await;
@@ -147,7 +158,7 @@ impl Transport {
     ///
     /// Dropping the future loses nothing.
     pub(super) async fn read(&mut self, lines: &mut LineBuffer) -> io::Result<usize> {
-        std::future::poll_fn(|context| {
+        poll_fn(|context| {
             SCRATCH.with_borrow_mut(|scratch| {
                 let mut read = ReadBuf::new(scratch);
                 ready!(self.poll_read(context, &mut read))?;
