@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -67,6 +68,26 @@ fn health_has_the_shape_of_asp_nets_and_counts_as_no_session() {
         sessions(&before)
     );
     assert!(!watched.daemon.log().contains("session ended"));
+}
+
+#[test]
+fn health_is_bad_while_another_file_or_none_is_where_the_database_was() {
+    let place = sqlite();
+    fill(&place.url, ADA, &[message(1, 100)]);
+    let watched = Watched::start(&place.url, &[]);
+    let file = Path::new(place.url.strip_prefix("sqlite://").unwrap());
+    let moved = file.with_extension("moved");
+    std::fs::rename(file, &moved).unwrap();
+    let turns = |code: u16| {
+        eventually("health", || {
+            (status(&watched.admin).0 == code).then_some(())
+        })
+    };
+    turns(503);
+    std::fs::write(file, b"").unwrap();
+    watched.admin.get("/readyz").problem(503);
+    std::fs::rename(&moved, file).unwrap();
+    turns(200);
 }
 
 #[test]
