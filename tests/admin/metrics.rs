@@ -26,6 +26,8 @@ pub(super) fn series(admin: &Http) -> Series {
     series.collect()
 }
 
+const ENDED: &str = "pop3_sessions_ended_total{ending=\"quit\"}";
+
 /// What has changed, but for how long things took.
 fn moved(before: &Series, after: &Series) -> Series {
     let changes = after.iter().filter_map(|(name, value)| {
@@ -98,6 +100,9 @@ fn a_session_moves_each_metric_by_what_it_did() {
         let quit = client.ok("QUIT");
         sent += quit.len() + 2;
         client.read_to_end();
+        eventually("the end to count", || {
+            (series(&watched.admin)[ENDED] == 1.0).then_some(())
+        });
         let after = settled(&watched.admin);
         #[expect(clippy::cast_precision_loss, reason = "a few thousand octets")]
         let expected: Series = [
@@ -123,6 +128,7 @@ fn a_session_moves_each_metric_by_what_it_did() {
             ("pop3_login_duration_seconds_count".to_owned(), 2.0),
             (took("RETR"), 1.0),
             (took("QUIT"), 1.0),
+            (ENDED.to_owned(), 1.0),
             ("pop3_messages_retrieved_total".to_owned(), 1.0),
             ("pop3_messages_deleted_total".to_owned(), 2.0),
             ("pop3_bytes_sent_total".to_owned(), sent as f64),
