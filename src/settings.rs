@@ -1,6 +1,7 @@
 //! The settings, read once at the start: defaults, then the file, then the environment.
 //!
-//! After [`Config::load`] nobody looks at the file or at an environment variable again.
+//! After [`Config::load`] nobody looks at the file or at an environment variable again, but that
+//! SIGHUP loads all of it once more.
 
 mod connection_string;
 mod duration;
@@ -104,7 +105,8 @@ pub struct Pop3 {
     /// How long a client may read nothing of what is sent to it, more than 0.
     #[serde(with = "duration")]
     pub write_timeout: Duration,
-    /// How many lines in a row may be no command before the session ends, at least 1.
+    /// So many lines in a row that are no command, or none of their state, end the session; at
+    /// least 1.
     #[serde(deserialize_with = "read")]
     pub max_bad_commands: u32,
     /// How many octets a command line may have with its CRLF, from 255 to 64 KiB.
@@ -145,7 +147,7 @@ pub struct Pop3 {
 #[serde(default, deny_unknown_fields)]
 pub struct Database {
     /// `sqlite://…` or `postgres://…`. It may hold a password: see [`Database::shown`].
-    #[serde(serialize_with = "without_password")]
+    #[serde(serialize_with = "url_without_password")]
     pub url: String,
 }
 
@@ -200,11 +202,14 @@ pub struct Log {
 }
 
 /// What the server exports over OpenTelemetry.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Otel {
-    /// The URL of the collector.
-    #[serde(deserialize_with = "read")]
+    /// The URL of the collector. It may hold a password: see [`Otel::shown`].
+    #[serde(
+        deserialize_with = "read",
+        serialize_with = "endpoint_without_password"
+    )]
     pub endpoint: Option<String>,
 }
 
@@ -348,20 +353,31 @@ impl Database {
             Some((before, _)) => format!("{before}password=***"),
             None => self.url.clone(),
         };
-        let (Some((scheme, rest)), false) = (url.split_once("://"), url.starts_with("sqlite:"))
-        else {
+        if url.starts_with("sqlite:") {
             return url;
-        };
+        }
+        without_password(&url)
+    }
+}
+
+impl Otel {
+    /// The URL for people to read, with `***` for what may be a password.
+    pub fn shown(&self) -> Option<String> {
+        self.endpoint.as_deref().map(without_password)
+    }
+}
+
+/// A URL with `***` for the password before its host.
+fn without_password(url: &str) -> String {
+    let hidden = || {
+        let (scheme, rest) = url.split_once("://")?;
         // A password that was not percent-encoded may hold any of `:/?#@`, so what is hidden
         // reaches to the last @ of all.
-        match rest.rsplit_once('@') {
-            Some((user, host)) => match user.split_once(':') {
-                Some((name, _)) => format!("{scheme}://{name}:***@{host}"),
-                None => url,
-            },
-            None => url,
-        }
-    }
+        let (user, host) = rest.rsplit_once('@')?;
+        let (name, _) = user.split_once(':')?;
+        Some(format!("{scheme}://{name}:***@{host}"))
+    };
+    hidden().unwrap_or_else(|| url.to_owned())
 }
 
 impl Admin {
@@ -390,6 +406,14 @@ impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Database")
             .field("url", &self.shown())
+            .finish()
+    }
+}
+
+impl fmt::Debug for Otel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Otel")
+            .field("endpoint", &self.shown())
             .finish()
     }
 }
@@ -470,9 +494,19 @@ impl Default for Log {
     }
 }
 
-fn without_password<S: Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Error> {
+fn url_without_password<S: Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Error> {
     let url = url.to_owned();
     serializer.serialize_str(&Database { url }.shown())
+}
+
+fn endpoint_without_password<S: Serializer>(
+    endpoint: &Option<String>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    endpoint
+        .as_deref()
+        .map(without_password)
+        .serialize(serializer)
 }
 
 #[cfg(test)]
@@ -525,10 +559,15 @@ mod tests {
         config.pop3.certificate_password = Some(Secret::new("hunter2"));
         config.admin.token = Some(Secret::new("hunter2"));
         config.database.url = "postgres://relate:hunter2@db/relate".to_owned();
+        config.otel.endpoint = Some("http://relate:hunter2@collector:4318".to_owned());
         let json = serde_json::to_string(&config).unwrap();
         for shown in [format!("{config:?}"), json] {
             assert!(!shown.contains("hunter2"), "{shown}");
             assert!(shown.contains("postgres://relate:***@db/relate"), "{shown}");
+            assert!(
+                shown.contains("http://relate:***@collector:4318"),
+                "{shown}"
+            );
         }
     }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::log::Level;
 use crate::server::Server;
-use crate::settings::{Config, Log, Pop3};
+use crate::settings::{Config, Log, Pop3, Secret};
 
 /// Reads the file again and takes up what it can. Open sessions go on as they began.
 ///
@@ -61,8 +61,9 @@ fn next(in_force: &Config, wanted: &Config) -> Config {
     }
 }
 
-/// The settings in which two differ, as their sections and keys. Of secrets it is not told.
+/// The settings in which two differ, as their sections and keys.
 fn differences(one: &Config, other: &Config) -> Vec<String> {
+    let hidden = hidden_differences(one, other);
     let [one, other] = [one, other].map(|config| serde_json::to_value(config).unwrap_or_default());
     let sections = one.as_object().into_iter().flatten();
     let keys = sections.flat_map(|(section, keys)| {
@@ -72,9 +73,37 @@ fn differences(one: &Config, other: &Config) -> Vec<String> {
     let differ = |(section, key, value): &(&String, &String, &Value)| {
         other.get(section).and_then(|keys| keys.get(key)) != Some(*value)
     };
-    keys.filter(differ)
+    let seen = keys.filter(differ);
+    let mut names: Vec<_> = seen
         .map(|(section, key, _)| format!("{section}.{key}"))
+        .collect();
+    for name in hidden {
+        if !names.iter().any(|seen| seen == name) {
+            names.push(name.to_owned());
+        }
+    }
+    names
+}
+
+/// The settings with secrets in which two differ: serialised, all secrets look the same.
+fn hidden_differences(one: &Config, other: &Config) -> Vec<&'static str> {
+    let pairs = secrets(one).into_iter().zip(secrets(other));
+    pairs
+        .filter_map(|((name, before), (_, after))| (before != after).then_some(name))
         .collect()
+}
+
+fn secrets(config: &Config) -> [(&'static str, Option<&str>); 4] {
+    let password = config.pop3.certificate_password.as_ref();
+    [
+        (
+            "admin.token",
+            config.admin.token.as_ref().map(Secret::expose),
+        ),
+        ("database.url", Some(&config.database.url)),
+        ("otel.endpoint", config.otel.endpoint.as_deref()),
+        ("pop3.certificate_password", password.map(Secret::expose)),
+    ]
 }
 
 #[cfg(test)]
@@ -94,5 +123,31 @@ mod tests {
             ["log.level", "pop3.max_bad_commands"]
         );
         assert_eq!(differences(&next, &wanted), ["pop3.port"]);
+    }
+
+    #[test]
+    fn a_changed_secret_is_named_although_all_secrets_look_alike() {
+        let config = |secret: &str| {
+            let mut config = Config::default();
+            config.admin.token = Some(Secret::new(secret));
+            config.pop3.certificate_password = Some(Secret::new(secret));
+            config.database.url = format!("postgres://restante:{secret}@db/restante");
+            config.otel.endpoint = Some(format!("http://restante:{secret}@collector:4318"));
+            config
+        };
+        let (in_force, wanted) = (config("one"), config("two"));
+        let next = next(&in_force, &wanted);
+        assert_eq!(differences(&in_force, &next), Vec::<String>::new());
+        assert_eq!(
+            differences(&next, &wanted),
+            [
+                "admin.token",
+                "database.url",
+                "otel.endpoint",
+                "pop3.certificate_password"
+            ]
+        );
+        let shown = differences(&Config::default(), &wanted);
+        assert_eq!(shown.len(), 4, "each is named once: {shown:?}");
     }
 }
