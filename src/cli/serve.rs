@@ -37,11 +37,18 @@ async fn serve(mut config: Config, file: Option<&Path>, level: &Level) -> anyhow
     let inherited = systemd::inherited(&config.pop3)?;
     let mut signals = Signals::new()?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let database = super::open(&config).await?;
+    // A database may be far away and not answer; a stop does not wait for that.
+    let database = tokio::select! {
+        opened = super::open(&config) => opened?,
+        () = signals.next() => {
+            tracing::info!("stopped before the database was open");
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
     let sockets = if inherited.is_empty() {
         bind(&config.pop3)?
     } else {
-        inherited
+        systemd::with_the_others(inherited, &config.pop3)?
     };
     let endpoint = admin::bind(&config.admin)?;
     let mut server = Server::start(&config, database, sockets)?;

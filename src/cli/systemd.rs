@@ -3,6 +3,7 @@
 //! Without systemd there is nothing to be given and nobody to be told, and all of this does
 //! nothing.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use listenfd::ListenFd;
 use sd_notify::NotifyState;
 
 use crate::listener::Bound;
-use crate::server::{Pulse, refuse_strangers};
+use crate::server::{Pulse, listeners, refuse_strangers};
 use crate::session::ListenerKind;
 use crate::settings::Pop3;
 
@@ -52,6 +53,38 @@ pub(super) fn inherited(settings: &Pop3) -> anyhow::Result<Vec<Bound>> {
             continue;
         }
         sockets.push(Bound::inherited(socket, kind)?);
+    }
+    Ok(sockets)
+}
+
+/// The inherited sockets, and one for each kind that the settings ask for and nobody has given.
+///
+/// # Errors
+/// If one can't be had for another reason than that this user may not.
+pub(super) fn with_the_others(
+    mut sockets: Vec<Bound>,
+    settings: &Pop3,
+) -> anyhow::Result<Vec<Bound>> {
+    for (port, kind) in listeners(settings).unwrap_or_default() {
+        if sockets.iter().any(|socket| socket.kind() == kind) {
+            continue;
+        }
+        refuse_strangers(settings, settings.bind_address)?;
+        match Bound::new(settings.bind_address, port, kind) {
+            Ok(socket) => sockets.push(socket),
+            Err(error) if error.reason.kind() == ErrorKind::PermissionDenied => {
+                let (name, unit, setting) = match kind {
+                    ListenerKind::Plain => ("POP3", "restante.socket", "Pop3__Port"),
+                    ListenerKind::Tls => ("POP3S", "restante-tls.socket", "Pop3__SecurePort"),
+                };
+                tracing::warn!(
+                    "no {name} on {}: this user may not listen there; \
+                     enable {unit}, or set {setting}=0",
+                    error.place
+                );
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(sockets)
 }
@@ -101,7 +134,8 @@ pub(super) fn stopping(timeout: Duration) {
 /// A server whose registry or one of whose threads does not answer says nothing, and is restarted.
 pub(super) async fn watch(pulse: Pulse) {
     let watchdog = sd_notify::watchdog_enabled();
-    // Two may get lost before the third is too late.
+    // Each is followed by a pause of the same length, and an answer may take as long: so it is told
+    // at least once in two thirds of the limit.
     let interval = watchdog.map_or(STATUS_INTERVAL, |limit| STATUS_INTERVAL.min(limit / 3));
     loop {
         match tokio::time::timeout(interval, pulse.feel()).await {

@@ -59,6 +59,23 @@ fn a_server_that_can_not_start_says_why() {
 }
 
 #[test]
+fn a_server_whose_database_does_not_answer_can_be_stopped() {
+    // Its connections wait in the queue of the system, and nobody says anything.
+    let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = silent.local_addr().unwrap();
+    let mut server = cli::restante()
+        .arg("serve")
+        .env("Database__Url", format!("postgres://u@{address}/x"))
+        .env("Admin__Port", "0")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (_connection, _) = silent.accept().unwrap();
+    signal(server.id(), "TERM");
+    assert_eq!(cli::wait(&mut server), Some(0));
+}
+
+#[test]
 fn a_server_without_authentication_serves_loopback_only_and_users_that_exist() {
     let place = sqlite();
     fill(&place.url, ADA, &[message(1, 100)]);

@@ -11,7 +11,8 @@ use crate::support::cli::{self, restante};
 use crate::support::client::Client;
 use crate::support::daemon::{Daemon, signal};
 use crate::support::mail::{ADA, fill, message};
-use crate::support::place::sqlite;
+use crate::support::place::{Place, sqlite};
+use crate::support::postgres::free_port;
 use crate::support::{DEADLINE, eventually};
 
 /// Where a service tells how it is.
@@ -77,6 +78,15 @@ fn activate(sockets: [&TcpListener; 2], names: &str, settings: &[(&str, &str)]) 
     Activated(shell.spawn().unwrap())
 }
 
+/// A certificate beside the database, with its key.
+fn certificate(place: &Place) -> String {
+    let file = place.folder.path().join("certificate.pem");
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let pem = certified.cert.pem() + &certified.signing_key.serialize_pem();
+    std::fs::write(&file, pem).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
 #[test]
 fn systemd_is_told_when_the_server_listens_lives_and_stops() {
     let place = sqlite();
@@ -114,11 +124,6 @@ fn systemd_is_told_when_the_server_listens_lives_and_stops() {
 fn a_server_takes_the_sockets_that_it_is_given() {
     let place = sqlite();
     let key = fill(&place.url, ADA, &[message(1, 100)]);
-    let folder = tempfile::tempdir().unwrap();
-    let certificate = folder.path().join("certificate.pem");
-    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let pem = certified.cert.pem() + &certified.signing_key.serialize_pem();
-    std::fs::write(&certificate, pem).unwrap();
     let sockets = [(); 2].map(|()| TcpListener::bind(("127.0.0.1", 0)).unwrap());
     let addresses: [SocketAddr; 2] = std::array::from_fn(|at| sockets[at].local_addr().unwrap());
     let manager = Manager::new();
@@ -129,7 +134,7 @@ fn a_server_takes_the_sockets_that_it_is_given() {
         "pop3s:pop3",
         &[
             ("Database__Url", &place.url),
-            ("Pop3__CertificatePath", certificate.to_str().unwrap()),
+            ("Pop3__CertificatePath", &certificate(&place)),
             // It could not have these.
             ("Pop3__BindAddress", "192.0.2.1"),
             ("NOTIFY_SOCKET", &manager.path()),
@@ -146,6 +151,30 @@ fn a_server_takes_the_sockets_that_it_is_given() {
     std::io::Read::read_exact(&mut (&tls), &mut answer).unwrap();
     assert_eq!(answer[0], 21, "a TLS alert, and no greeting: {answer:?}");
     client.ok("QUIT");
+    signal(server.0.id(), "TERM");
+    assert_eq!(cli::wait(&mut server.0), Some(0));
+}
+
+#[test]
+fn a_port_that_is_asked_for_and_not_given_is_opened_by_the_server() {
+    let place = sqlite();
+    let given = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = free_port();
+    let manager = Manager::new();
+    let mut server = activate(
+        [&given, &given],
+        "pop3s",
+        &[
+            ("LISTEN_FDS", "1"),
+            ("Database__Url", &place.url),
+            ("Pop3__CertificatePath", &certificate(&place)),
+            ("Pop3__BindAddress", "127.0.0.1"),
+            ("Pop3__Port", &port.to_string()),
+            ("NOTIFY_SOCKET", &manager.path()),
+        ],
+    );
+    manager.wait_for("READY=1");
+    Client::connect(SocketAddr::from(([127, 0, 0, 1], port))).ok("QUIT");
     signal(server.0.id(), "TERM");
     assert_eq!(cli::wait(&mut server.0), Some(0));
 }
