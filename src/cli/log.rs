@@ -17,7 +17,7 @@ use crate::telemetry::{TRACES_ONLY, Traces};
 use form::{ForJournal, ForPrograms};
 
 /// What libraries tell that nobody asked for.
-const QUIET: &str = "sqlx=warn,sea_orm_migration=warn";
+const QUIET: &str = "sqlx=warn,sea_orm_migration=warn,actix_server=warn,actix_http=off";
 
 /// Changes what is logged while the program runs.
 #[derive(Clone)]
@@ -90,6 +90,28 @@ mod tests {
 
     use super::*;
     use crate::telemetry;
+
+    #[test]
+    fn what_libraries_tell_is_heard_only_if_it_is_asked_for() {
+        fn enabled(level: &str) -> [bool; 3] {
+            let lines = fmt::layer().with_writer(std::io::sink);
+            let lines = lines.with_filter(filter(level).unwrap());
+            let subscriber = tracing_subscriber::registry().with(lines);
+            tracing::subscriber::with_default(subscriber, || {
+                [
+                    tracing::enabled!(target: "actix_server::builder", tracing::Level::INFO),
+                    tracing::enabled!(target: "actix_http::h1::dispatcher", tracing::Level::ERROR),
+                    tracing::enabled!(target: "restante::server", tracing::Level::INFO),
+                ]
+            })
+        }
+        assert_eq!(enabled("info"), [false, false, true]);
+        assert_eq!(enabled("trace"), [false, false, true]);
+        assert_eq!(
+            enabled("warn,actix_server=info,actix_http=trace"),
+            [true, true, false]
+        );
+    }
 
     #[test]
     fn no_level_of_the_log_makes_spans_that_only_a_collector_wants() {
