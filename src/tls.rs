@@ -28,7 +28,7 @@ use certificate::Certificate;
 use clients::Clients;
 use files::Sources;
 
-pub use renewal::{Renew, RenewalActor};
+pub use renewal::{Renew, RenewalActor, WARN_BEFORE};
 
 /// The label of the exporter that binds a login to its connection (RFC 9266, section 4.2).
 const EXPORTER_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
@@ -89,6 +89,11 @@ impl Tls {
         };
         tls.note_expiry();
         Ok(Some(tls))
+    }
+
+    /// The files that hold private keys, as they are now.
+    pub fn key_files(&self) -> Vec<PathBuf> {
+        certificate::key_files(&self.sources)
     }
 
     /// The certificates that new handshakes choose from.

@@ -83,6 +83,20 @@ pub(super) fn load(
     Ok(certificates)
 }
 
+/// The files that hold a private key, of all that are read.
+pub(super) fn key_files(sources: &Sources) -> Vec<PathBuf> {
+    let paths = sources
+        .certificates
+        .iter()
+        .flat_map(|(path, key_path)| std::iter::once(path).chain(key_path));
+    let files = paths.flat_map(|path| files_at(path).unwrap_or_default());
+    let has_key = |file: &PathBuf| {
+        let holding = Holding::read(file, sources.password.as_ref());
+        holding.is_ok_and(|holding| !holding.keys.is_empty())
+    };
+    files.filter(has_key).collect()
+}
+
 /// Finds the key of each chain. In a folder, authorities without a key are passed over: certbot
 /// puts the chain alone beside the others.
 fn pair(

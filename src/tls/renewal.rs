@@ -13,8 +13,9 @@ use super::{Current, Tls, lock};
 /// How often we look whether the files have changed.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
 
-/// So long before a certificate expires, the log begins to warn of it.
-const WARN_BEFORE: Duration = Duration::from_secs(14 * DAY.as_secs());
+/// So long before a certificate expires, log, health and check warn of it. A program that renews
+/// certificates does it earlier.
+pub const WARN_BEFORE: Duration = Duration::from_secs(14 * DAY.as_secs());
 
 /// How often it warns.
 const WARN_EVERY: Duration = DAY;

@@ -90,9 +90,10 @@ fn a_check_migrates_nothing() {
     let (code, findings) = check(&url, &[]);
     assert_eq!(code, Some(0));
     assert!(
-        tells(&findings, "warning", "changes of its schema"),
+        tells(&findings, "ok", "is empty; its tables will be made"),
         "{findings:#?}"
     );
+    assert_eq!(std::fs::metadata(&file).unwrap().len(), 0);
     assert_ne!(cli::run(&url, "migrate").ok().get(..2), Some("0 "));
 }
 
@@ -113,7 +114,6 @@ fn what_would_keep_the_server_from_starting_is_a_problem() {
             "this machine has no such address",
         ),
         ("Pop3__CertificatePath", missing, missing),
-        ("Pop3__MaxConnections", "4000000000", "may need 4000000100"),
         ("Admin__Port", &*taken, "the admin endpoint can't listen"),
         ("Admin__BindAddress", "0.0.0.0", "there is no token"),
         (
@@ -142,6 +142,12 @@ fn what_would_keep_the_server_from_starting_is_a_problem() {
         );
         assert!(!format!("{findings:?}").contains("hunter2"));
     }
+    let (code, findings) = check(&place.url, &[("Pop3__MaxConnections", "4000000000")]);
+    assert_eq!(code, Some(0), "{findings:#?}");
+    assert!(
+        tells(&findings, "warning", "may need 4000000100"),
+        "{findings:#?}"
+    );
     let strangers = [
         ("Pop3__RequireAuthentication", "false"),
         ("Pop3__BindAddress", ""),
@@ -201,6 +207,27 @@ fn a_certificate_is_told_with_its_days() {
 }
 
 #[test]
+fn in_a_folder_it_is_the_files_of_keys_that_nobody_else_may_read() {
+    let place = sqlite();
+    let folder = place.folder.path().join("certificates");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o755)).unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = folder.join("privkey.pem");
+    std::fs::write(folder.join("cert.pem"), made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let may_read = |mode: u32| {
+        std::fs::set_permissions(&key, PermissionsExt::from_mode(mode)).unwrap();
+        let folder = [("Pop3__CertificatePath", folder.to_str().unwrap())];
+        let (code, findings) = check(&place.url, &folder);
+        assert_eq!(code, Some(0), "{findings:#?}");
+        tells(&findings, "warning", "everybody on this machine may read")
+    };
+    assert!(may_read(0o644));
+    assert!(!may_read(0o640));
+}
+
+#[test]
 fn a_collector_that_would_not_understand_is_a_warning() {
     let place = sqlite();
     let (code, findings) = check(&place.url, &[("Otel__Endpoint", "http://otel:4317")]);
@@ -250,4 +277,28 @@ fn a_server_that_runs_already_is_no_problem() {
     ];
     let (code, findings) = check(&place.url, &another);
     assert_eq!(code, Some(1), "{findings:#?}");
+}
+
+#[test]
+fn a_server_behind_a_proxy_of_this_machine_is_known_by_its_admin_endpoint() {
+    let place = sqlite();
+    let admin = free_port().to_string();
+    let proxies = ("Pop3__ProxyNetworks", "127.0.0.0/8");
+    let settings = [proxies, ("Admin__Port", &*admin)];
+    let daemon = Daemon::start_with(&place.url, &settings);
+    let port = daemon.address.port().to_string();
+    let running = [proxies, ("Pop3__Port", &*port), ("Admin__Port", &*admin)];
+    let (code, findings) = check(&place.url, &running);
+    assert_eq!(code, Some(0), "{findings:#?}");
+    assert!(
+        tells(&findings, "ok", "in use by a running restante"),
+        "{findings:#?}"
+    );
+    let unknown = [proxies, ("Pop3__Port", &*port), ("Admin__Port", "0")];
+    let (code, findings) = check(&place.url, &unknown);
+    assert_eq!(code, Some(0), "{findings:#?}");
+    assert!(
+        tells(&findings, "warning", "can't be told by whom"),
+        "{findings:#?}"
+    );
 }

@@ -1,18 +1,16 @@
 //! Is there a certificate that clients will take, and for how long?
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::Finding;
 use crate::metrics::Metrics;
 use crate::settings::Pop3;
-use crate::tls::{CertificateReport, Tls};
+use crate::tls::{CertificateReport, Tls, WARN_BEFORE};
 
 const ABOUT: &str = "certificate";
-
-/// A certificate that is renewed by a program has more than this left.
-const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
 pub(super) fn check(settings: &Pop3) -> Vec<Finding> {
     let loaded = Metrics::new().and_then(|metrics| Tls::load(settings, Arc::new(metrics)));
@@ -20,7 +18,7 @@ pub(super) fn check(settings: &Pop3) -> Vec<Finding> {
         Ok(Some(tls)) => {
             let mut findings: Vec<_> = tls.certificates().iter().map(validity).collect();
             findings.extend(name(settings, &tls.certificates()));
-            findings.extend(open_keys(settings));
+            findings.extend(open_keys(&tls));
             findings
         }
         Ok(None) => Vec::new(),
@@ -43,7 +41,7 @@ fn validity(certificate: &CertificateReport) -> Finding {
     };
     let days = left.as_secs() / (24 * 60 * 60);
     let message = format!("the certificate {file} is valid for {days} days, until {day}");
-    if left < SOON {
+    if left < WARN_BEFORE {
         return Finding::warning(ABOUT, message, "renew it; a running server takes it up");
     }
     Finding::ok(ABOUT, message)
@@ -74,20 +72,16 @@ fn name(settings: &Pop3, certificates: &[CertificateReport]) -> Option<Finding> 
 }
 
 /// Whoever has the key can pass for this server.
-fn open_keys(settings: &Pop3) -> Vec<Finding> {
-    let keys = if settings.certificate_key_path.is_empty() {
-        &settings.certificate_path
-    } else {
-        &settings.certificate_key_path
-    };
-    let everybody_reads = |file: &&std::path::PathBuf| {
+fn open_keys(tls: &Tls) -> Vec<Finding> {
+    let everybody_reads = |file: &PathBuf| {
         let metadata = std::fs::metadata(file);
         metadata.is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
     };
-    let tell = |file: &std::path::PathBuf| {
+    let tell = |file: PathBuf| {
         let file = file.display();
         let message = format!("everybody on this machine may read the private key in {file}");
         Finding::warning(ABOUT, message, format!("chmod o= {file}"))
     };
-    keys.iter().filter(everybody_reads).map(tell).collect()
+    let keys = tls.key_files().into_iter();
+    keys.filter(everybody_reads).map(tell).collect()
 }

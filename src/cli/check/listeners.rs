@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pop3::Reply;
 
+use super::super::endpoint::Endpoint;
 use super::Finding;
 use crate::listener::{BindError, Bound};
 use crate::server;
@@ -43,8 +44,9 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     let mut is_running = false;
     match server::listeners(pop3) {
         Ok(listeners) => {
-            for (port, kind) in listeners {
-                let finding = pop3_port(pop3, port, kind, &mut is_running);
+            let admin_is_alive = admin_is_alive(config);
+            for listener in listeners {
+                let finding = pop3_port(pop3, listener, admin_is_alive, &mut is_running);
                 findings.push(finding);
             }
         }
@@ -78,7 +80,12 @@ fn authentication(settings: &Pop3) -> Option<Finding> {
     Some(finding)
 }
 
-fn pop3_port(settings: &Pop3, port: u16, kind: ListenerKind, is_running: &mut bool) -> Finding {
+fn pop3_port(
+    settings: &Pop3,
+    (port, kind): (u16, ListenerKind),
+    admin_is_alive: bool,
+    is_running: &mut bool,
+) -> Finding {
     let name = match kind {
         ListenerKind::Plain => "POP3",
         ListenerKind::Tls => "POP3S",
@@ -90,12 +97,20 @@ fn pop3_port(settings: &Pop3, port: u16, kind: ListenerKind, is_running: &mut bo
     // The greeting inside TLS can't be seen; the plain port, which is looked at first, tells.
     *is_running = in_use
         && match kind {
-            ListenerKind::Plain => greets_as_we_do(settings, port),
-            ListenerKind::Tls => *is_running,
+            ListenerKind::Plain => greets_as_we_do(settings, port) || admin_is_alive,
+            ListenerKind::Tls => *is_running || admin_is_alive,
         };
     if *is_running {
         let message = format!("{name}: port {port} is in use by a running restante, as it seems");
         return Finding::ok("pop3", message);
+    }
+    if in_use && settings.proxy_networks.contain(here(settings)) {
+        return Finding::warning(
+            "pop3",
+            format!("{name}: port {port} is in use, and it can't be told by whom"),
+            "if restante runs already, all is well: it greets proxies alone on this machine; \
+             else stop that program, or choose another port",
+        );
     }
     refused("pop3", &error)
 }
@@ -116,10 +131,23 @@ fn refused(about: &'static str, error: &BindError) -> Finding {
 
 /// Is whoever listens there a server of the same settings?
 fn greets_as_we_do(settings: &Pop3, port: u16) -> bool {
-    let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let address = settings.bind_address.unwrap_or(here);
-    let greeting = greeting(SocketAddr::new(address, port));
+    let greeting = greeting(SocketAddr::new(here(settings), port));
     greeting.is_ok_and(|line| line == Reply::greeting(&settings.server_name).as_bytes())
+}
+
+/// Where this machine reaches the listeners.
+fn here(settings: &Pop3) -> IpAddr {
+    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    settings.bind_address.unwrap_or(loopback)
+}
+
+/// Does the admin endpoint of the settings answer? It tells what a listener for proxies does not.
+fn admin_is_alive(config: &Config) -> bool {
+    let silent = config.pop3.proxy_networks.contain(here(&config.pop3));
+    silent
+        && Endpoint::new(&config.admin)
+            .and_then(|endpoint| endpoint.get("/livez"))
+            .is_ok_and(|answer| answer.status.is_success())
 }
 
 fn greeting(address: SocketAddr) -> std::io::Result<Vec<u8>> {

@@ -18,7 +18,7 @@ pub(super) fn check(settings: &Pop3) -> Finding {
             format!("open files: {shown}, and {needed} may be needed"),
         );
     }
-    Finding::problem(
+    Finding::warning(
         "files",
         format!(
             "open files: {shown}, but Pop3__MaxConnections={} may need {needed}",

@@ -13,6 +13,8 @@ pub(super) async fn check(settings: &Settings) -> Finding {
     match sqlite_file(&settings.url) {
         // To open it would make it.
         Ok(Some(file)) if !file.exists() => return not_made_yet(&file),
+        // To open it would write the first page.
+        Ok(Some(file)) if is_empty(&file) => return empty(&file),
         Ok(_) => {}
         Err(error) => return Finding::problem(ABOUT, error.to_string(), "set Database__Url"),
     }
@@ -40,6 +42,26 @@ pub(super) async fn check(settings: &Settings) -> Finding {
             ABOUT,
             format!("{shown}: {error}"),
             "let this user write there, or run the version that wrote it",
+        ),
+    }
+}
+
+fn is_empty(file: &Path) -> bool {
+    std::fs::metadata(file).is_ok_and(|file| file.is_file() && file.len() == 0)
+}
+
+/// An empty file is a database without tables.
+fn empty(file: &Path) -> Finding {
+    let shown = file.display();
+    match std::fs::OpenOptions::new().write(true).open(file) {
+        Ok(_) => Finding::ok(
+            ABOUT,
+            format!("{shown} is empty; its tables will be made at the first start"),
+        ),
+        Err(error) => Finding::problem(
+            ABOUT,
+            format!("{shown} can't be written to: {error}"),
+            "let this user write there, or set Database__Url",
         ),
     }
 }
