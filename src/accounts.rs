@@ -79,6 +79,12 @@ pub enum AccountError {
     /// Not a scope that a key can have.
     #[error("{0:?} is no scope; those that there are, are pop3 and pop3:read")]
     UnknownScope(String),
+    /// A key without a scope would open nothing.
+    #[error("a key needs a scope: pop3 or pop3:read")]
+    NoScope,
+    /// A key that ends at once would open nothing.
+    #[error("a key must work for some time: give a time such as 90d, or none for ever")]
+    AlreadyExpired,
     /// The database could not say.
     #[error("the database did not answer as it should: {0}")]
     Database(#[from] DbErr),

@@ -100,7 +100,8 @@ impl Accounts {
     /// Makes a key.
     ///
     /// # Errors
-    /// If there is no such user, the name or a scope is not possible, or the database refuses.
+    /// If there is no such user, the key would open nothing, its name or a scope is not possible,
+    /// or the database refuses.
     pub async fn create_key(
         &self,
         address: &str,
@@ -115,6 +116,13 @@ impl Accounts {
         let known = |scope: &String| [SCOPE_POP3, SCOPE_POP3_READ].contains(&scope.as_str());
         if let Some(unknown) = options.scopes.iter().find(|scope| !known(scope)) {
             return Err(AccountError::UnknownScope(unknown.clone()));
+        }
+        if options.scopes.is_empty() {
+            return Err(AccountError::NoScope);
+        }
+        let now = SystemTime::now();
+        if options.expires_at.is_some_and(|at| at <= now) {
+            return Err(AccountError::AlreadyExpired);
         }
         let transaction = self.database.begin().await?;
         let user = require(&transaction, address).await?;
@@ -139,7 +147,7 @@ impl Accounts {
             verifier: Set(Some(verifier.to_string())),
             scopes: Set(options.scopes.join(" ")),
             networks: Set(networks.map(|networks| networks.to_string())),
-            created_at_ms: Set(milliseconds(SystemTime::now())),
+            created_at_ms: Set(milliseconds(now)),
             expires_at_ms: Set(options.expires_at.map(milliseconds)),
             ..Default::default()
         };

@@ -71,7 +71,9 @@ impl From<AccountError> for Problem {
         let status = match &error {
             AccountError::NotAnAddress(_)
             | AccountError::BadKeyName
-            | AccountError::UnknownScope(_) => StatusCode::BAD_REQUEST,
+            | AccountError::UnknownScope(_)
+            | AccountError::NoScope
+            | AccountError::AlreadyExpired => StatusCode::BAD_REQUEST,
             AccountError::NoSuchUser(_) | AccountError::NoSuchKey(_) => StatusCode::NOT_FOUND,
             AccountError::AddressTaken(_) | AccountError::KeyNameTaken { .. } => {
                 StatusCode::CONFLICT

@@ -124,8 +124,15 @@ fn a_key_that_is_revoked_expired_or_without_the_scope_opens_nothing() {
         let now = SystemTime::now();
         let hour = Duration::from_secs(3600);
         let good = key("good", Some(now + hour), &["pop3"]).await;
-        let expired = key("expired", Some(now), &["pop3"]).await;
-        let scopeless = key("scopeless", None, &[]).await;
+        let expired = key("expired", Some(now + hour), &["pop3"]).await;
+        let scopeless = key("scopeless", None, &["pop3"]).await;
+        let sql = place.sql().await;
+        for made in [
+            "expires_at_ms = 1 WHERE name = 'expired'",
+            "scopes = '' WHERE name = 'scopeless'",
+        ] {
+            sql.run(&format!("UPDATE api_keys SET {made}")).await;
+        }
         let revoked = key("revoked", None, &["pop3"]).await;
         assert!(opens(&accounts, ADA, &revoked.key).await.is_some());
         accounts.revoke_key(revoked.id).await.unwrap();
@@ -320,6 +327,14 @@ fn a_key_is_refused_to_nobody_and_with_an_impossible_name_or_scope() {
             let bad = accounts.create_key(ADA, options).await;
             assert!(matches!(bad, Err(AccountError::UnknownScope(it)) if it == scope));
         }
+        let mut options = key_options("laptop");
+        options.scopes.clear();
+        let bad = accounts.create_key(ADA, options).await;
+        assert!(matches!(bad, Err(AccountError::NoScope)));
+        let mut options = key_options("laptop");
+        options.expires_at = Some(SystemTime::now());
+        let bad = accounts.create_key(ADA, options).await;
+        assert!(matches!(bad, Err(AccountError::AlreadyExpired)));
         assert_eq!(accounts.keys(ADA).await.unwrap(), []);
         new_key(&accounts, ADA, &"ä".repeat(100)).await;
     });

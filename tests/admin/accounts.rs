@@ -81,7 +81,9 @@ fn a_key_is_shown_once_and_its_sessions_end_when_it_is_revoked() {
         for bad in [
             json!({"name": ""}),
             json!({"name": "x", "scopes": ["imap"]}),
+            json!({"name": "x", "scopes": []}),
             json!({"name": "x", "expires_in": "soon"}),
+            json!({"name": "x", "expires_in": "0s"}),
             json!({"name": "x", "networks": ["here"]}),
             json!({"name": "x", "networks": [""]}),
         ] {
