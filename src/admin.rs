@@ -2,6 +2,7 @@
 //!
 //! It reads what the other parts know and asks them to act; it keeps nothing of its own.
 
+mod body;
 mod guard;
 mod health;
 mod openapi;
@@ -36,9 +37,6 @@ use guard::Guard;
 use problem::Problem;
 
 pub(crate) use health::Health;
-
-/// How many octets the body of a request may have.
-const MAX_BODY_OCTETS: usize = 16 * 1024;
 
 /// How many connections there may be.
 const MAX_CONNECTIONS: usize = 256;
@@ -102,6 +100,7 @@ impl Endpoint {
                 .app_data(guard.clone())
                 .app_data(admin.clone())
                 .configure(configure)
+                .wrap(from_fn(body::read))
                 .wrap(from_fn(guard::guard))
         };
         let server = HttpServer::new(app)
@@ -147,7 +146,7 @@ pub(crate) fn streams() -> Arc<Semaphore> {
 fn configure(app: &mut web::ServiceConfig) {
     app.app_data(
         web::JsonConfig::default()
-            .limit(MAX_BODY_OCTETS)
+            .limit(body::MAX_BODY_OCTETS)
             .error_handler(|error, _| {
                 let status = if matches!(error, JsonPayloadError::ContentType) {
                     StatusCode::UNSUPPORTED_MEDIA_TYPE

@@ -13,15 +13,17 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Admin;
 use super::problem::Problem;
+use crate::accounts::{AccountError, Accounts};
 use crate::networks::Networks;
 use crate::registry::{End, Ending, Live, SessionReport, State};
+use crate::store::UserId;
 
 /// Which sessions are meant.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Which {
-    /// Those of this user, by the first of their addresses, in any case.
+    /// Those of this user, by any of their addresses, in any case.
     user: Option<String>,
     /// Those of clients at this address, or in these networks: `192.0.2.0/24`.
     address: Option<String>,
@@ -34,7 +36,7 @@ pub(super) struct Which {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Shown {
-    /// Those of this user, by the first of their addresses, in any case.
+    /// Those of this user, by any of their addresses, in any case.
     user: Option<String>,
     /// Those of clients at this address, or in these networks: `192.0.2.0/24`.
     address: Option<String>,
@@ -70,14 +72,47 @@ pub(super) struct Ended {
 
 /// What a session is compared with.
 struct Filter {
-    user: Option<String>,
+    user: Option<Wanted>,
     networks: Option<Networks>,
     state: Option<State>,
     search: String,
 }
 
+/// A user whose sessions are asked for.
+struct Wanted {
+    address: String,
+    /// None if nobody has the address; whoever had it may have been removed, and still be here.
+    id: Option<UserId>,
+}
+
+impl Wanted {
+    async fn find(address: &str, accounts: &Accounts) -> Result<Self, Problem> {
+        if address.is_empty() {
+            return Err(Problem::bad_request("user is empty"));
+        }
+        let id = match accounts.find(address).await {
+            Ok(id) => Some(id),
+            Err(AccountError::NoSuchUser(_)) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let address = address.to_lowercase();
+        Ok(Self { address, id })
+    }
+
+    fn is(&self, live: &Live) -> bool {
+        match self.id {
+            Some(_) => live.logged_in().map(|(user, _)| user) == self.id,
+            None => live.user_address() == Some(&self.address),
+        }
+    }
+}
+
 impl Filter {
-    fn new(which: Which, search: Option<String>) -> Result<Self, Problem> {
+    async fn new(
+        which: Which,
+        search: Option<String>,
+        accounts: &Accounts,
+    ) -> Result<Self, Problem> {
         let networks = which.address.map(|text| text.parse::<Networks>());
         let networks = networks
             .transpose()
@@ -85,8 +120,12 @@ impl Filter {
         if networks.as_ref().is_some_and(Networks::is_empty) {
             return Err(Problem::bad_request("address is empty"));
         }
+        let user = match &which.user {
+            Some(address) => Some(Wanted::find(address, accounts).await?),
+            None => None,
+        };
         Ok(Self {
-            user: which.user.map(|user| user.to_lowercase()),
+            user,
             networks,
             state: which.state,
             search: search.unwrap_or_default().to_lowercase(),
@@ -94,10 +133,7 @@ impl Filter {
     }
 
     fn fits(&self, live: &Live) -> bool {
-        let user = live.user_address();
-        self.user
-            .as_deref()
-            .is_none_or(|wanted| user == Some(wanted))
+        self.user.as_ref().is_none_or(|wanted| wanted.is(live))
             && self
                 .networks
                 .as_ref()
@@ -121,7 +157,11 @@ impl Filter {
 
 impl Shown {
     /// Picks from these sessions.
-    pub(super) fn pick(self, all: &[Arc<Live>]) -> Result<Sessions, Problem> {
+    pub(super) async fn pick(
+        self,
+        all: &[Arc<Live>],
+        accounts: &Accounts,
+    ) -> Result<Sessions, Problem> {
         let Self {
             user,
             address,
@@ -135,7 +175,7 @@ impl Shown {
             address,
             state,
         };
-        let filter = Filter::new(which, search)?;
+        let filter = Filter::new(which, search, accounts).await?;
         let mut found: Vec<_> = all.iter().filter(|live| filter.fits(live)).collect();
         found.sort_unstable_by_key(|live| (live.connected_at(), live.id()));
         let matched = found.len();
@@ -163,7 +203,8 @@ pub(super) async fn list(
     shown: web::Query<Shown>,
 ) -> Result<web::Json<Sessions>, Problem> {
     let all = admin.sessions().await?;
-    shown.into_inner().pick(&all).map(web::Json)
+    let shown = shown.into_inner().pick(&all, &admin.accounts);
+    shown.await.map(web::Json)
 }
 
 /// Tells what one session is doing.
@@ -224,7 +265,7 @@ pub(super) async fn end_those(
             "say which sessions to end: user, address or state",
         ));
     }
-    let filter = Filter::new(which, None)?;
+    let filter = Filter::new(which, None, &admin.accounts).await?;
     let mut ended = 0;
     for live in admin
         .sessions()

@@ -1,8 +1,12 @@
 //! Who may ask, and what they are told when they ask wrongly.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
 use serde_json::json;
 
 use super::Watched;
+use crate::support::DEADLINE;
 use crate::support::cli::Cli;
 use crate::support::mail::{ADA, fill, message};
 use crate::support::place::sqlite;
@@ -200,5 +204,16 @@ fn what_is_asked_wrongly_is_refused_with_a_problem() {
     }
     let long = json!({"address": "a".repeat(20_000)});
     admin.send("POST", "/api/users", &long).problem(413);
+    let mut promised = TcpStream::connect(admin.address).unwrap();
+    promised.set_read_timeout(Some(DEADLINE)).unwrap();
+    let head = format!(
+        "POST /api/users HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
+         Content-Length: 20\r\n\r\n{{",
+        admin.address
+    );
+    promised.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    promised.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     assert_eq!(admin.ask("HEAD", "/healthz", "").status, 200);
 }

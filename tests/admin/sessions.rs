@@ -55,6 +55,11 @@ fn a_session_is_seen_with_all_that_it_does() {
     let id = session["id"].as_str().unwrap();
     assert_eq!(watched.admin.json(&format!("/api/sessions/{id}")), session);
     watched.admin.get("/api/sessions/nobody").problem(404);
+    watched.admin.get("/api/sessions?user=").problem(400);
+    watched
+        .admin
+        .ask("DELETE", "/api/sessions?user=", "")
+        .problem(400);
 
     let matched = |query: &str| {
         let all = watched.admin.json(&format!("/api/sessions?{query}"));
@@ -145,6 +150,35 @@ fn a_session_that_is_ended_deletes_nothing() {
         assert!(again.ok("STAT").starts_with("+OK 1 "));
         watched.daemon.wait_for_log("killed");
     });
+}
+
+#[test]
+fn the_sessions_of_a_user_are_found_by_each_of_their_addresses() {
+    let place = sqlite();
+    let watched = Watched::start(&place.url, &[]);
+    let admin = &watched.admin;
+    let bob = json!({"address": "bob@example.com", "aliases": ["b@example.com"]});
+    assert_eq!(admin.send("POST", "/api/users", &bob).status, 201);
+    let made = admin.send(
+        "POST",
+        "/api/users/bob@example.com/keys",
+        &json!({"name": "phone"}),
+    );
+    let mut client = watched
+        .daemon
+        .login("b@example.com", made.json()["key"].as_str().unwrap());
+    client.ok("NOOP");
+    for (address, matched) in [
+        ("bob@example.com", 1),
+        ("B@Example.com", 1),
+        ("eve@example.com", 0),
+    ] {
+        let found = admin.json(&format!("/api/sessions?user={address}"));
+        assert_eq!(found["matched"], matched, "{address}");
+    }
+    let ended = admin.ask("DELETE", "/api/sessions?user=b@example.com", "");
+    assert_eq!(ended.json(), json!({"ended": 1}));
+    assert_eq!(client.read_to_end(), b"");
 }
 
 #[test]

@@ -1,0 +1,47 @@
+//! Bodies of requests are read whole before anything is done, and within a time.
+
+use std::time::Duration;
+
+use actix_web::body::BoxBody;
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::{ConnectionType, StatusCode};
+use actix_web::middleware::Next;
+use actix_web::{ResponseError, web};
+
+use super::problem::Problem;
+
+/// How many octets the body of a request may have.
+pub(super) const MAX_BODY_OCTETS: usize = 16 * 1024;
+
+/// How long a client may take to send it.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Reads the body. A client that promises one and sends none is not waited for.
+pub(super) async fn read(
+    mut request: ServiceRequest,
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse, actix_web::Error> {
+    let body = request.extract::<web::Payload>().await?;
+    let reading = tokio::time::timeout(BODY_TIMEOUT, body.to_bytes_limited(MAX_BODY_OCTETS));
+    let refusal = match reading.await {
+        Ok(Ok(Ok(body))) => {
+            request.set_payload(Payload::from(body));
+            return next.call(request).await;
+        }
+        Ok(Ok(Err(error))) => Problem::bad_request(error.to_string()),
+        Ok(Err(_)) => {
+            let detail = format!("the body has more than {MAX_BODY_OCTETS} octets");
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+        }
+        Err(_) => {
+            let detail = format!("the body did not come within {} s", BODY_TIMEOUT.as_secs());
+            Problem::new(StatusCode::REQUEST_TIMEOUT, detail)
+        }
+    };
+    let mut response = refusal.error_response();
+    // What may still come belongs to no further request.
+    response
+        .head_mut()
+        .set_connection_type(ConnectionType::Close);
+    Ok(request.into_response(response))
+}
