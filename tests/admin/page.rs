@@ -119,6 +119,7 @@ fn the_page_is_dark_where_people_want_it_and_asks_for_the_token() {
     browser.keys(format!("wrong{ENTER}"));
     browser.until("document.querySelector('#login').open && !sessionStorage.getItem('token')");
     browser.until("document.querySelector('#token').value === ''");
+    browser.until("document.querySelector('#login-error').textContent.includes('not the token')");
     browser.script("document.querySelector('#token').focus()");
     browser.keys(format!("correct horse{ENTER}"));
     browser.until(&format!("{ROWS} === 1"));
@@ -138,9 +139,15 @@ fn the_page_is_dark_where_people_want_it_and_asks_for_the_token() {
         grounds.push(ground());
     }
     assert_eq!(grounds, ["rgb(251, 250, 248)", "rgb(22, 22, 20)"]);
+    // It fits a small window, whatever the table needs.
+    let narrow = json!({"width": 500, "height": 800, "deviceScaleFactor": 1, "mobile": false});
+    browser.chromium("Emulation.setDeviceMetricsOverride", &narrow);
+    browser.until("document.documentElement.scrollWidth <= 500");
     let server_gone = watched.daemon;
     drop(server_gone);
     browser.until("document.querySelector('#notice').textContent.startsWith('not connected')");
+    browser.until("!document.querySelector('#health').textContent.includes('Healthy')");
+    browser.until("[...document.querySelectorAll('button.end')].every((it) => it.disabled)");
 }
 
 /// Goes on by Tab until the focus is on what has a label like this.
