@@ -64,8 +64,9 @@ enum Command {
     ///
     /// It logs to stderr. SIGTERM or Ctrl-C stops it: no new sessions are taken, and those that
     /// are logged in may go on to their QUIT for `Pop3__ShutdownTimeout`; a second signal ends it
-    /// at once. SIGHUP reads certificates, log level and limits again. Nothing is deleted for a session that does not reach its QUIT. Under systemd it says
-    /// when it is ready, feeds the watchdog, and takes the sockets of socket units.
+    /// at once. SIGHUP reads certificates, log level and limits again. Nothing is deleted for a
+    /// session that does not reach its QUIT. Under systemd it says when it is ready, feeds the
+    /// watchdog, and takes the sockets of socket units.
     ///
     /// Exit status: 0 stopped by a signal, 1 it could not start, or a second signal ended it.
     Serve,
