@@ -1,5 +1,6 @@
 //! `restante serve`: the daemon.
 
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use super::reload::reload;
 use super::systemd;
 use crate::admin;
 use crate::server::{Server, bind};
-use crate::settings::{Config, Loaded};
+use crate::settings::{Admin, Config, Loaded};
 use crate::telemetry::Traces;
 
 /// How long the collector of traces and metrics may hold up a stop.
@@ -50,7 +51,14 @@ async fn serve(mut config: Config, file: Option<&Path>, level: &Level) -> anyhow
     } else {
         systemd::with_the_others(inherited, &config.pop3)?
     };
-    let endpoint = admin::bind(&config.admin)?;
+    let endpoint = match admin::bind(&config.admin) {
+        // Of several servers on a machine, those that nobody has given a port do without.
+        Err(error) if config.admin.port == Admin::default().port && is_taken(&error) => {
+            tracing::warn!("no admin endpoint: {error:#}");
+            None
+        }
+        endpoint => endpoint?,
+    };
     let mut server = Server::start(&config, database, sockets)?;
     if let Some(endpoint) = endpoint {
         tracing::info!(address = %endpoint.address()?, "admin endpoint");
@@ -93,6 +101,11 @@ async fn serve(mut config: Config, file: Option<&Path>, level: &Level) -> anyhow
     }
 }
 
+fn is_taken(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+}
+
 /// Does something that blocks its thread, and goes on when it is done or when the time is over.
 async fn in_time(timeout: Duration, work: impl FnOnce() + Send + 'static) {
     let (done, is_done) = oneshot::channel::<()>();
@@ -111,7 +124,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    pub(super) fn new() -> std::io::Result<Self> {
+    pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,

@@ -1,13 +1,14 @@
 //! Who may ask, and what they are told when they ask wrongly.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 
 use serde_json::json;
 
 use super::Watched;
 use crate::support::DEADLINE;
 use crate::support::cli::Cli;
+use crate::support::daemon::Daemon;
 use crate::support::mail::{ADA, fill, message};
 use crate::support::place::sqlite;
 use crate::support::postgres::free_port;
@@ -216,4 +217,15 @@ fn what_is_asked_wrongly_is_refused_with_a_problem() {
     promised.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     assert_eq!(admin.ask("HEAD", "/healthz", "").status, 200);
+}
+
+#[test]
+fn a_server_that_nobody_has_given_a_port_does_without_where_another_has_the_usual_one() {
+    // It may be taken already, which is as good.
+    let _taken = TcpListener::bind(("127.0.0.1", 8110));
+    let place = sqlite();
+    let key = fill(&place.url, ADA, &[]);
+    let daemon = Daemon::start_with(&place.url, &[("Admin__Port", "8110")]);
+    daemon.wait_for_log("no admin endpoint: cannot listen on 127.0.0.1:8110");
+    daemon.login(ADA, &key).ok("QUIT");
 }
