@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::accounts::AccountError;
+use crate::supervision::NobodyAnswered;
 
 /// The media type of a [`Problem`].
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
@@ -63,6 +64,12 @@ impl ResponseError for Problem {
         response
             .insert_header(("Content-Type", PROBLEM_JSON))
             .body(serde_json::json!(self).to_string())
+    }
+}
+
+impl From<NobodyAnswered> for Problem {
+    fn from(error: NobodyAnswered) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
     }
 }
 

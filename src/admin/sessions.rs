@@ -15,7 +15,7 @@ use super::Admin;
 use super::problem::Problem;
 use crate::accounts::{AccountError, Accounts};
 use crate::networks::Networks;
-use crate::registry::{End, Ending, Live, SessionReport, State};
+use crate::registry::{End, Ending, Inspect, Live, SessionReport, State};
 use crate::store::UserId;
 
 /// Which sessions are meant.
@@ -220,7 +220,7 @@ pub(super) async fn one(
     admin: web::Data<Admin>,
     id: web::Path<String>,
 ) -> Result<web::Json<SessionReport>, Problem> {
-    Ok(web::Json(admin.session(&id).await?.report()))
+    Ok(web::Json(admin.session(&id)?.report()))
 }
 
 /// Ends one session. Its deletions are not committed.
@@ -237,7 +237,7 @@ pub(super) async fn end(
     admin: web::Data<Admin>,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let live = admin.session(&id).await?;
+    let live = admin.session(&id)?;
     if admin.end(&live).await? {
         return Ok(HttpResponse::NoContent().finish());
     }
@@ -281,14 +281,12 @@ pub(super) async fn end_those(
 impl Admin {
     /// Who is here.
     pub(super) async fn sessions(&self) -> Result<Vec<Arc<Live>>, Problem> {
-        let asked = self.registry.ask(|| crate::registry::Inspect).await;
-        asked.map_err(|error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))
+        Ok(self.registry.ask(|| Inspect).await?)
     }
 
-    async fn session(&self, id: &str) -> Result<Arc<Live>, Problem> {
-        let all = self.sessions().await?;
-        let found = all.into_iter().find(|live| live.id() == id);
-        found.ok_or_else(|| Problem::not_found("there is no live session of this name"))
+    fn session(&self, id: &str) -> Result<Arc<Live>, Problem> {
+        let live = self.table.session(id).filter(|live| !live.is_self_test());
+        live.ok_or_else(|| Problem::not_found("there is no live session of this name"))
     }
 
     async fn end(&self, live: &Live) -> Result<bool, Problem> {
@@ -296,7 +294,6 @@ impl Admin {
             session: live.id().to_owned(),
             why: Ending::Killed,
         };
-        let asked = self.registry.ask(end).await;
-        asked.map_err(|error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))
+        Ok(self.registry.ask(end).await?)
     }
 }

@@ -123,7 +123,7 @@ impl Table {
     }
 
     /// The session of this name.
-    pub(super) fn session(&self, id: &str) -> Option<Arc<Live>> {
+    pub(crate) fn session(&self, id: &str) -> Option<Arc<Live>> {
         self.rows().sessions.get(id).cloned()
     }
 
