@@ -3,12 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::LazyLock;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
 use pop3::{Access, Secret, Verifier};
 use sea_orm::{ConnectionTrait, QueryResult, Value};
-use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::keys::{KeyId, SCRAM_ITERATIONS, hash_of, prefix_of};
@@ -107,6 +107,23 @@ const VALID: &str = "k.revoked_at_ms IS NULL AND u.disabled_at_ms IS NULL \
 const OF_ADDRESS: &str =
     "EXISTS (SELECT 1 FROM addresses a WHERE a.address = $2 AND a.user_id = u.id)";
 
+/// What is compared with where there is no key.
+const NO_HASH: [u8; 32] = [0; 32];
+
+/// The key with the prefix `$3` of whoever has the address `$2`.
+static KEY_BY_PREFIX: LazyLock<String> =
+    LazyLock::new(|| key_where(&format!("k.prefix = $3 AND {OF_ADDRESS}")));
+
+/// The key of the number `$2`.
+static KEY_BY_ID: LazyLock<String> = LazyLock::new(|| key_where("k.id = $2"));
+
+fn key_where(condition: &str) -> String {
+    format!(
+        "SELECT u.id, u.address, u.maildrop_version, k.id, k.name, k.hash, k.scopes, k.networks \
+         FROM api_keys k JOIN users u ON u.id = k.user_id WHERE {VALID} AND {condition}"
+    )
+}
+
 #[async_trait]
 impl Authentication for Accounts {
     async fn identify(
@@ -199,31 +216,27 @@ impl Accounts {
         if !may_be_asked_for(&address) {
             return Ok(None);
         }
-        let condition = format!("k.prefix = $3 AND {OF_ADDRESS}");
         let values = [now(), address.into(), prefix_of(secret).into()];
-        let key = self.find_key(&condition, values).await?;
-        let hash = key.as_ref().map(|key| key.hash.clone());
-        let hash = hash.unwrap_or_else(|| vec![0; Sha256::output_size()]);
-        let same = bool::from(hash_of(secret).ct_eq(&hash));
+        let key = self.find_key(&KEY_BY_PREFIX, values).await?;
+        let hash = key.as_ref().map_or(&NO_HASH[..], |key| &key.hash);
+        let same = bool::from(hash_of(secret).ct_eq(hash));
         let named = |key: &FoundKey| key_name.is_none_or(|name| name == key.user.key_name);
         Ok(key.filter(|key| same && named(key)))
     }
 
     async fn key(&self, key: KeyId) -> Result<Option<FoundKey>, StoreError> {
-        self.find_key("k.id = $2", [now(), key.0.into()]).await
+        self.find_key(&KEY_BY_ID, [now(), key.0.into()]).await
     }
 
     async fn find_key(
         &self,
-        condition: &str,
+        question: &str,
         values: impl IntoIterator<Item = Value>,
     ) -> Result<Option<FoundKey>, StoreError> {
-        let sql = format!(
-            "SELECT u.id, u.address, u.maildrop_version, k.id, k.name, k.hash, k.scopes, k.networks \
-             FROM api_keys k JOIN users u ON u.id = k.user_id WHERE {VALID} AND {condition}"
-        );
         let read = self.database.read();
-        let row = read.query_one_raw(statement(read, &sql, values)).await?;
+        let row = read
+            .query_one_raw(statement(read, question, values))
+            .await?;
         row.map_or(Ok(None), |row| FoundKey::read(&row))
     }
 
