@@ -15,7 +15,7 @@ use sea_orm::{
 };
 use tokio::sync::OnceCell;
 
-use crate::store::{Database, UserId, depart, milliseconds, raise_version};
+use crate::store::{Database, UserId, depart, milliseconds, raise_version, statement};
 
 pub use authentication::{Authentication, Evidence, KeyVerifier, Verified, WrongCredentials};
 pub use keys::{Key, KeyId, KeyOptions, NewKey, SCOPE_POP3, SCOPE_POP3_READ};
@@ -48,6 +48,15 @@ pub struct User {
     pub messages: u64,
     /// How many octets they have.
     pub octets: u64,
+}
+
+/// Whom mail for an address reaches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addressee {
+    /// Whose maildrop it goes to.
+    pub user: UserId,
+    /// The first of their addresses.
+    pub address: String,
 }
 
 /// Why a change was not made. Nothing was changed.
@@ -184,6 +193,27 @@ impl Accounts {
             .ok_or_else(|| AccountError::NoSuchUser(address.to_owned()))
     }
 
+    /// Whom mail for this address reaches: in any case, by an alias, or by a sub-address
+    /// (`name+anything@domain`, RFC 5233) that is nobody's own address.
+    ///
+    /// # Errors
+    /// If there is nobody, or the database can't say.
+    pub async fn addressee(&self, address: &str) -> Result<Addressee, AccountError> {
+        const ADDRESSEE: &str = "SELECT u.id, u.address FROM addresses a \
+            JOIN users u ON u.id = a.user_id WHERE a.address IN ($1, $2) \
+            ORDER BY LENGTH(a.address) DESC LIMIT 1";
+        let whole = address.to_lowercase();
+        let main = without_detail(&whole).unwrap_or_else(|| whole.clone());
+        let read = self.database.read();
+        let question = statement(read, ADDRESSEE, [whole.into(), main.into()]);
+        let row = read.query_one_raw(question).await?;
+        let row = row.ok_or_else(|| AccountError::NoSuchUser(address.to_owned()))?;
+        Ok(Addressee {
+            user: UserId(row.try_get_by_index(0)?),
+            address: row.try_get_by_index(1)?,
+        })
+    }
+
     /// Removes a user with their keys and their maildrop.
     ///
     /// Open sessions go on to read what they see; that much leaves the database when they end.
@@ -200,6 +230,7 @@ impl Accounts {
         for sql in [
             format!("DELETE FROM api_keys WHERE user_id = {id}"),
             format!("DELETE FROM addresses WHERE user_id = {id}"),
+            format!("DELETE FROM imports WHERE user_id = {id}"),
             format!("DELETE FROM users WHERE id = {id}"),
         ] {
             transaction.execute_unprepared(&sql).await?;
@@ -236,6 +267,13 @@ fn normal_address(address: &str) -> Result<String, AccountError> {
     } else {
         Err(AccountError::NotAnAddress(address.to_owned()))
     }
+}
+
+/// The address to which a sub-address belongs.
+fn without_detail(address: &str) -> Option<String> {
+    let (local, domain) = address.rsplit_once('@')?;
+    let (name, _) = local.split_once('+')?;
+    (!name.is_empty()).then(|| format!("{name}@{domain}"))
 }
 
 async fn find(

@@ -22,8 +22,8 @@ use crate::accounts::{
 };
 use crate::metrics::Metrics;
 use crate::store::{
-    ContentId, Lease, MailStore, Maildrop, MaildropVersion, MessageId, POSTGRES_CONNECTIONS,
-    StoreError, TIDY_INTERVAL, Tidied, UserId, milliseconds,
+    Beginning, ContentId, Lease, MailStore, Maildrop, MaildropVersion, MessageId,
+    POSTGRES_CONNECTIONS, StoreError, Stored, TIDY_INTERVAL, Tidied, UserId, milliseconds,
 };
 
 /// How many messages the remembered snapshots have together; each takes about 70 octets.
@@ -370,22 +370,22 @@ impl Handler<OpenMaildrop> for MailboxActor {
     }
 }
 
-/// The first chunks of messages, in any order.
+/// The heads and first chunks of messages, in their order.
 #[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<Vec<(ContentId, Bytes)>, StoreError>")]
-pub struct ReadFirstChunks(pub Vec<ContentId>);
+#[rtype(result = "Result<Vec<(MessageId, Beginning)>, StoreError>")]
+pub struct ReadFirstChunks(pub Vec<Stored>);
 
 impl Handler<ReadFirstChunks> for MailboxActor {
-    type Result = ResponseFuture<Result<Vec<(ContentId, Bytes)>, StoreError>>;
+    type Result = ResponseFuture<Result<Vec<(MessageId, Beginning)>, StoreError>>;
 
     fn handle(
         &mut self,
-        ReadFirstChunks(contents): ReadFirstChunks,
+        ReadFirstChunks(messages): ReadFirstChunks,
         _: &mut Self::Context,
     ) -> Self::Result {
         let mailbox = self.mailbox.clone();
         Box::pin(async move {
-            let read = async || mailbox.store.first_chunks(&contents).await;
+            let read = async || mailbox.store.first_chunks(&messages).await;
             mailbox.ask("reading messages", read).await
         })
     }
@@ -419,25 +419,25 @@ impl Handler<ReadChunks> for MailboxActor {
 
 /// The first octets of a message, at most so many.
 #[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "Result<Bytes, StoreError>")]
+#[rtype(result = "Result<Beginning, StoreError>")]
 pub struct ReadBeginning {
     /// Of which message.
-    pub content: ContentId,
-    /// How many.
+    pub message: Stored,
+    /// How many of its content; its head comes whole.
     pub octets: u32,
 }
 
 impl Handler<ReadBeginning> for MailboxActor {
-    type Result = ResponseFuture<Result<Bytes, StoreError>>;
+    type Result = ResponseFuture<Result<Beginning, StoreError>>;
 
     fn handle(
         &mut self,
-        ReadBeginning { content, octets }: ReadBeginning,
+        ReadBeginning { message, octets }: ReadBeginning,
         _: &mut Self::Context,
     ) -> Self::Result {
         let mailbox = self.mailbox.clone();
         Box::pin(async move {
-            let read = async || mailbox.store.beginning(content, octets).await;
+            let read = async || mailbox.store.beginning(message, octets).await;
             mailbox
                 .ask("reading the beginning of a message", read)
                 .await

@@ -5,6 +5,7 @@
 
 mod database;
 mod delivery;
+mod intake;
 mod leases;
 mod maildrops;
 mod tidy;
@@ -21,7 +22,8 @@ use sea_orm::{DbErr, RuntimeErr, sqlx};
 pub use database::{Database, OpenError, sqlite_file};
 pub(crate) use database::{KEYS_PER_STATEMENT, POSTGRES_CONNECTIONS, sql_list, statement};
 pub(crate) use delivery::milliseconds;
-pub use delivery::{CHUNK_OCTETS, Delivery, Prepared};
+pub use delivery::{CHUNK_OCTETS, Delivery, Letter, Outcome, Prepared, Recipient};
+pub use intake::Intake;
 pub use leases::Lease;
 pub use maildrops::SqlStore;
 pub(crate) use maildrops::{depart, raise_version};
@@ -39,6 +41,26 @@ pub struct MessageId(pub i64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ContentId(pub i64);
 
+/// Where the octets of one copy of a message are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// The copy.
+    pub message: MessageId,
+    /// What it shares with other copies.
+    pub content: ContentId,
+    /// Does anything stand in front of that in this copy alone?
+    pub has_head: bool,
+}
+
+/// The first octets of a message.
+#[derive(Debug, Clone, Default)]
+pub struct Beginning {
+    /// What stands in front of the content in this copy alone: whole header lines, or nothing.
+    pub head: Bytes,
+    /// The first octets of the content.
+    pub content: Bytes,
+}
+
 /// Grows with every change of a maildrop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MaildropVersion(pub i64);
@@ -49,6 +71,9 @@ pub enum StoreError {
     /// The database could not be reached or refused.
     #[error("the database did not answer as it should: {0}")]
     Database(#[from] DbErr),
+    /// A commit did not answer as it should: it may have been done all the same.
+    #[error("the database did not say whether it committed: {0}")]
+    Uncommitted(DbErr),
     /// The octets of a message are not there, or not all of them.
     #[error("content {} is not stored", .0.0)]
     NoContent(ContentId),
@@ -92,7 +117,7 @@ pub struct Maildrop {
     pub user: UserId,
     /// What the protocol knows of it.
     pub snapshot: Arc<Snapshot>,
-    messages: Vec<(MessageId, ContentId)>,
+    messages: Vec<Stored>,
 }
 
 impl Maildrop {
@@ -101,7 +126,7 @@ impl Maildrop {
         let mut messages = Vec::with_capacity(oldest_first.len());
         for entry in oldest_first {
             snapshot.push(entry.octets, &entry.unique_id);
-            messages.push((entry.message, entry.content));
+            messages.push(entry.stored);
         }
         Self {
             user,
@@ -112,19 +137,18 @@ impl Maildrop {
 
     /// The row of a message.
     pub fn message(&self, number: MessageNumber) -> Option<MessageId> {
-        Some(self.messages.get(number.index())?.0)
+        Some(self.stored(number)?.message)
     }
 
-    /// What a message says.
-    pub fn content(&self, number: MessageNumber) -> Option<ContentId> {
-        Some(self.messages.get(number.index())?.1)
+    /// Where the octets of a message are.
+    pub fn stored(&self, number: MessageNumber) -> Option<Stored> {
+        self.messages.get(number.index()).copied()
     }
 }
 
 /// One message of a maildrop that is being opened.
 struct Entry {
-    message: MessageId,
-    content: ContentId,
+    stored: Stored,
     octets: u64,
     unique_id: UniqueId,
 }
@@ -143,20 +167,22 @@ pub trait MailStore: Send + Sync {
     /// If the database can't say.
     async fn open(&self, user: UserId, limit: u32) -> Result<Maildrop, StoreError>;
 
-    /// The first chunk of each content, in any order; one that is not there is left out.
+    /// The head and the first chunk of each message, in their order; one that is not there is
+    /// left out.
     ///
     /// # Errors
     /// If the database can't say.
     async fn first_chunks(
         &self,
-        contents: &[ContentId],
-    ) -> Result<Vec<(ContentId, Bytes)>, StoreError>;
+        messages: &[Stored],
+    ) -> Result<Vec<(MessageId, Beginning)>, StoreError>;
 
-    /// The first octets of a content, at most so many and at most one chunk.
+    /// The head of a message and the first octets of its content, at most so many and at most one
+    /// chunk.
     ///
     /// # Errors
     /// If the database can't say.
-    async fn beginning(&self, content: ContentId, octets: u32) -> Result<Bytes, StoreError>;
+    async fn beginning(&self, message: Stored, octets: u32) -> Result<Beginning, StoreError>;
 
     /// The chunks of one content with these numbers, in order. Beyond the last there are none.
     ///

@@ -93,7 +93,7 @@ fn maildrop(place: &Place, address: &str) -> Vec<Vec<u8>> {
         let maildrop = store.open(user, 0).await.unwrap();
         let mut messages = Vec::new();
         for number in (1..).map_while(MessageNumber::new) {
-            let Some(content) = maildrop.content(number) else {
+            let Some(content) = maildrop.stored(number) else {
                 break;
             };
             messages.push(octets(&store, content).await);

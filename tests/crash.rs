@@ -307,7 +307,7 @@ fn all_octets(place: &Place) -> Vec<Vec<u8>> {
         let maildrop = store.open(ada, 0).await.unwrap();
         let mut all = Vec::new();
         for number in (1..).map_while(MessageNumber::new) {
-            let Some(content) = maildrop.content(number) else {
+            let Some(content) = maildrop.stored(number) else {
                 break;
             };
             all.push(octets(&store, content).await);

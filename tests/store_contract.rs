@@ -8,7 +8,7 @@ mod octets;
 mod opening;
 
 use pop3::MessageNumber;
-use restante::store::{CHUNK_OCTETS, ContentId, Maildrop, MaildropVersion, MessageId, UserId};
+use restante::store::{CHUNK_OCTETS, Maildrop, MaildropVersion, MessageId, Stored, UserId};
 
 use crate::support::place::Sql;
 
@@ -29,9 +29,9 @@ fn messages(maildrop: &Maildrop) -> Vec<MessageId> {
         .collect()
 }
 
-fn contents(maildrop: &Maildrop) -> Vec<ContentId> {
+fn all_stored(maildrop: &Maildrop) -> Vec<Stored> {
     numbers(maildrop)
-        .filter_map(|n| maildrop.content(n))
+        .filter_map(|n| maildrop.stored(n))
         .collect()
 }
 

@@ -17,6 +17,10 @@ pub struct Model {
     pub disabled_at_ms: Option<i64>,
     /// Grows with every change of the maildrop, so that an unchanged one need not be read again.
     pub maildrop_version: i64,
+    /// How many octets the maildrop may hold; none is no limit.
+    pub quota_octets: Option<i64>,
+    /// How many messages the maildrop may hold; none is no limit.
+    pub quota_messages: Option<i64>,
 }
 
 /// None that queries use: they name their joins.

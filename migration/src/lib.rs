@@ -6,6 +6,7 @@ pub use sea_orm_migration::{Migration, MigrationStatus, MigratorTrait};
 
 mod m20261122_000001_maildrops;
 mod m20261123_000001_keys;
+mod m20261127_000001_delivery;
 
 /// Applies the changes in their order.
 #[derive(Debug)]
@@ -17,6 +18,7 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(m20261122_000001_maildrops::Migration),
             Box::new(m20261123_000001_keys::Migration),
+            Box::new(m20261127_000001_delivery::Migration),
         ]
     }
 }

@@ -5,13 +5,16 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use crate::accounts::{AccountError, Accounts};
-use crate::store::{Database, Delivery};
+use crate::store::{Database, Delivery, Letter, Outcome, Recipient};
 
 /// `EX_DATAERR` of `sysexits.h`: the message can't be stored as it is.
 const BAD_MESSAGE: u8 = 65;
 
 /// `EX_NOUSER` of `sysexits.h`: nobody has this address.
 const NO_SUCH_USER: u8 = 67;
+
+/// `EX_CANTCREAT` of `sysexits.h`: the maildrop is full.
+const OVER_QUOTA: u8 = 73;
 
 /// `EX_TEMPFAIL` of `sysexits.h`: the MTA keeps the message and tries again.
 pub(super) const TRY_LATER: u8 = 75;
@@ -26,8 +29,9 @@ pub(super) struct Deliver {
 }
 
 pub(super) async fn run(command: Deliver, database: Database) -> anyhow::Result<ExitCode> {
-    let user = match Accounts::new(database.clone()).find(&command.address).await {
-        Ok(user) => user,
+    let accounts = Accounts::new(database.clone());
+    let user = match accounts.addressee(&command.address).await {
+        Ok(addressee) => addressee.user,
         Err(AccountError::Database(error)) => return Err(error.into()),
         Err(error) => {
             eprintln!("restante: {error}");
@@ -45,14 +49,34 @@ pub(super) async fn run(command: Deliver, database: Database) -> anyhow::Result<
         eprintln!("restante: the message on stdin is empty, so nothing was stored");
         return Ok(ExitCode::from(BAD_MESSAGE));
     }
+    let letter = Letter {
+        message,
+        recipients: vec![Recipient {
+            user,
+            head: Vec::new(),
+        }],
+        received_at: SystemTime::now(),
+    };
     // The exit status is the promise that the message is stored, so it follows the commit.
-    database
-        .store(&[user], vec![(message, SystemTime::now())])
-        .await?;
+    let outcome = database.deliver(&[letter]).await?;
+    let status = match outcome.first().and_then(|outcomes| outcomes.first()) {
+        Some(Outcome::Stored) => ExitCode::SUCCESS,
+        Some(Outcome::OverQuota) => {
+            eprintln!(
+                "restante: the maildrop of {} is full, so nothing was stored",
+                command.address
+            );
+            ExitCode::from(OVER_QUOTA)
+        }
+        Some(Outcome::NoSuchUser) | None => {
+            eprintln!("restante: {} has just been removed", command.address);
+            ExitCode::from(NO_SUCH_USER)
+        }
+    };
     if let Err(error) = database.close().await {
         tracing::warn!(error = %error, "the database was not closed in order");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(status)
 }
 
 async fn take_in(delivery: &mut Delivery) -> anyhow::Result<()> {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use pop3::{MessageNumber, RetrieveRefusal};
 
 use crate::mailbox::{MailboxActor, ReadBeginning, ReadChunks, ReadFirstChunks};
-use crate::store::{CHUNK_OCTETS, ContentId, Maildrop, StoreError};
+use crate::store::{Beginning, CHUNK_OCTETS, Maildrop, StoreError, Stored};
 use crate::supervision::{NobodyAnswered, Post};
 
 /// How many octets a session may hold of messages that were not asked for yet.
@@ -30,7 +30,7 @@ const BEGINNING_OCTETS: u32 = 8 * 1024;
 /// Reads the messages of one maildrop for one session.
 pub(super) struct Reader {
     maildrop: Arc<Maildrop>,
-    ahead: VecDeque<(MessageNumber, Bytes)>,
+    ahead: VecDeque<(MessageNumber, Beginning)>,
     /// The message that comes next if the client goes on in order.
     expected: Option<MessageNumber>,
     batch: usize,
@@ -57,17 +57,17 @@ impl Reader {
         self.batch = 1;
     }
 
-    /// The first chunk of a message.
+    /// The head and the first chunk of a message.
     pub(super) async fn first_chunk(
         &mut self,
         mailbox: &Post<MailboxActor>,
         number: MessageNumber,
-    ) -> Result<Bytes, RetrieveRefusal> {
+    ) -> Result<Beginning, RetrieveRefusal> {
         let in_order = self.expected == Some(number);
         self.expected = MessageNumber::new(number.index() as u64 + 2);
-        while let Some((ahead, octets)) = self.ahead.pop_front() {
+        while let Some((ahead, beginning)) = self.ahead.pop_front() {
             if ahead == number {
-                return Ok(octets);
+                return Ok(beginning);
             }
         }
         self.batch = if in_order {
@@ -76,19 +76,19 @@ impl Reader {
             1
         };
         let wanted = self.wanted(number);
-        let contents: Vec<ContentId> = wanted.iter().map(|(_, content)| *content).collect();
-        let found = mailbox.ask(|| ReadFirstChunks(contents.clone())).await;
-        let found = refuse(found)?;
-        let mut found: std::collections::HashMap<_, _> = found.into_iter().collect();
-        for (number, content) in wanted {
-            // A content that two of these messages share is fetched for the first of them only.
-            let Some(octets) = found.remove(&content) else {
+        let messages: Vec<Stored> = wanted.iter().map(|(_, stored)| *stored).collect();
+        let found = mailbox.ask(|| ReadFirstChunks(messages.clone())).await;
+        let mut found = refuse(found)?.into_iter().peekable();
+        for (number, stored) in wanted {
+            // Those behind one that is not there are fetched when they are asked for.
+            let Some((_, beginning)) = found.next_if(|(message, _)| *message == stored.message)
+            else {
                 break;
             };
-            self.ahead.push_back((number, octets));
+            self.ahead.push_back((number, beginning));
         }
         match self.ahead.pop_front() {
-            Some((first, octets)) if first == number => Ok(octets),
+            Some((first, beginning)) if first == number => Ok(beginning),
             Some(_) | None => Err(RetrieveRefusal::Gone),
         }
     }
@@ -100,7 +100,7 @@ impl Reader {
         number: MessageNumber,
         numbers: Range<u32>,
     ) -> Result<Vec<Bytes>, RetrieveRefusal> {
-        let content = self.content(number)?;
+        let content = self.stored(number)?.content;
         let chunks = mailbox
             .ask(|| ReadChunks {
                 content,
@@ -110,31 +110,31 @@ impl Reader {
         refuse(chunks)
     }
 
-    /// The first octets of a message.
+    /// The head and the first octets of a message.
     pub(super) async fn beginning(
         &self,
         mailbox: &Post<MailboxActor>,
         number: MessageNumber,
-    ) -> Result<Bytes, RetrieveRefusal> {
-        let content = self.content(number)?;
+    ) -> Result<Beginning, RetrieveRefusal> {
+        let message = self.stored(number)?;
         let octets = BEGINNING_OCTETS;
-        let beginning = mailbox.ask(|| ReadBeginning { content, octets }).await;
+        let beginning = mailbox.ask(|| ReadBeginning { message, octets }).await;
         refuse(beginning)
     }
 
-    fn content(&self, number: MessageNumber) -> Result<ContentId, RetrieveRefusal> {
-        self.maildrop.content(number).ok_or(RetrieveRefusal::Gone)
+    fn stored(&self, number: MessageNumber) -> Result<Stored, RetrieveRefusal> {
+        self.maildrop.stored(number).ok_or(RetrieveRefusal::Gone)
     }
 
     /// This message, and those after it that are worth fetching with it.
-    fn wanted(&self, number: MessageNumber) -> Vec<(MessageNumber, ContentId)> {
+    fn wanted(&self, number: MessageNumber) -> Vec<(MessageNumber, Stored)> {
         let mut octets = 0;
         let mut wanted = Vec::with_capacity(self.batch);
         for next in (number.index() as u64 + 1)..=self.maildrop.snapshot.len() as u64 {
             let Some(next) = MessageNumber::new(next) else {
                 break;
             };
-            let Some(content) = self.maildrop.content(next) else {
+            let Some(stored) = self.maildrop.stored(next) else {
                 break;
             };
             let size = self.maildrop.snapshot.octets_of(next).unwrap_or_default();
@@ -143,7 +143,7 @@ impl Reader {
             if !wanted.is_empty() && (!fits || wanted.len() >= self.batch) {
                 break;
             }
-            wanted.push((next, content));
+            wanted.push((next, stored));
         }
         wanted
     }
@@ -156,6 +156,7 @@ fn refuse<T>(read: Result<Result<T, StoreError>, NobodyAnswered>) -> Result<T, R
         Ok(Err(StoreError::NoContent(_))) => Err(RetrieveRefusal::Gone),
         Ok(Err(
             StoreError::Database(_)
+            | StoreError::Uncommitted(_)
             | StoreError::DeliveryExpired
             | StoreError::TimedOut(_)
             | StoreError::Corrupt(_),

@@ -34,12 +34,14 @@ impl Conversation {
             Err(why) => return Ok(self.refuse_message(retrieve, why)),
         };
         let (heading, session) = retrieve.found();
+        let gathered = first.head.len() + first.content.len().min(DIRECT_OCTETS);
         self.out
-            .reserve(heading.as_bytes().len() + first.len().min(DIRECT_OCTETS) + ROOM_FOR_DOTS);
+            .reserve(heading.as_bytes().len() + gathered + ROOM_FOR_DOTS);
         self.say(&heading);
         let mut stuffing = Stuffing::default();
-        let mut sent = first.len() as u64;
-        self.send(&mut stuffing, &first).await?;
+        let mut sent = (first.head.len() + first.content.len()) as u64;
+        self.send(&mut stuffing, &first.head).await?;
+        self.send(&mut stuffing, &first.content).await?;
         drop(first);
         let mut next = 1;
         while sent < octets {
@@ -70,8 +72,11 @@ impl Conversation {
         let (heading, session) = retrieve.found();
         self.say(&heading);
         let mut stuffing = Stuffing::default();
-        let mut seen = beginning.len() as u64;
-        self.send(&mut stuffing, top.take(&beginning)).await?;
+        let octets = octets.saturating_sub(beginning.head.len() as u64);
+        let mut seen = beginning.content.len() as u64;
+        self.send(&mut stuffing, top.take(&beginning.head)).await?;
+        self.send(&mut stuffing, top.take(&beginning.content))
+            .await?;
         while !top.is_done() && seen < octets {
             let (at, within) = chunk_at(seen);
             let chunks = self.next_chunks(number, at..at + 1).await?;

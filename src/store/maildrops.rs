@@ -3,6 +3,7 @@
 //! The statements of login, RETR and QUIT are written out, since building them anew each time
 //! costs as much as SQLite needs to answer.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Mutex;
 
@@ -16,8 +17,8 @@ use super::database::{KEYS_PER_STATEMENT, sql_list, statement};
 use super::leases::Leases;
 use super::tidy::{Sightings, Tidied};
 use super::{
-    ContentId, Database, Entry, Lease, MailStore, Maildrop, MaildropVersion, MessageId, StoreError,
-    UserId,
+    Beginning, ContentId, Database, Entry, Lease, MailStore, Maildrop, MaildropVersion, MessageId,
+    StoreError, Stored, UserId,
 };
 
 /// Lists of contents are filled up to one of these lengths, so that the database prepares a
@@ -55,7 +56,7 @@ impl MailStore for SqlStore {
     }
 
     async fn open(&self, user: UserId, limit: u32) -> Result<Maildrop, StoreError> {
-        const NEWEST: &str = "SELECT id, content_id, octets, unique_id FROM messages \
+        const NEWEST: &str = "SELECT id, content_id, octets, unique_id, head_octets FROM messages \
             WHERE user_id = $1 ORDER BY received_at_ms DESC, id DESC LIMIT $2";
         let limit = if limit == 0 {
             i64::MAX
@@ -71,29 +72,43 @@ impl MailStore for SqlStore {
 
     async fn first_chunks(
         &self,
-        contents: &[ContentId],
-    ) -> Result<Vec<(ContentId, Bytes)>, StoreError> {
+        messages: &[Stored],
+    ) -> Result<Vec<(MessageId, Beginning)>, StoreError> {
         let read = self.database.read();
-        let mut chunks = Vec::with_capacity(contents.len());
-        for batch in contents.chunks(LONGEST_BATCH) {
+        let mut beginnings = Vec::with_capacity(messages.len());
+        for batch in messages.chunks(LONGEST_BATCH) {
             let (sql, keys) = first_chunks_of(batch);
-            for row in read.query_all_raw(statement(read, &sql, keys)).await? {
-                chunks.push((ContentId(row.try_get_by_index(0)?), blob(row, 1)));
+            let rows = read.query_all_raw(statement(read, &sql, keys)).await?;
+            let mut found = Found::default();
+            for row in rows {
+                found.add(row)?;
             }
+            let here = |message: &Stored| Some((message.message, found.beginning(*message)?));
+            beginnings.extend(batch.iter().filter_map(here));
         }
-        Ok(chunks)
+        Ok(beginnings)
     }
 
-    async fn beginning(&self, content: ContentId, octets: u32) -> Result<Bytes, StoreError> {
-        const BEGINNING: &str = "SELECT SUBSTR(octets, 1, $2) FROM chunks \
+    async fn beginning(&self, message: Stored, octets: u32) -> Result<Beginning, StoreError> {
+        const BEGINNING: &str = "SELECT 0, content_id, SUBSTR(octets, 1, $2) FROM chunks \
             WHERE content_id = $1 AND number = 0";
+        const WITH_HEAD: &str = "SELECT 0, content_id, SUBSTR(octets, 1, $2) FROM chunks \
+            WHERE content_id = $1 AND number = 0 \
+            UNION ALL SELECT 1, message_id, octets FROM heads WHERE message_id = $3";
         let octets = i32::try_from(octets).unwrap_or(i32::MAX);
-        let read = self.database.read();
-        let beginning = statement(read, BEGINNING, [content.0.into(), octets.into()]);
-        match read.query_one_raw(beginning).await? {
-            Some(row) => Ok(blob(row, 0)),
-            None => Err(StoreError::NoContent(content)),
+        let mut values: Vec<Value> = vec![message.content.0.into(), octets.into()];
+        let mut sql = BEGINNING;
+        if message.has_head {
+            sql = WITH_HEAD;
+            values.push(message.message.0.into());
         }
+        let read = self.database.read();
+        let mut found = Found::default();
+        for row in read.query_all_raw(statement(read, sql, values)).await? {
+            found.add(row)?;
+        }
+        let beginning = found.beginning(message);
+        beginning.ok_or(StoreError::NoContent(message.content))
     }
 
     async fn chunks(
@@ -153,12 +168,33 @@ pub(crate) async fn raise_version(
     transaction: &DatabaseTransaction,
     user: UserId,
 ) -> Result<Option<MaildropVersion>, DbErr> {
+    Ok(raise(transaction, user).await?.map(|raised| raised.version))
+}
+
+/// What is known of a maildrop whose version was raised.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Raised {
+    pub(super) version: MaildropVersion,
+    pub(super) quota_octets: Option<i64>,
+    pub(super) quota_messages: Option<i64>,
+}
+
+/// As [`raise_version`], and tells the quotas too.
+pub(super) async fn raise(
+    transaction: &DatabaseTransaction,
+    user: UserId,
+) -> Result<Option<Raised>, DbErr> {
     const RAISE: &str = "UPDATE users SET maildrop_version = maildrop_version + 1 \
-        WHERE id = $1 RETURNING maildrop_version";
+        WHERE id = $1 RETURNING maildrop_version, quota_octets, quota_messages";
     let raise = statement(transaction, RAISE, [user.0.into()]);
-    let row = transaction.query_one_raw(raise).await?;
-    row.map(|row| Ok(MaildropVersion(row.try_get_by_index(0)?)))
-        .transpose()
+    let Some(row) = transaction.query_one_raw(raise).await? else {
+        return Ok(None);
+    };
+    Ok(Some(Raised {
+        version: MaildropVersion(row.try_get_by_index(0)?),
+        quota_octets: row.try_get_by_index(1)?,
+        quota_messages: row.try_get_by_index(2)?,
+    }))
 }
 
 /// Moves messages of a user to the departures; `which` narrows them down.
@@ -170,8 +206,10 @@ pub(crate) async fn depart(
 ) -> Result<(), DbErr> {
     let theirs = format!("FROM messages WHERE user_id = {} {which}", user.0);
     let depart = format!(
-        "INSERT INTO departures (message_id, user_id, content_id, maildrop_version) \
-         SELECT id, user_id, content_id, {version} {theirs}"
+        "INSERT INTO departures (message_id, user_id, content_id, maildrop_version, octets, \
+         head_octets, unique_id, received_at_ms) \
+         SELECT id, user_id, content_id, {version}, octets, head_octets, unique_id, \
+         received_at_ms {theirs}"
     );
     transaction.execute_unprepared(&depart).await?;
     transaction
@@ -183,36 +221,84 @@ pub(crate) async fn depart(
 fn entry(row: &QueryResult) -> Result<Entry, StoreError> {
     let octets: i64 = row.try_get_by_index(2)?;
     let unique_id: String = row.try_get_by_index(3)?;
+    let head_octets: i32 = row.try_get_by_index(4)?;
     Ok(Entry {
-        message: MessageId(row.try_get_by_index(0)?),
-        content: ContentId(row.try_get_by_index(1)?),
+        stored: Stored {
+            message: MessageId(row.try_get_by_index(0)?),
+            content: ContentId(row.try_get_by_index(1)?),
+            has_head: head_octets > 0,
+        },
         octets: u64::try_from(octets).map_err(|error| StoreError::Corrupt(error.to_string()))?,
         unique_id: UniqueId::new(unique_id)
             .map_err(|error| StoreError::Corrupt(error.to_string()))?,
     })
 }
 
-/// The statement for so many contents, and the keys with the last one repeated.
-fn first_chunks_of(contents: &[ContentId]) -> (String, Vec<Value>) {
-    let enough = |length: &usize| *length >= contents.len();
+/// The statement for so many messages, and the keys with the last one repeated.
+fn first_chunks_of(messages: &[Stored]) -> (String, Vec<Value>) {
+    let enough = |length: &usize| *length >= messages.len();
     let length = BATCH_LENGTHS
         .into_iter()
         .find(enough)
-        .unwrap_or(contents.len());
-    let places: Vec<String> = (1..=length).map(|n| format!("${n}")).collect();
-    let sql = format!(
-        "SELECT content_id, octets FROM chunks WHERE number = 0 AND content_id IN ({})",
+        .unwrap_or(messages.len());
+    let places = |first: usize| {
+        let places: Vec<String> = (first..first + length).map(|n| format!("${n}")).collect();
         places.join(",")
+    };
+    let filled = |keys: Vec<i64>| {
+        let last = keys.last().copied().unwrap_or_default();
+        let filled = keys.into_iter().chain(std::iter::repeat(last));
+        filled.take(length).map(Value::from)
+    };
+    let mut sql = format!(
+        "SELECT 0, content_id, octets FROM chunks WHERE number = 0 AND content_id IN ({})",
+        places(1)
     );
-    let last = contents.last().copied().unwrap_or(ContentId(0));
-    let filled = contents.iter().copied().chain(std::iter::repeat(last));
-    (
-        sql,
-        filled
-            .take(length)
-            .map(|content| content.0.into())
-            .collect(),
-    )
+    let contents = messages.iter().map(|message| message.content.0).collect();
+    let mut keys: Vec<Value> = filled(contents).collect();
+    let heads = messages.iter().filter(|message| message.has_head);
+    let heads: Vec<i64> = heads.map(|message| message.message.0).collect();
+    if !heads.is_empty() {
+        sql.push_str(&format!(
+            " UNION ALL SELECT 1, message_id, octets FROM heads WHERE message_id IN ({})",
+            places(1 + length)
+        ));
+        keys.extend(filled(heads));
+    }
+    (sql, keys)
+}
+
+/// What a query for beginnings has found: rows of 0, content and octets, or of 1, message and
+/// the octets of its head.
+#[derive(Default)]
+struct Found {
+    chunks: HashMap<ContentId, Bytes>,
+    heads: HashMap<MessageId, Bytes>,
+}
+
+impl Found {
+    fn add(&mut self, row: QueryResult) -> Result<(), DbErr> {
+        let (is_head, key): (i32, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+        let octets = blob(row, 2);
+        if is_head == 1 {
+            self.heads.insert(MessageId(key), octets);
+        } else {
+            self.chunks.insert(ContentId(key), octets);
+        }
+        Ok(())
+    }
+
+    /// None unless all of it was found.
+    fn beginning(&self, message: Stored) -> Option<Beginning> {
+        Some(Beginning {
+            head: if message.has_head {
+                self.heads.get(&message.message)?.clone()
+            } else {
+                Bytes::new()
+            },
+            content: self.chunks.get(&message.content)?.clone(),
+        })
+    }
 }
 
 /// The octets in a column, as the driver holds them: they are not copied again.

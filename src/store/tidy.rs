@@ -348,6 +348,7 @@ async fn remove(
             "DELETE FROM departures WHERE content_id IN ({contents}) AND message_id IN ({messages})"
         ),
         format!("DELETE FROM holds WHERE message_id IN ({messages})"),
+        format!("DELETE FROM heads WHERE message_id IN ({messages})"),
     ] {
         transaction.execute_unprepared(&sql).await?;
     }

@@ -55,7 +55,7 @@ fn exactly_the_named_messages_of_this_user_are_deleted() {
         let left = server.open(ada, 0).await.unwrap();
         assert_eq!(messages(&left), [adas[0], adas[2], adas[3], adas[5]]);
         assert_eq!(messages(&server.open(bob, 0).await.unwrap()), bobs);
-        let content = left.content(number(2)).unwrap();
+        let content = left.stored(number(2)).unwrap();
         assert_eq!(octets(&server, content).await, written[2]);
     });
 }

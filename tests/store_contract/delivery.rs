@@ -106,7 +106,7 @@ fn a_message_is_kept_once_however_many_users_receive_it() {
         for user in users {
             let maildrop = server.open(user, 0).await.unwrap();
             assert_eq!(maildrop.snapshot.len(), 2);
-            let content = maildrop.content(number(2)).unwrap();
+            let content = maildrop.stored(number(2)).unwrap();
             assert!(octets(&server, content).await == message(1, WRITTEN_EARLY + 1));
         }
     });
@@ -234,7 +234,7 @@ async fn deliver(
         .unwrap();
     let maildrop = server.open(user, 1).await.unwrap();
     assert_eq!(maildrop.snapshot.octets(), counted);
-    octets(server, maildrop.content(number(1)).unwrap()).await
+    octets(server, maildrop.stored(number(1)).unwrap()).await
 }
 
 /// The canonical form, told as plainly as it can be.

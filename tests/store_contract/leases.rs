@@ -8,7 +8,7 @@ use std::time::Duration;
 use restante::accounts::Accounts;
 use restante::store::{Lease, MailStore, Maildrop, SqlStore, TIDY_INTERVAL, UserId};
 
-use super::{WRITTEN_EARLY, contents, messages, number, version};
+use super::{WRITTEN_EARLY, all_stored, messages, number, version};
 use crate::support::eventually_async;
 use crate::support::mail::{ADA, BOB, add, message, octets, store};
 use crate::support::place::{Place, Sql, on_each};
@@ -32,10 +32,13 @@ fn what_a_lease_protects_is_readable_until_it_ends_and_gone_then() {
         assert!(server.open(ada, 0).await.unwrap().snapshot.is_empty());
 
         tidy_until_gone(&[&server], &sql, &bobs).await;
-        let content = adas.content(number(1)).unwrap();
+        let content = adas.stored(number(1)).unwrap();
         assert!(octets(&server, content).await == large);
         assert!(server.first_chunks(&[content]).await.unwrap().len() == 1);
-        assert_eq!(server.beginning(content, 7).await.unwrap()[..], *b"Subject");
+        assert_eq!(
+            server.beginning(content, 7).await.unwrap().content[..],
+            *b"Subject"
+        );
 
         drop(lease);
         tidy_until_gone(&[&server], &sql, &adas).await;
@@ -89,7 +92,7 @@ fn each_of_several_sessions_keeps_what_it_can_see() {
             (sql.count("contents").await == 1).then_some(())
         })
         .await;
-        let content = between.content(number(1)).unwrap();
+        let content = between.stored(number(1)).unwrap();
         assert_eq!(octets(&server, content).await, message(2, 100));
         drop(third);
         tidy_until_gone(&[&server], &sql, &between).await;
@@ -107,7 +110,7 @@ fn a_shared_content_stays_while_anyone_has_the_message() {
         store(&database, &[ada, bob], std::slice::from_ref(&large)).await;
         let adas = server.open(ada, 0).await.unwrap();
         let bobs = server.open(bob, 0).await.unwrap();
-        let content = bobs.content(number(1)).unwrap();
+        let content = bobs.stored(number(1)).unwrap();
         server.delete(ada, &messages(&adas)).await.unwrap();
         eventually_async("the departed message to go", async || {
             server.tidy().await.unwrap();
@@ -136,7 +139,7 @@ fn a_removed_user_s_sessions_go_on_and_then_nothing_is_left() {
         accounts.remove(ADA).await.unwrap();
         accounts.remove(BOB).await.unwrap();
         tidy_until_gone(&[&server], &sql, &bobs).await;
-        let content = adas.content(number(1)).unwrap();
+        let content = adas.stored(number(1)).unwrap();
         assert_eq!(octets(&server, content).await, message(1, 100));
         // A QUIT of such a session has nothing left to do.
         server.delete(ada, &messages(&adas)).await.unwrap();
@@ -161,7 +164,7 @@ fn a_session_of_another_server_keeps_what_it_can_see() {
         here.delete(bob, &messages(&bobs)).await.unwrap();
 
         tidy_until_gone(&[&there, &here], &sql, &bobs).await;
-        let content = adas.content(number(1)).unwrap();
+        let content = adas.stored(number(1)).unwrap();
         assert_eq!(octets(&there, content).await, message(1, 100));
         drop(lease);
         tidy_until_gone(&[&there, &here], &sql, &adas).await;
@@ -205,7 +208,7 @@ async fn keeps_its_message_without_looking(
     store(&place.open().await, &[ada], &[message(1, 100)]).await;
     let _lease = lease(there, &sql, ada).await;
     let adas = there.open(ada, 0).await.unwrap();
-    let content = adas.content(number(1)).unwrap();
+    let content = adas.stored(number(1)).unwrap();
     here.delete(ada, &messages(&adas)).await.unwrap();
     let late = TIDY_INTERVAL + Duration::from_millis(1500);
     let until = tokio::time::Instant::now() + late;
@@ -290,9 +293,9 @@ fn what_a_dead_server_held_goes_after_a_while() {
 
 /// Calls `tidy` on these servers, as they do, until the octets of this maildrop are gone.
 async fn tidy_until_gone(servers: &[&SqlStore], sql: &Sql, maildrop: &Maildrop) {
-    let keys: Vec<_> = contents(maildrop)
+    let keys: Vec<_> = all_stored(maildrop)
         .iter()
-        .map(|key| key.0.to_string())
+        .map(|stored| stored.content.0.to_string())
         .collect();
     let keys = keys.join(",");
     eventually_async("the octets to go", async || {

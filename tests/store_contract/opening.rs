@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use restante::store::{MailStore, Maildrop, SqlStore, UserId};
 
-use super::{contents, insert_messages, messages, number, unique_ids};
+use super::{all_stored, insert_messages, messages, number, unique_ids};
 use crate::support::mail::{ADA, BOB, add, octets, prepare, store};
 use crate::support::place::on_each;
 
@@ -108,8 +108,8 @@ fn unique_ids_differ_for_ever_and_stay() {
 
 async fn texts(server: &SqlStore, maildrop: &Maildrop) -> Vec<String> {
     let mut texts = Vec::new();
-    for content in contents(maildrop) {
-        texts.push(String::from_utf8(octets(server, content).await).unwrap());
+    for message in all_stored(maildrop) {
+        texts.push(String::from_utf8(octets(server, message).await).unwrap());
     }
     texts
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use restante::accounts::{Accounts, KeyOptions, SCOPE_POP3};
-use restante::store::{ContentId, Database, Delivery, MailStore, Prepared, UserId};
+use restante::store::{Database, Delivery, MailStore, Prepared, StoreError, Stored, UserId};
 
 /// Who most tests are about.
 pub(crate) const ADA: &str = "ada@example.com";
@@ -100,7 +100,13 @@ pub(crate) fn message(seed: u64, octets: usize) -> Vec<u8> {
     message
 }
 
-/// All octets of a content.
-pub(crate) async fn octets(store: &impl MailStore, content: ContentId) -> Vec<u8> {
-    store.chunks(content, 0..u32::MAX).await.unwrap().concat()
+/// All octets of a message; none if it is not there.
+pub(crate) async fn octets(store: &impl MailStore, message: Stored) -> Vec<u8> {
+    let head = match store.beginning(message, 0).await {
+        Ok(beginning) => beginning.head.to_vec(),
+        Err(StoreError::NoContent(_)) => return Vec::new(),
+        Err(error) => panic!("{error}"),
+    };
+    let chunks = store.chunks(message.content, 0..u32::MAX).await.unwrap();
+    [head, chunks.concat()].concat()
 }
