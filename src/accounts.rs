@@ -13,7 +13,9 @@ use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr,
     EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, SqlErr,
 };
+use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
+use utoipa::ToSchema;
 
 use crate::store::{Database, UserId, depart, milliseconds, raise_version, statement};
 
@@ -48,6 +50,20 @@ pub struct User {
     pub messages: u64,
     /// How many octets they have.
     pub octets: u64,
+    /// How much the maildrop may hold.
+    pub quota: Quota,
+}
+
+/// How much a maildrop may hold; what would be more is refused at delivery.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Quota {
+    /// Octets, as RETR counts them; none is no limit.
+    #[serde(default)]
+    pub octets: Option<u64>,
+    /// Messages; none is no limit.
+    #[serde(default)]
+    pub messages: Option<u64>,
 }
 
 /// Whom mail for an address reaches.
@@ -108,11 +124,25 @@ impl Accounts {
         }
     }
 
-    /// Adds a user.
+    /// Adds a user whose maildrop may hold anything.
     ///
     /// # Errors
     /// If an address is malformed or taken, or the database refuses.
     pub async fn add(&self, address: &str, aliases: &[String]) -> Result<UserId, AccountError> {
+        self.add_with_quota(address, aliases, Quota::default())
+            .await
+    }
+
+    /// Adds a user whose maildrop may hold so much.
+    ///
+    /// # Errors
+    /// As those of [`Accounts::add`].
+    pub async fn add_with_quota(
+        &self,
+        address: &str,
+        aliases: &[String],
+        quota: Quota,
+    ) -> Result<UserId, AccountError> {
         let address = normal_address(address)?;
         let aliases: Result<Vec<String>, _> = aliases.iter().map(|a| normal_address(a)).collect();
         // Two that add the same address at once are told apart by the table alone.
@@ -127,6 +157,8 @@ impl Accounts {
             address: Set(address.clone()),
             created_at_ms: Set(milliseconds(SystemTime::now())),
             maildrop_version: Set(0),
+            quota_octets: Set(quota.octets.map(stored)),
+            quota_messages: Set(quota.messages.map(stored)),
             ..Default::default()
         };
         let mut addresses = vec![address.clone()];
@@ -178,6 +210,10 @@ impl Accounts {
                 disabled: row.disabled_at_ms.is_some(),
                 messages,
                 octets,
+                quota: Quota {
+                    octets: row.quota_octets.map(i64::unsigned_abs),
+                    messages: row.quota_messages.map(i64::unsigned_abs),
+                },
             }
         };
         Ok(users.into_iter().map(user).collect())
@@ -255,6 +291,49 @@ impl Accounts {
         transaction.commit().await?;
         Ok(())
     }
+
+    /// Changes how much a maildrop may hold: both limits, or the one that is told.
+    ///
+    /// What is there stays, also if it is more.
+    ///
+    /// # Errors
+    /// If there is no such user, or the database refuses.
+    pub async fn set_quota(&self, address: &str, change: QuotaChange) -> Result<(), AccountError> {
+        let transaction = self.database.begin().await?;
+        let mut user = require(&transaction, address).await?.into_active_model();
+        if let Some(octets) = change.octets {
+            user.quota_octets = Set(octets.map(stored));
+        }
+        if let Some(messages) = change.messages {
+            user.quota_messages = Set(messages.map(stored));
+        }
+        user.update(&transaction).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+}
+
+/// What to change about a quota; what is not told stays.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct QuotaChange {
+    /// The limit of octets, or none from now on.
+    pub octets: Option<Option<u64>>,
+    /// The limit of messages, or none from now on.
+    pub messages: Option<Option<u64>>,
+}
+
+impl From<Quota> for QuotaChange {
+    fn from(quota: Quota) -> Self {
+        Self {
+            octets: Some(quota.octets),
+            messages: Some(quota.messages),
+        }
+    }
+}
+
+/// A limit as its column holds it. Nothing reaches the largest number.
+fn stored(limit: u64) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 /// The address in the form in which it is kept and compared.

@@ -222,6 +222,14 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     value::FromText::from_text(text)
 }
 
+/// Reads a number of octets as the settings write it: `52428800`, `50MiB`.
+///
+/// # Errors
+/// If it is none; the text says what is possible.
+pub fn parse_octets(text: &str) -> Result<u64, String> {
+    value::octets_from_text(text)
+}
+
 impl Database {
     /// The URL for people to read, with `***` for what may be a password.
     pub fn shown(&self) -> String {

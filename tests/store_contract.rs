@@ -3,6 +3,7 @@
 mod database;
 mod deleting;
 mod delivery;
+mod intake;
 mod leases;
 mod octets;
 mod opening;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Key, User};
+use super::{Key, Quota, User};
 
 /// A user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -18,6 +18,8 @@ pub struct UserReport {
     pub messages: u64,
     /// How many octets they have.
     pub octets: u64,
+    /// How much the maildrop may hold.
+    pub quota: Quota,
 }
 
 impl From<User> for UserReport {
@@ -28,6 +30,7 @@ impl From<User> for UserReport {
             disabled: user.disabled,
             messages: user.messages,
             octets: user.octets,
+            quota: user.quota,
         }
     }
 }

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::Admin;
 use super::problem::Problem;
-use crate::accounts::{KeyId, KeyOptions, KeyReport, SCOPE_POP3, UserReport};
+use crate::accounts::{KeyId, KeyOptions, KeyReport, Quota, SCOPE_POP3, UserReport};
 use crate::networks::Networks;
 use crate::registry::barred::end_barred;
 use crate::settings::parse_duration;
@@ -29,6 +29,9 @@ pub(super) struct NewUser {
     /// Further addresses.
     #[serde(default)]
     aliases: Vec<String>,
+    /// How much the maildrop may hold; no limit unless told.
+    #[serde(default)]
+    quota: Quota,
 }
 
 /// What to change about a user.
@@ -36,7 +39,11 @@ pub(super) struct NewUser {
 #[serde(deny_unknown_fields)]
 pub(super) struct UserChange {
     /// A disabled user gets mail and cannot log in; their sessions end.
-    disabled: bool,
+    #[serde(default)]
+    disabled: Option<bool>,
+    /// How much the maildrop may hold.
+    #[serde(default)]
+    quota: Option<Quota>,
 }
 
 /// All keys of a user.
@@ -96,11 +103,14 @@ pub(super) async fn add(
     admin: web::Data<Admin>,
     user: web::Json<NewUser>,
 ) -> Result<HttpResponse, Problem> {
-    admin.accounts.add(&user.address, &user.aliases).await?;
+    let accounts = &admin.accounts;
+    accounts
+        .add_with_quota(&user.address, &user.aliases, user.quota)
+        .await?;
     Ok(HttpResponse::Created().finish())
 }
 
-/// Disables a user, or enables them again. A disabled user's sessions end.
+/// Disables a user, or enables them again, or changes their quota. A disabled user's sessions end.
 #[utoipa::path(
     patch, path = "/api/users/{address}", tag = "users", request_body = UserChange,
     params(("address" = String, Path, description = "Any of the user's addresses")),
@@ -116,8 +126,16 @@ pub(super) async fn change(
     change: web::Json<UserChange>,
 ) -> Result<HttpResponse, Problem> {
     let accounts = &admin.accounts;
-    accounts.set_disabled(&address, change.disabled).await?;
-    admin.bar_who_may_not().await;
+    if change.disabled.is_none() && change.quota.is_none() {
+        return Err(Problem::bad_request("give disabled, quota or both"));
+    }
+    if let Some(quota) = change.quota {
+        accounts.set_quota(&address, quota.into()).await?;
+    }
+    if let Some(disabled) = change.disabled {
+        accounts.set_disabled(&address, disabled).await?;
+        admin.bar_who_may_not().await;
+    }
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -6,7 +6,8 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::output::{print, print_table};
-use crate::accounts::{Accounts, UserReport};
+use crate::accounts::{Accounts, Quota, QuotaChange, UserReport};
+use crate::settings::parse_octets;
 use crate::store::Database;
 
 #[derive(Debug, Subcommand)]
@@ -18,6 +19,19 @@ pub(super) enum UserCommand {
         /// A further address that reaches them; may be repeated.
         #[arg(long = "alias", value_name = "ADDRESS")]
         aliases: Vec<String>,
+        /// How many octets their mail may have, such as 1GiB; no limit unless told.
+        #[arg(long, value_name = "OCTETS", value_parser = parse_octets)]
+        quota_octets: Option<u64>,
+        /// How many messages they may have; no limit unless told.
+        #[arg(long, value_name = "NUMBER")]
+        quota_messages: Option<u64>,
+    },
+    /// Limit how much mail a user may have. Mail that would be more is refused when it comes.
+    Quota {
+        /// Any of their addresses.
+        address: String,
+        #[command(flatten)]
+        change: Change,
     },
     /// List all users with their maildrops' sizes.
     List {
@@ -42,11 +56,56 @@ pub(super) enum UserCommand {
     },
 }
 
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = true)]
+pub(super) struct Change {
+    /// How many octets, such as 1GiB, or none.
+    #[arg(long, value_name = "OCTETS", value_parser = octets_or_none)]
+    octets: Option<Limit>,
+    /// How many messages, or none.
+    #[arg(long, value_name = "NUMBER", value_parser = number_or_none)]
+    messages: Option<Limit>,
+}
+
+/// A number, or no limit.
+#[derive(Debug, Clone, Copy)]
+struct Limit(Option<u64>);
+
+fn octets_or_none(text: &str) -> Result<Limit, String> {
+    if text == "none" {
+        return Ok(Limit(None));
+    }
+    Ok(Limit(Some(parse_octets(text)?)))
+}
+
+fn number_or_none(text: &str) -> Result<Limit, String> {
+    if text == "none" {
+        return Ok(Limit(None));
+    }
+    let number = text.parse();
+    number
+        .map(|number| Limit(Some(number)))
+        .map_err(|_| "give a number, or none".to_owned())
+}
+
 pub(super) async fn run(command: UserCommand, database: &Database) -> anyhow::Result<ExitCode> {
     let accounts = Accounts::new(database.clone());
     match command {
-        UserCommand::Add { address, aliases } => {
-            accounts.add(&address, &aliases).await?;
+        UserCommand::Add {
+            address,
+            aliases,
+            quota_octets: octets,
+            quota_messages: messages,
+        } => {
+            let quota = Quota { octets, messages };
+            accounts.add_with_quota(&address, &aliases, quota).await?;
+        }
+        UserCommand::Quota { address, change } => {
+            let change = QuotaChange {
+                octets: change.octets.map(|Limit(octets)| octets),
+                messages: change.messages.map(|Limit(messages)| messages),
+            };
+            accounts.set_quota(&address, change).await?;
         }
         UserCommand::List { json } => {
             let users = accounts.list().await?;
@@ -55,7 +114,8 @@ pub(super) async fn run(command: UserCommand, database: &Database) -> anyhow::Re
                 print(&format!("{:#}", json!(users)))?;
             } else {
                 let rows: Vec<_> = users.iter().map(as_row).collect();
-                print_table(["ADDRESS", "STATE", "MESSAGES", "OCTETS", "ALIASES"], &rows)?;
+                let headings = ["ADDRESS", "STATE", "MESSAGES", "OCTETS", "QUOTA", "ALIASES"];
+                print_table(headings, &rows)?;
             }
         }
         UserCommand::Remove { address } => accounts.remove(&address).await?,
@@ -65,13 +125,25 @@ pub(super) async fn run(command: UserCommand, database: &Database) -> anyhow::Re
     Ok(ExitCode::SUCCESS)
 }
 
-fn as_row(user: &UserReport) -> [String; 5] {
+fn as_row(user: &UserReport) -> [String; 6] {
     let state = if user.disabled { "disabled" } else { "enabled" };
     [
         user.address.clone(),
         state.into(),
         user.messages.to_string(),
         user.octets.to_string(),
+        shown(user.quota),
         user.aliases.join(" "),
     ]
+}
+
+fn shown(quota: Quota) -> String {
+    let messages = quota.messages.map(|limit| format!("{limit} messages"));
+    let octets = quota.octets.map(|limit| format!("{limit} octets"));
+    let limits: Vec<_> = messages.into_iter().chain(octets).collect();
+    if limits.is_empty() {
+        "none".into()
+    } else {
+        limits.join(", ")
+    }
 }

@@ -75,11 +75,14 @@ pub(super) fn read<'de, D: Deserializer<'de>, T: FromText>(deserializer: D) -> R
 /// Deserialises a number of octets: `52428800`, `50MiB` or `50 MiB`.
 pub(super) fn octets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let text = String::deserialize(deserializer)?;
-    octets_from(&text).ok_or_else(|| {
+    octets_from_text(&text).map_err(D::Error::custom)
+}
+
+/// Reads a number of octets; the error says what is possible.
+pub(super) fn octets_from_text(text: &str) -> Result<u64, String> {
+    octets_from(text).ok_or_else(|| {
         let units = "B, kB, MB, GB, KiB, MiB or GiB";
-        D::Error::custom(format!(
-            "{text:?} is not a size; write a number of octets, or a number with {units}"
-        ))
+        format!("{text:?} is not a size; write a number of octets, or a number with {units}")
     })
 }
 

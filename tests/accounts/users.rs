@@ -219,3 +219,44 @@ fn a_disabled_user_gets_mail_and_cannot_log_in_until_enabled() {
         assert!(matches!(nobody, Err(AccountError::NoSuchUser(_))));
     });
 }
+
+#[test]
+fn mail_for_a_sub_address_reaches_its_user_unless_that_is_an_address_of_its_own() {
+    on_each(async |place| {
+        let accounts = Accounts::new(place.open().await);
+        let aliases = ["ada+Lists@example.com".into(), "a.l@example.com".into()];
+        let ada = accounts.add(ADA, &[]).await.unwrap();
+        let bob = accounts.add(BOB, &aliases).await.unwrap();
+        for (address, user, main) in [
+            ("ada@example.com", ada, ADA),
+            ("ADA@Example.COM", ada, ADA),
+            ("ada+tag@example.com", ada, ADA),
+            ("Ada+a+b@example.com", ada, ADA),
+            ("ada+@example.com", ada, ADA),
+            ("ada+lists@example.com", bob, BOB),
+            ("ADA+LISTS@example.com", bob, BOB),
+            ("ada+lists+more@example.com", ada, ADA),
+            ("A.L+x@example.com", bob, BOB),
+        ] {
+            let found = accounts.addressee(address).await.unwrap();
+            assert_eq!(
+                (found.user, found.address.as_str()),
+                (user, main),
+                "{address}"
+            );
+        }
+        for address in [
+            "+tag@example.com",
+            "ada+tag",
+            "eve+ada@example.com",
+            "+",
+            "",
+        ] {
+            let nobody = accounts.addressee(address).await;
+            assert!(
+                matches!(nobody, Err(AccountError::NoSuchUser(_))),
+                "{address}"
+            );
+        }
+    });
+}

@@ -23,7 +23,7 @@ fn users_are_added_disabled_enabled_and_removed() {
         let users = admin.json("/api/users");
         let listed = json!({
             "address": ADA, "aliases": ["lovelace@example.com"], "disabled": false,
-            "messages": 0, "octets": 0,
+            "messages": 0, "octets": 0, "quota": {"octets": null, "messages": null},
         });
         assert_eq!(users["users"][0], listed);
         assert_eq!(users["users"][1]["messages"], 1);
@@ -37,6 +37,12 @@ fn users_are_added_disabled_enabled_and_removed() {
         let mut client = watched.daemon.login(BOB, &bob);
         client.ok("DELE 1");
         let path = "/api/users/BOB@example.com";
+        let quota = json!({"quota": {"octets": 1000}});
+        assert_eq!(admin.send("PATCH", path, &quota).status, 204);
+        let listed = &admin.json("/api/users")["users"][1]["quota"];
+        assert_eq!(*listed, json!({"octets": 1000, "messages": null}));
+        let nothing = admin.send("PATCH", path, &json!({})).problem(400);
+        assert_eq!(nothing, "give disabled, quota or both");
         assert_eq!(
             admin.send("PATCH", path, &json!({"disabled": true})).status,
             204

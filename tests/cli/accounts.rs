@@ -14,7 +14,7 @@ fn users_are_added_listed_disabled_enabled_and_removed() {
         let user = |words: &str| cli::run(&place.url, &format!("user {words}"));
         assert_eq!(
             user("list").ok(),
-            "ADDRESS  STATE  MESSAGES  OCTETS  ALIASES\n"
+            "ADDRESS  STATE  MESSAGES  OCTETS  QUOTA  ALIASES\n"
         );
         assert_eq!(user("add Bob@Example.com").ok(), "");
         assert_eq!(
@@ -25,15 +25,17 @@ fn users_are_added_listed_disabled_enabled_and_removed() {
         assert_eq!(user("disable bob@example.com").ok(), "");
         assert_eq!(
             user("list").ok(),
-            "ADDRESS          STATE     MESSAGES  OCTETS  ALIASES\n\
-             ada@example.com  enabled   1         7       a@example.com b@example.com\n\
-             bob@example.com  disabled  0         0\n"
+            "ADDRESS          STATE     MESSAGES  OCTETS  QUOTA  ALIASES\n\
+             ada@example.com  enabled   1         7       none   a@example.com b@example.com\n\
+             bob@example.com  disabled  0         0       none\n"
         );
         let list: Value = serde_json::from_str(&user("list --json").ok()).unwrap();
+        let quota = serde_json::json!({ "octets": null, "messages": null });
         let expected = serde_json::json!([
             { "address": ADA, "aliases": ["a@example.com", "b@example.com"],
-              "disabled": false, "messages": 1, "octets": 7 },
-            { "address": BOB, "aliases": [], "disabled": true, "messages": 0, "octets": 0 },
+              "disabled": false, "messages": 1, "octets": 7, "quota": quota },
+            { "address": BOB, "aliases": [], "disabled": true, "messages": 0, "octets": 0,
+              "quota": quota },
         ]);
         assert_eq!(list, expected);
         assert_eq!(user("enable BOB@example.com").ok(), "");
@@ -41,6 +43,50 @@ fn users_are_added_listed_disabled_enabled_and_removed() {
         assert_eq!(user("remove b@example.com").ok(), "");
         assert_eq!(user("remove bob@example.com").ok(), "");
         assert_eq!(user("list --json").ok().trim(), "[]");
+    });
+}
+
+#[test]
+fn a_quota_is_given_changed_and_enforced_at_delivery() {
+    on_each_blocking(|place| {
+        let user = |words: &str| cli::run(&place.url, &format!("user {words}"));
+        user("add ada@example.com --quota-octets 1KiB --quota-messages 2").ok();
+        let quota = || {
+            let list: Value = serde_json::from_str(&user("list --json").ok()).unwrap();
+            list[0]["quota"].clone()
+        };
+        assert_eq!(
+            quota(),
+            serde_json::json!({ "octets": 1024, "messages": 2 })
+        );
+        assert!(user("list").ok().contains("2 messages, 1024 octets"));
+        // Exactly as much as there is room for, and one octet more.
+        let full = "ada@example.com is full";
+        assert!(deliver(place, ADA, &[b'a'; 1023]).failed(73).contains(full));
+        assert_eq!(deliver(place, ADA, &[b'a'; 1022]).ok(), "");
+        assert!(deliver(place, ADA, b"").failed(65).contains("empty"));
+        deliver(place, ADA, b"a").failed(73);
+        user("quota ADA@example.com --octets none").ok();
+        assert_eq!(
+            quota(),
+            serde_json::json!({ "octets": null, "messages": 2 })
+        );
+        assert_eq!(deliver(place, "ada+tag@example.com", b"a").ok(), "");
+        deliver(place, ADA, b"a").failed(73);
+        user("quota ada@example.com --messages none").ok();
+        assert_eq!(deliver(place, ADA, b"a").ok(), "");
+        for (words, what) in [
+            ("--octets many", "\"many\" is not a size"),
+            ("--messages -1", "-1"),
+            ("--messages few", "give a number, or none"),
+            ("", "--octets"),
+        ] {
+            let refused = user(&format!("quota ada@example.com {words}"));
+            assert_eq!(refused.code, Some(2), "{refused:?}");
+            assert!(refused.stderr.contains(what), "{refused:?}");
+        }
+        let refused = user("quota bob@example.com --octets 1").failed(1);
+        assert!(refused.contains("there is no user bob@example.com"));
     });
 }
 

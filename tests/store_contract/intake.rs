@@ -1,0 +1,144 @@
+//! Letters with several recipients, quotas, and commits that several share.
+
+use std::time::SystemTime;
+
+use restante::accounts::{Accounts, Quota};
+use restante::store::{
+    Database, Intake, Letter, MailStore, Outcome, Recipient, StoreError, UserId,
+};
+
+use super::number;
+use crate::support::mail::{ADA, BOB, add, message, octets, prepare};
+use crate::support::place::on_each;
+
+/// A letter of so many octets for these users, each with a head of 9 octets.
+async fn letter(database: &Database, octets: usize, users: &[UserId]) -> Letter {
+    let recipient = |user: &UserId| Recipient {
+        user: *user,
+        head: b"X: head\r\n".to_vec(),
+    };
+    Letter {
+        message: prepare(database, &message(octets as u64, octets)).await,
+        recipients: users.iter().map(recipient).collect(),
+        received_at: SystemTime::now(),
+    }
+}
+
+#[test]
+fn each_recipient_has_an_outcome_and_whoever_is_named_twice_one_copy() {
+    on_each(async |place| {
+        use Outcome::{NoSuchUser, OverQuota, Stored};
+        let server = place.server().await;
+        let database = place.open().await;
+        let (ada, nobody) = (add(&database, ADA).await, UserId(4711));
+        let quota = Quota {
+            octets: Some(209),
+            messages: Some(2),
+        };
+        let accounts = Accounts::new(database.clone());
+        let bob = accounts.add_with_quota(BOB, &[], quota).await.unwrap();
+        let users = [nobody, bob, ada, bob, ada];
+        // With its head, the first is one octet more than Bob may have.
+        let letters = [
+            letter(&database, 201, &users).await,
+            letter(&database, 100, &users).await,
+            letter(&database, 91, &users).await,
+            letter(&database, 91, &[bob]).await,
+        ];
+        let outcomes = database.deliver(&letters).await.unwrap();
+        let both = vec![NoSuchUser, Stored, Stored, Stored, Stored];
+        let only_ada = vec![NoSuchUser, OverQuota, Stored, OverQuota, Stored];
+        assert_eq!(outcomes, [only_ada, both.clone(), both, vec![OverQuota]]);
+        let adas = server.open(ada, 0).await.unwrap();
+        assert_eq!((adas.snapshot.len(), adas.snapshot.octets()), (3, 419));
+        let bobs = server.open(bob, 0).await.unwrap();
+        assert_eq!((bobs.snapshot.len(), bobs.snapshot.octets()), (2, 209));
+        let sql = place.sql().await;
+        assert_eq!(sql.count("contents").await, 3);
+        assert_eq!(sql.count("heads").await, 5);
+    });
+}
+
+#[test]
+fn a_large_letter_that_nobody_gets_leaves_nothing() {
+    on_each(async |place| {
+        let database = place.open().await;
+        let sql = place.sql().await;
+        let large = letter(&database, 3_000_000, &[UserId(4711)]).await;
+        assert!(sql.count("chunks").await > 0);
+        let outcomes = database.deliver(&[large]).await.unwrap();
+        assert_eq!(outcomes, [[Outcome::NoSuchUser]]);
+        for table in ["contents", "chunks", "unfinished"] {
+            assert_eq!(sql.count(table).await, 0, "{table}");
+        }
+    });
+}
+
+#[test]
+fn letters_that_come_at_once_are_all_stored_once() {
+    const LETTERS: usize = 150;
+    on_each(async |place| {
+        let server = place.server().await;
+        let database = place.open().await;
+        let ada = add(&database, ADA).await;
+        let intake = Intake::new(database.clone());
+        let mut deliveries = Vec::new();
+        for at in 0..LETTERS {
+            let letter = letter(&database, 100 + at, &[ada]).await;
+            let intake = intake.clone();
+            deliveries.push(actix_rt::spawn(async move { intake.deliver(letter).await }));
+        }
+        for delivery in deliveries {
+            assert_eq!(delivery.await.unwrap().unwrap(), [Outcome::Stored]);
+        }
+        let maildrop = server.open(ada, 0).await.unwrap();
+        assert_eq!(maildrop.snapshot.len(), LETTERS);
+        let mut lengths = Vec::new();
+        for at in 1..=LETTERS as u64 {
+            let stored = maildrop.stored(number(at)).unwrap();
+            lengths.push(octets(&server, stored).await.len());
+        }
+        lengths.sort_unstable();
+        let expected: Vec<usize> = (0..LETTERS).map(|at| 109 + at).collect();
+        assert_eq!(lengths, expected);
+    });
+}
+
+#[test]
+fn a_letter_that_can_not_be_stored_takes_no_other_with_it() {
+    on_each(async |place| {
+        let server = place.server().await;
+        let database = place.open().await;
+        let ada = add(&database, ADA).await;
+        let sql = place.sql().await;
+        let intake = Intake::new(database.clone());
+        let mut letters = Vec::new();
+        for at in 0..10 {
+            letters.push(letter(&database, 2_000_000 + at, &[ada]).await);
+        }
+        // As if nothing had arrived of it for an hour.
+        sql.run(
+            "DELETE FROM unfinished WHERE content_id = (SELECT MIN(content_id) FROM unfinished)",
+        )
+        .await;
+        let deliveries: Vec<_> = letters
+            .into_iter()
+            .map(|letter| {
+                let intake = intake.clone();
+                actix_rt::spawn(async move { intake.deliver(letter).await })
+            })
+            .collect();
+        let mut stored = 0;
+        for delivery in deliveries {
+            match delivery.await.unwrap() {
+                Ok(outcomes) => {
+                    assert_eq!(outcomes, [Outcome::Stored]);
+                    stored += 1;
+                }
+                Err(error) => assert!(matches!(*error, StoreError::DeliveryExpired), "{error}"),
+            }
+        }
+        assert_eq!(stored, 9);
+        assert_eq!(server.open(ada, 0).await.unwrap().snapshot.len(), 9);
+    });
+}
