@@ -1,0 +1,23 @@
+//! The Local Mail Transfer Protocol as a value, on the server's side.
+//!
+//! A [`Session`] is the state of one conversation. [`Session::receive`] takes it and one line, and
+//! returns a [`Step`] that says what to do: send a reply, look a recipient up, take a message in,
+//! close. Whoever calls does it and hands the outcome back to the step, which owns the session
+//! meanwhile. Nothing in this crate does I/O, knows the time or sends a message.
+//!
+//! RFC 2033 is the protocol, on top of RFC 5321; RFC 1870 SIZE, RFC 2034 the enhanced status codes,
+//! RFC 2920 PIPELINING, RFC 3030 CHUNKING, RFC 6152 8BITMIME, RFC 6531 SMTPUTF8.
+
+mod address;
+mod command;
+mod data;
+mod reply;
+mod session;
+
+pub use address::Mailbox;
+pub use data::Unstuffing;
+pub use reply::Reply;
+pub use session::{
+    Answer, Chunk, Envelope, Incoming, Lookup, MAX_LINE_OCTETS, MAX_RECIPIENTS, Rules, Session,
+    Step,
+};
