@@ -11,6 +11,7 @@ pub mod demo_mail;
 mod faults;
 pub mod identity;
 pub mod listener;
+pub mod lmtp;
 pub mod mailbox;
 pub mod metrics;
 pub mod networks;

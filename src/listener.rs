@@ -103,7 +103,11 @@ pub struct BindError {
     pub reason: io::Error,
 }
 
-fn listen(address: SocketAddr) -> io::Result<StdListener> {
+/// Listens on this address; the socket does not block.
+///
+/// # Errors
+/// If the system refuses.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<StdListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if address.is_ipv6() {
         // The system may have another default.

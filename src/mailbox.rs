@@ -22,8 +22,8 @@ use crate::accounts::{
 };
 use crate::metrics::Metrics;
 use crate::store::{
-    Beginning, ContentId, Lease, MailStore, Maildrop, MaildropVersion, MessageId,
-    POSTGRES_CONNECTIONS, StoreError, Stored, TIDY_INTERVAL, Tidied, UserId, milliseconds,
+    Beginning, ContentId, Lease, MailStore, Maildrop, MaildropVersion, MessageId, StoreError,
+    Stored, TIDY_INTERVAL, Tidied, UserId, ask, milliseconds,
 };
 
 /// How many messages the remembered snapshots have together; each takes about 70 octets.
@@ -31,14 +31,6 @@ const REMEMBERED_MESSAGES: u64 = 1_000_000;
 
 /// How many snapshots are expected to be remembered.
 const REMEMBERED_SNAPSHOTS: usize = 1000;
-
-/// How often a question is asked when the connection to the database breaks: after a restart of the
-/// database, all connections of the pool may be dead.
-const ATTEMPTS: u32 = POSTGRES_CONNECTIONS + 1;
-
-/// How long the store may take to answer a session. A database that hangs is not to keep the
-/// sessions of its users for ever.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How often the last use of keys is written down.
 const NOTE_USE_INTERVAL: Duration = Duration::from_secs(30);
@@ -158,30 +150,13 @@ impl Mailbox {
         }
     }
 
-    /// Asks the store, again if the connection to the database broke: every question that is asked
-    /// here may be asked twice.
+    /// Asks the store; every question that is asked here may be asked twice.
     async fn ask<T>(
         &self,
         while_doing: &str,
         question: impl AsyncFn() -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let asking = async {
-            let mut broken = None;
-            for _ in 1..ATTEMPTS {
-                match question().await {
-                    Ok(answer) => return Ok(answer),
-                    Err(error) if error.is_broken_connection() => {
-                        tracing::warn!(error = %error, "asking again while {while_doing}");
-                        broken = Some(error);
-                    }
-                    // Whether a broken attempt was the one that did it, nobody knows.
-                    Err(error) => return Err(broken.unwrap_or(error)),
-                }
-            }
-            question().await.map_err(|error| broken.unwrap_or(error))
-        };
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, asking).await;
-        let answer = answer.unwrap_or(Err(StoreError::TimedOut(ANSWER_TIMEOUT)));
+        let answer = ask(while_doing, question).await;
         if let Err(error) = &answer {
             self.note_fault(while_doing, error);
         }

@@ -1,5 +1,7 @@
 //! What is counted. Labels are chosen here, never by a client.
 
+mod deliveries;
+
 use std::time::{Duration, SystemTime};
 
 use opentelemetry::KeyValue;
@@ -9,6 +11,8 @@ use pop3::Verb;
 use prometheus::{Encoder, Registry, TextEncoder};
 use serde::Serialize;
 use utoipa::ToSchema;
+
+pub use deliveries::LmtpMetrics;
 
 use crate::registry::Ending;
 use crate::store::Database;
@@ -43,6 +47,8 @@ pub struct Metrics {
     database_errors: Counter<u64>,
     certificate_days: Gauge<i64>,
     certificate_renewals: Counter<u64>,
+    /// Mail that comes in.
+    pub lmtp: LmtpMetrics,
     login_duration: Histogram<f64>,
     command_duration: Histogram<f64>,
     // What is told of the program itself; a gauge is heard of as long as it is held.
@@ -210,6 +216,7 @@ impl Metrics {
                 "pop3.certificate.renewals",
                 "Times that certificates were read again, by what came of it",
             ),
+            lmtp: LmtpMetrics::new(&meter),
             registry,
             provider,
             meter,
@@ -433,6 +440,11 @@ mod tests {
             "pop3_bytes_sent_total 0",
             "pop3_session_panics_total 0",
             "restante_database_errors_total 0",
+            "lmtp_sessions_active 0",
+            "lmtp_connections_refused_total 0",
+            "lmtp_bytes_received_total 0",
+            "lmtp_deliveries_total{result=\"stored\"} 0",
+            "lmtp_deliveries_total{result=\"over_quota\"} 0",
             "pop3_certificate_renewals_total{outcome=\"refused\"} 0",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");

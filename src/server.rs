@@ -17,6 +17,7 @@ use crate::admin::{self, Admin, Endpoint, Health};
 use crate::attempts::Attempts;
 use crate::identity::new_name;
 use crate::listener::{Bound, ListenerActor, Place, Reception};
+use crate::lmtp::{self, LmtpListenerActor, LmtpService, LmtpSocket};
 use crate::mailbox::{Mailbox, MailboxActor};
 use crate::metrics::Metrics;
 use crate::registry::{
@@ -48,6 +49,8 @@ pub struct Server {
     self_tests: SelfTests,
     since: SystemTime,
     admin: Option<ServerHandle>,
+    lmtp: Option<Arc<LmtpService>>,
+    lmtp_endpoints: Vec<lmtp::Endpoint>,
     table: Table,
     metrics: Arc<Metrics>,
     mailbox: Mailbox,
@@ -244,6 +247,8 @@ impl Server {
             self_tests,
             since: SystemTime::now(),
             admin: None,
+            lmtp: None,
+            lmtp_endpoints: Vec::new(),
             table,
             metrics,
             mailbox,
@@ -261,6 +266,47 @@ impl Server {
         })
     }
 
+    /// Begins to take mail in by LMTP on these sockets, until the server stops.
+    ///
+    /// # Errors
+    /// If the system can't say where a socket listens.
+    pub fn serve_lmtp(&mut self, config: &Config, sockets: Vec<LmtpSocket>) -> std::io::Result<()> {
+        if sockets.is_empty() {
+            return Ok(());
+        }
+        let endpoints: Result<_, _> = sockets.iter().map(LmtpSocket::endpoint).collect();
+        self.lmtp_endpoints = endpoints?;
+        let service = LmtpService::new(
+            config,
+            self.database.clone(),
+            Arc::clone(&self.metrics),
+            self.drain.clone(),
+        );
+        let service = Arc::new(service);
+        self.lmtp = Some(Arc::clone(&service));
+        let threads = Arc::new(self.arbiters.iter().map(Arbiter::handle).collect());
+        let sockets = Arc::new(sockets);
+        Post::keep(
+            "LMTP listener",
+            &Arbiter::current(),
+            Arc::clone(&self.metrics),
+            self.listening.clone(),
+            move || {
+                LmtpListenerActor::new(
+                    Arc::clone(&service),
+                    Arc::clone(&sockets),
+                    Arc::clone(&threads),
+                )
+            },
+        );
+        Ok(())
+    }
+
+    /// Where mail comes in by LMTP.
+    pub fn lmtp_endpoints(&self) -> &[lmtp::Endpoint] {
+        &self.lmtp_endpoints
+    }
+
     /// Begins to answer whoever runs the server, until it has stopped.
     ///
     /// # Errors
@@ -274,6 +320,7 @@ impl Server {
             health: Health::new(
                 self.listeners.clone(),
                 self.self_tests.clone(),
+                self.lmtp_endpoints.clone(),
                 self.database.clone(),
                 self.tls.clone(),
             ),
@@ -366,6 +413,9 @@ impl Server {
             for session in self.sessions().await {
                 self.end(&session.id, Ending::Shutdown).await;
             }
+            if let Some(lmtp) = &self.lmtp {
+                lmtp.end_sessions();
+            }
             self.wait_until_empty(COMMIT_GRACE).await;
         }
         // First the actors, so that none tidies or notes anything after the last word.
@@ -391,7 +441,8 @@ impl Server {
 
     async fn wait_until_empty(&self, timeout: Duration) -> bool {
         let until = Instant::now() + timeout;
-        while !self.table.is_empty() {
+        let lmtp_is_empty = || self.lmtp.as_ref().is_none_or(|lmtp| lmtp.is_empty());
+        while !(self.table.is_empty() && lmtp_is_empty()) {
             if Instant::now() >= until {
                 return false;
             }

@@ -38,6 +38,7 @@ use rest::Rest;
 use transport::{Patience, Transport};
 
 pub(crate) use refusal::refuse;
+pub(crate) use transport::poll_read;
 
 /// What all sessions of a thread share.
 #[derive(Clone)]

@@ -25,7 +25,7 @@ use value::{octets, read};
 
 pub use load::{ConfigError, Loaded};
 pub use pop3::Pop3;
-pub use value::{ExpireAfter, LogFormat, PlaintextAuth, Secret};
+pub use value::{ExpireAfter, FileMode, LogFormat, PlaintextAuth, Secret};
 
 /// All settings.
 ///
@@ -88,6 +88,12 @@ pub struct Lmtp {
     /// The Unix socket to listen on.
     #[serde(deserialize_with = "read")]
     pub socket_path: Option<PathBuf>,
+    /// Who may connect to the Unix socket, as the mode of its file.
+    #[serde(deserialize_with = "read")]
+    pub socket_mode: FileMode,
+    /// How many sessions there may be at once, at least 1.
+    #[serde(deserialize_with = "read")]
+    pub max_connections: u32,
     /// The largest message that is taken, in octets, at least 1.
     #[serde(deserialize_with = "octets")]
     pub max_message_size: u64,
@@ -196,6 +202,11 @@ impl Config {
                 lmtp.max_message_size > 0,
                 "lmtp.max_message_size",
                 "0 would refuse every message; give a size such as 50MiB",
+            ),
+            (
+                lmtp.max_connections > 0,
+                "lmtp.max_connections",
+                "0 would let no MTA in; the least is 1",
             ),
             (
                 !lmtp.session_timeout.is_zero(),
@@ -327,6 +338,8 @@ impl Default for Lmtp {
             bind_address: Ipv4Addr::LOCALHOST.into(),
             port: 0,
             socket_path: None,
+            socket_mode: FileMode(0o660),
+            max_connections: 100,
             max_message_size: 50 * 1024 * 1024,
             session_timeout: Duration::from_secs(5 * 60),
         }

@@ -3,6 +3,7 @@
 //! [`MailStore`] is the boundary; [`SqlStore`] is its form over our own schema, on SQLite and on
 //! PostgreSQL. Another product's database is a second form one day.
 
+mod asking;
 mod database;
 mod delivery;
 mod intake;
@@ -19,8 +20,9 @@ use bytes::Bytes;
 use pop3::{MessageNumber, Snapshot, UniqueId};
 use sea_orm::{DbErr, RuntimeErr, sqlx};
 
+pub(crate) use asking::ask;
 pub use database::{Database, OpenError, sqlite_file};
-pub(crate) use database::{KEYS_PER_STATEMENT, POSTGRES_CONNECTIONS, sql_list, statement};
+pub(crate) use database::{KEYS_PER_STATEMENT, sql_list, statement};
 pub(crate) use delivery::milliseconds;
 pub use delivery::{CHUNK_OCTETS, Delivery, Letter, Outcome, Prepared, Recipient};
 pub use intake::Intake;

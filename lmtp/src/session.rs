@@ -260,10 +260,10 @@ impl<R> Session<R> {
                 first,
             }),
             // The octets come all the same (RFC 3030, section 2).
-            Err(reply) => match self.bad(reply) {
-                Step::Reply(reply, session) => Step::Skip(size.octets, reply, session),
-                other => other,
-            },
+            Err(reply) => {
+                self.bad_commands = self.bad_commands.saturating_add(1);
+                Step::Skip(size.octets, reply, self)
+            }
         }
     }
 
@@ -302,7 +302,7 @@ impl<R> Session<R> {
     }
 
     fn bad(mut self, reply: Reply) -> Step<R> {
-        self.bad_commands += 1;
+        self.bad_commands = self.bad_commands.saturating_add(1);
         if self.bad_commands < MAX_BAD_COMMANDS {
             return Step::Reply(reply, self);
         }

@@ -62,6 +62,21 @@ impl LineBuffer {
         Some(Line::Text(line.strip_suffix(b"\r").unwrap_or(line)))
     }
 
+    /// What was received and not yet taken out, for what does not come in lines.
+    pub fn octets(&self) -> &[u8] {
+        self.octets.get(self.start..).unwrap_or_default()
+    }
+
+    /// Takes so many octets out.
+    pub fn consume(&mut self, octets: usize) {
+        self.start = (self.start + octets).min(self.octets.len());
+        self.searched = 0;
+        if self.start == self.octets.len() {
+            self.octets.clear();
+            self.start = 0;
+        }
+    }
+
     /// The octets of the next line with its line end.
     fn find_end(&self) -> Option<usize> {
         let unread = self.octets.get(self.start..).unwrap_or_default();
@@ -122,6 +137,19 @@ mod tests {
             lines(&[&endless, &endless, b"\nNOOP\r\n"]),
             [None, Some(b"NOOP".to_vec())]
         );
+    }
+
+    #[test]
+    fn octets_can_be_taken_out_between_lines() {
+        let mut buffer = LineBuffer::default();
+        buffer.push(b"BDAT 6\r\na\nb\r\ncNOOP\r\nrest");
+        assert_eq!(buffer.next_line(99), Some(Line::Text(b"BDAT 6")));
+        assert!(buffer.octets().starts_with(b"a\nb\r\nc"));
+        buffer.consume(6);
+        assert_eq!(buffer.next_line(99), Some(Line::Text(b"NOOP")));
+        assert_eq!(buffer.octets(), b"rest");
+        buffer.consume(99);
+        assert!(buffer.is_empty());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 
 use super::Admin;
 use super::problem::Problem;
+use crate::lmtp;
 use crate::self_test::SelfTests;
 use crate::session::ListenerKind;
 use crate::store::Database;
@@ -52,7 +53,7 @@ pub(super) struct Report {
 /// What came of a check.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct Check {
-    /// What was checked: `pop3`, `pop3s`, `database`, `certificate`.
+    /// What was checked: `pop3`, `pop3s`, `lmtp`, `database`, `certificate`.
     name: &'static str,
     /// What came of it.
     status: Status,
@@ -69,6 +70,7 @@ pub(super) struct Check {
 pub(crate) struct Health {
     listeners: Vec<(SocketAddr, ListenerKind)>,
     tests: SelfTests,
+    lmtp: Vec<lmtp::Endpoint>,
     database: Database,
     tls: Option<Arc<Tls>>,
     last: Mutex<Option<(Instant, Report)>>,
@@ -79,12 +81,14 @@ impl Health {
     pub(crate) fn new(
         listeners: Vec<(SocketAddr, ListenerKind)>,
         tests: SelfTests,
+        lmtp: Vec<lmtp::Endpoint>,
         database: Database,
         tls: Option<Arc<Tls>>,
     ) -> Self {
         Self {
             listeners,
             tests,
+            lmtp,
             database,
             tls,
             last: Mutex::default(),
@@ -118,7 +122,13 @@ impl Health {
                 "it does not answer as it should; the log says why".to_owned()
             })
         });
-        let (mut checks, database) = tokio::join!(join_all(listeners), database);
+        let lmtp = self.lmtp.iter().map(|endpoint| {
+            let good = format!("{endpoint} greets");
+            check("lmtp", good, lmtp::test(endpoint))
+        });
+        let (mut checks, lmtp, database) =
+            tokio::join!(join_all(listeners), join_all(lmtp), database);
+        checks.extend(lmtp);
         checks.push(database);
         if let Some(tls) = &self.tls {
             checks.push(check_certificates(&tls.certificates(), SystemTime::now()));

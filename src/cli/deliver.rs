@@ -41,7 +41,7 @@ pub(super) async fn run(command: Deliver, database: Database) -> anyhow::Result<
     let mut delivery = Delivery::new(database.clone());
     if let Err(error) = take_in(&mut delivery).await {
         // What has been written already would only fill the disk until it expires.
-        let _ = database.abandon(delivery.finish()).await;
+        let _ = database.abandon(&delivery.finish()).await;
         return Err(error);
     }
     let message = delivery.finish();

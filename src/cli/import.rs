@@ -120,14 +120,14 @@ impl Importer {
             match source.read(&mut piece) {
                 Ok(true) => {
                     if let Err(error) = delivery.write(&piece).await {
-                        let _ = self.database.abandon(delivery.finish()).await;
+                        let _ = self.database.abandon(&delivery.finish()).await;
                         return Err(error.into());
                     }
                 }
                 Ok(false) => break,
                 Err(error) => {
                     self.skip(name, &format!("it could not be read: {error}"));
-                    return Ok(self.database.abandon(delivery.finish()).await?);
+                    return Ok(self.database.abandon(&delivery.finish()).await?);
                 }
             }
         }
@@ -143,7 +143,7 @@ impl Importer {
         {
             *times -= 1;
             self.tally.known += 1;
-            return Ok(self.database.abandon(message).await?);
+            return Ok(self.database.abandon(&message).await?);
         }
         self.tally.imported += 1;
         self.waiting_octets += message.octets();

@@ -13,6 +13,7 @@ use super::log::{self, Level};
 use super::reload::reload;
 use super::systemd;
 use crate::admin;
+use crate::lmtp;
 use crate::server::{Server, bind};
 use crate::settings::{Admin, Config, Loaded};
 use crate::telemetry::Traces;
@@ -59,7 +60,9 @@ async fn serve(mut config: Config, file: Option<&Path>, level: &Level) -> anyhow
         }
         endpoint => endpoint?,
     };
+    let lmtp = lmtp::bind(&config.lmtp)?;
     let mut server = Server::start(&config, database, sockets)?;
+    server.serve_lmtp(&config, lmtp)?;
     if let Some(endpoint) = endpoint {
         tracing::info!(address = %endpoint.address()?, "admin endpoint");
         server.serve_admin(endpoint)?;
@@ -67,6 +70,9 @@ async fn serve(mut config: Config, file: Option<&Path>, level: &Level) -> anyhow
     crate::open_files::raise(config.pop3.max_connections);
     for address in server.addresses() {
         tracing::info!(%address, "listening");
+    }
+    for endpoint in server.lmtp_endpoints() {
+        tracing::info!(%endpoint, "listening for LMTP");
     }
     let metrics = Arc::clone(server.metrics());
     systemd::ready();

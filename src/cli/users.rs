@@ -26,7 +26,9 @@ pub(super) enum UserCommand {
         #[arg(long, value_name = "NUMBER")]
         quota_messages: Option<u64>,
     },
-    /// Limit how much mail a user may have. Mail that would be more is refused when it comes.
+    /// Limit how much mail a user may have.
+    ///
+    /// What would be more is refused when it comes, and what is there stays.
     Quota {
         /// Any of their addresses.
         address: String,

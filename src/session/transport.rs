@@ -29,6 +29,20 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_OCTETS]);
 }
 
+/// Reads what is there into the thread's buffer and hands it over; returns how much it was.
+pub(crate) fn poll_read(
+    stream: &mut (impl AsyncRead + Unpin),
+    context: &mut Context<'_>,
+    take: impl FnOnce(&[u8]),
+) -> Poll<io::Result<usize>> {
+    SCRATCH.with_borrow_mut(|scratch| {
+        let mut read = ReadBuf::new(scratch);
+        ready!(Pin::new(stream).poll_read(context, &mut read))?;
+        take(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
+    })
+}
+
 /// A connection whose every read and write has a deadline.
 pub(super) struct Transport {
     stream: Stream,
@@ -158,20 +172,22 @@ impl Transport {
     ///
     /// Dropping the future loses nothing.
     pub(super) async fn read(&mut self, lines: &mut LineBuffer) -> io::Result<usize> {
+        let Self { stream, heard, .. } = self;
         poll_fn(|context| {
-            SCRATCH.with_borrow_mut(|scratch| {
-                let mut read = ReadBuf::new(scratch);
-                ready!(self.poll_read(context, &mut read))?;
-                if self.heard == Heard::Nothing {
-                    self.heard = if begins_header(read.filled()) {
+            let take = |octets: &[u8]| {
+                if *heard == Heard::Nothing {
+                    *heard = if begins_header(octets) {
                         Heard::ProxyHeader
                     } else {
                         Heard::Something
                     };
                 }
-                lines.push(read.filled());
-                Poll::Ready(Ok(read.filled().len()))
-            })
+                lines.push(octets);
+            };
+            match stream {
+                Stream::Plain(stream) => poll_read(stream, context, take),
+                Stream::Tls(secured) => poll_read(&mut secured.stream, context, take),
+            }
         })
         .await
     }
@@ -230,17 +246,6 @@ impl Transport {
             return Ok(());
         };
         self.patience.wait_for(secured.stream.flush()).await
-    }
-
-    fn poll_read(
-        &mut self,
-        context: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_read(context, buf),
-            Stream::Tls(secured) => Pin::new(&mut secured.stream).poll_read(context, buf),
-        }
     }
 }
 

@@ -41,6 +41,10 @@ impl PlaintextAuth {
     }
 }
 
+/// Who may use a file, as `chmod` writes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileMode(pub u32);
+
 /// When a message is deleted although no client asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExpireAfter {
@@ -135,6 +139,12 @@ impl Serialize for PlaintextAuth {
             Self::Always => serializer.serialize_str("always"),
             Self::Networks(networks) => networks.serialize(serializer),
         }
+    }
+}
+
+impl Serialize for FileMode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format!("{:04o}", self.0))
     }
 }
 
@@ -239,6 +249,15 @@ impl FromText for Vec<PathBuf> {
             .filter(|path| !path.is_empty())
             .map(PathBuf::from)
             .collect())
+    }
+}
+
+impl FromText for FileMode {
+    fn from_text(text: &str) -> Result<Self, String> {
+        let mode = u32::from_str_radix(text.trim(), 8).ok();
+        let mode = mode.filter(|mode| *mode <= 0o777);
+        mode.map(Self)
+            .ok_or_else(|| format!("{text:?} is no mode of a file; write one such as 0660"))
     }
 }
 

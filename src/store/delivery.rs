@@ -234,7 +234,7 @@ impl Database {
     ///
     /// # Errors
     /// If the database refuses; then it goes when it expires.
-    pub async fn abandon(&self, message: Prepared) -> Result<(), StoreError> {
+    pub async fn abandon(&self, message: &Prepared) -> Result<(), StoreError> {
         match message.written {
             Some(written) => self.remove_unfinished(written.content).await,
             None => Ok(()),
@@ -446,16 +446,17 @@ fn signed(octets: u64) -> i64 {
     i64::try_from(octets).unwrap_or(i64::MAX)
 }
 
-/// Removes a content that belongs to nobody yet.
+/// Removes a content that belongs to nobody yet; one that belongs to somebody stays.
 async fn remove_written(
     transaction: &DatabaseTransaction,
     content: ContentId,
 ) -> Result<(), DbErr> {
-    for (table, key) in [
-        ("unfinished", "content_id"),
-        ("chunks", "content_id"),
-        ("contents", "id"),
-    ] {
+    let unfinished = format!("DELETE FROM unfinished WHERE content_id = {}", content.0);
+    let removed = transaction.execute_unprepared(&unfinished).await?;
+    if removed.rows_affected() == 0 {
+        return Ok(());
+    }
+    for (table, key) in [("chunks", "content_id"), ("contents", "id")] {
         let sql = format!("DELETE FROM {table} WHERE {key} = {}", content.0);
         transaction.execute_unprepared(&sql).await?;
     }

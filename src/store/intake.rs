@@ -5,22 +5,14 @@
 //! waits for a timer, and one delivery alone waits for nothing.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use sea_orm::DbErr;
 use tokio::sync::oneshot;
 
-use super::{Database, Letter, Outcome, POSTGRES_CONNECTIONS, StoreError};
+use super::{Database, Letter, Outcome, StoreError, ask};
 
 /// How many letters share one commit at most.
 const LETTERS_AT_ONCE: usize = 64;
-
-/// How long the database may take to store them.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How often storing is tried when the connection turns out to be broken before anything is
-/// committed: after a restart of the database, all connections of the pool may be dead.
-const ATTEMPTS: u32 = POSTGRES_CONNECTIONS + 1;
 
 /// What becomes of one letter: an outcome for each recipient, or why nothing was stored.
 type Answer = Result<Vec<Outcome>, Arc<StoreError>>;
@@ -64,9 +56,11 @@ impl Intake {
         let (answer, answered) = oneshot::channel();
         self.0.waiting().push(Waiting { letter, answer });
         let shared = Arc::clone(&self.0);
-        tokio::spawn(async move { shared.store_what_waits().await });
-        let lost = || Arc::new(StoreError::TimedOut(ANSWER_TIMEOUT));
-        answered.await.unwrap_or_else(|_| Err(lost()))
+        actix_rt::spawn(async move { shared.store_what_waits().await });
+        let lost = |_| StoreError::Corrupt("the delivery ended without an answer".into());
+        answered
+            .await
+            .unwrap_or_else(|error| Err(Arc::new(lost(error))))
     }
 }
 
@@ -85,7 +79,8 @@ impl Shared {
         }
         let (letters, answers): (Vec<Letter>, Vec<_>) =
             together.into_iter().map(|w| (w.letter, w.answer)).unzip();
-        for (answer, outcomes) in answers.into_iter().zip(self.store(&letters).await) {
+        let outcomes = self.store(&letters).await;
+        for (answer, outcomes) in answers.into_iter().zip(outcomes) {
             // Whoever has gone does not need it.
             let _ = answer.send(outcomes);
         }
@@ -111,18 +106,9 @@ impl Shared {
     }
 
     async fn try_to_store(&self, letters: &[Letter]) -> Result<Vec<Vec<Outcome>>, StoreError> {
-        let storing = async {
-            for _ in 1..ATTEMPTS {
-                // What broke before its commit has stored nothing.
-                match self.database.deliver(letters).await {
-                    Err(error) if error.is_broken_connection() => {}
-                    done => return done,
-                }
-            }
-            self.database.deliver(letters).await
-        };
-        let stored = tokio::time::timeout(ANSWER_TIMEOUT, storing).await;
-        stored.unwrap_or(Err(StoreError::TimedOut(ANSWER_TIMEOUT)))
+        // What broke before its commit has stored nothing, and may be tried again.
+        let deliver = async || self.database.deliver(letters).await;
+        ask("delivering mail", deliver).await
     }
 
     fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {

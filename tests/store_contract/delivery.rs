@@ -210,7 +210,7 @@ fn what_is_abandoned_leaves_at_once() {
         let sql = place.sql().await;
         for size in [100, WRITTEN_EARLY + 1] {
             let prepared = prepare(&database, &message(1, size)).await;
-            database.abandon(prepared).await.unwrap();
+            database.abandon(&prepared).await.unwrap();
         }
         for table in ["unfinished", "chunks", "contents"] {
             assert_eq!(sql.count(table).await, 0, "{table}");

@@ -1,0 +1,249 @@
+//! Takes mail in from an MTA, by LMTP.
+//!
+//! A listener actor accepts connections and gives each a session actor of its own, on one of the
+//! threads where the POP3 sessions live. What a command means is decided in the crate `lmtp`; the
+//! talking is one straight future in `conversation`. Deliveries of all sessions meet in the
+//! [`Intake`], where they share commits.
+
+mod conversation;
+mod head;
+mod message;
+mod self_test;
+mod socket;
+mod wire;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
+use actix_rt::ArbiterHandle;
+use lmtp::{Reply, Rules};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::accounts::Accounts;
+use crate::identity::new_name;
+use crate::metrics::Metrics;
+use crate::seldom::Seldom;
+use crate::settings::Config;
+use crate::store::{Database, Intake};
+use conversation::Conversation;
+use socket::{Accepted, Peer};
+use wire::Wire;
+
+pub use self_test::test;
+pub use socket::{Endpoint, LmtpSocket, LmtpSocketError, bind};
+
+/// How long to wait when no connection could be accepted.
+const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
+
+/// How long a client that is sent away may take to read why.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What all LMTP sessions share.
+pub struct LmtpService {
+    rules: Arc<Rules>,
+    session_timeout: Duration,
+    database: Database,
+    accounts: Accounts,
+    intake: Intake,
+    metrics: Arc<Metrics>,
+    room: Arc<Semaphore>,
+    max_connections: u32,
+    refusals: Seldom,
+    faults: Seldom,
+    /// Cancelled when the server begins to stop.
+    drain: CancellationToken,
+    /// Cancelled when whoever is still here must go.
+    end: CancellationToken,
+}
+
+impl LmtpService {
+    /// For mail that goes into this database.
+    pub fn new(
+        config: &Config,
+        database: Database,
+        metrics: Arc<Metrics>,
+        drain: CancellationToken,
+    ) -> Self {
+        let max_connections = config.lmtp.max_connections;
+        Self {
+            rules: Arc::new(Rules {
+                server_name: config.pop3.server_name.clone(),
+                max_octets: config.lmtp.max_message_size,
+            }),
+            session_timeout: config.lmtp.session_timeout,
+            accounts: Accounts::new(database.clone()),
+            intake: Intake::new(database.clone()),
+            database,
+            metrics,
+            room: Arc::new(Semaphore::new(max_connections as usize)),
+            max_connections,
+            refusals: Seldom::default(),
+            faults: Seldom::default(),
+            drain,
+            end: CancellationToken::new(),
+        }
+    }
+
+    /// Is no session here?
+    pub fn is_empty(&self) -> bool {
+        self.room.available_permits() == self.max_connections as usize
+    }
+
+    /// Ends all sessions, but for commits that have begun.
+    pub fn end_sessions(&self) {
+        self.end.cancel();
+    }
+
+    /// The one place where a fault of storage is logged and counted.
+    fn note_fault(&self, while_doing: &str, error: &dyn std::fmt::Display) {
+        self.metrics.database_error();
+        tracing::error!(error = %error, "storage failed while {while_doing}");
+    }
+}
+
+/// Accepts connections on all sockets and spreads the sessions over threads.
+pub struct LmtpListenerActor {
+    service: Arc<LmtpService>,
+    sockets: Arc<Vec<LmtpSocket>>,
+    threads: Arc<Vec<ArbiterHandle>>,
+    next: Arc<AtomicUsize>,
+}
+
+impl LmtpListenerActor {
+    /// Accepts on these sockets, for sessions on these threads.
+    pub fn new(
+        service: Arc<LmtpService>,
+        sockets: Arc<Vec<LmtpSocket>>,
+        threads: Arc<Vec<ArbiterHandle>>,
+    ) -> Self {
+        Self {
+            service,
+            sockets,
+            threads,
+            next: Arc::default(),
+        }
+    }
+}
+
+impl Actor for LmtpListenerActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        for socket in self.sockets.iter() {
+            let listening = match socket.listen() {
+                Ok(listening) => listening,
+                Err(error) => {
+                    tracing::error!(error = %error, "an LMTP socket can't be used");
+                    return context.stop();
+                }
+            };
+            let service = Arc::clone(&self.service);
+            let (threads, next) = (Arc::clone(&self.threads), Arc::clone(&self.next));
+            let accepting = async move {
+                loop {
+                    match listening.accept().await {
+                        Ok(accepted) => {
+                            let at = next.fetch_add(1, Relaxed) % threads.len().max(1);
+                            if let Some(thread) = threads.get(at) {
+                                receive(&service, thread, accepted);
+                            }
+                        }
+                        Err(error) => {
+                            if let Some(before) = service.faults.say() {
+                                tracing::error!(error = %error, before, "no LMTP connection could be accepted");
+                            }
+                            tokio::time::sleep(PAUSE_AFTER_ERROR).await;
+                        }
+                    }
+                }
+            };
+            context.spawn(accepting.into_actor(self));
+        }
+    }
+}
+
+/// Begins a session on a thread, or sends the client away if there is no room.
+fn receive(service: &Arc<LmtpService>, thread: &ArbiterHandle, accepted: Accepted) {
+    let room = Arc::clone(&service.room).try_acquire_owned().ok();
+    if room.is_none() {
+        service.metrics.lmtp.refused();
+        if let Some(before) = service.refusals.say() {
+            let peer = accepted.peer.to_string();
+            tracing::warn!(
+                peer,
+                before,
+                "LMTP connections are refused: a limit is reached"
+            );
+        }
+    }
+    let service = Arc::clone(service);
+    thread.spawn_fn(move || {
+        let peer = accepted.peer.clone();
+        let wire = match Wire::new(accepted, &service) {
+            Ok(wire) => wire,
+            Err(error) => return tracing::debug!(error = %error, "the client has gone again"),
+        };
+        match room {
+            Some(room) => {
+                LmtpSessionActor::new(service, wire, peer, room).start();
+            }
+            None => {
+                actix_rt::spawn(send_away(service, wire));
+            }
+        }
+    });
+}
+
+async fn send_away(service: Arc<LmtpService>, mut wire: Wire) {
+    let why = "has no room for another session";
+    let reply = Reply::closing(&service.rules.server_name, why).to_string();
+    // Whoever does not want to know why is gone all the same.
+    let _ = tokio::time::timeout(FAREWELL_TIMEOUT, wire.write(reply.as_bytes())).await;
+}
+
+/// Owns one connection.
+pub struct LmtpSessionActor {
+    talk: Option<(Arc<LmtpService>, Wire, Peer)>,
+    /// Given back when the session has ended, however it did.
+    _room: OwnedSemaphorePermit,
+    _counted: Counted,
+}
+
+/// Counts as a session while it lives.
+struct Counted(Arc<Metrics>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.lmtp.session_ended();
+    }
+}
+
+impl LmtpSessionActor {
+    fn new(service: Arc<LmtpService>, wire: Wire, peer: Peer, room: OwnedSemaphorePermit) -> Self {
+        service.metrics.lmtp.session_began();
+        Self {
+            _counted: Counted(Arc::clone(&service.metrics)),
+            talk: Some((service, wire, peer)),
+            _room: room,
+        }
+    }
+}
+
+impl Actor for LmtpSessionActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        let Some((service, wire, peer)) = self.talk.take() else {
+            return;
+        };
+        let id = new_name();
+        let span = tracing::info_span!("lmtp.session", session.id = id, %peer);
+        let conversation = Conversation::new(service, wire, peer, id).run();
+        let session = conversation.instrument(span).into_actor(self);
+        context.spawn(session.map(|(), _, context| context.stop()));
+    }
+}

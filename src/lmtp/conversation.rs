@@ -1,0 +1,327 @@
+//! One session from its greeting to its end: read a line, take the step, send the reply.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use lmtp::{Answer, Chunk, Envelope, Incoming, Lookup, MAX_LINE_OCTETS, Reply, Step, Unstuffing};
+use pop3::LineBuffer;
+
+use super::LmtpService;
+use super::head::{Trace, head};
+use super::message::Message;
+use super::socket::Peer;
+use super::wire::{Ending, Wire};
+use crate::accounts::{AccountError, Addressee};
+use crate::store::{Letter, Outcome, Recipient, StoreError, ask};
+
+/// Replies are sent when so many octets of them have gathered, or when no command is left.
+const GATHERED_OCTETS: usize = 16 * 1024;
+
+/// What the protocol is asked to remember of a recipient.
+type Session = lmtp::Session<Addressee>;
+
+/// What a conversation works with.
+pub(super) struct Conversation {
+    service: Arc<LmtpService>,
+    wire: Wire,
+    peer: Peer,
+    id: String,
+    lines: LineBuffer,
+    out: Vec<u8>,
+    /// What BDAT has brought of a message, or what DATA is bringing.
+    message: Option<Message>,
+    began: Instant,
+    stored: u64,
+    refused: u64,
+}
+
+impl Conversation {
+    pub(super) fn new(service: Arc<LmtpService>, wire: Wire, peer: Peer, id: String) -> Self {
+        Self {
+            service,
+            wire,
+            peer,
+            id,
+            lines: LineBuffer::default(),
+            out: Vec::new(),
+            message: None,
+            began: Instant::now(),
+            stored: 0,
+            refused: 0,
+        }
+    }
+
+    /// Talks until the session ends, and says in the log how it did.
+    pub(super) async fn run(mut self) {
+        let (Ok(ending) | Err(ending)) = self.talk().await;
+        if let Some(mut broken_off) = self.message.take() {
+            broken_off.abandon(&self.service).await;
+        }
+        let (seconds, stored, refused) =
+            (self.began.elapsed().as_secs(), self.stored, self.refused);
+        let ending = ending.as_str();
+        // Health checks come all the time.
+        if stored + refused == 0 {
+            tracing::debug!(ending, seconds, "LMTP session ended, which brought nothing");
+        } else {
+            tracing::info!(ending, seconds, stored, refused, "LMTP session ended");
+        }
+    }
+
+    async fn talk(&mut self) -> Result<Ending, Ending> {
+        let service = Arc::clone(&self.service);
+        let server_name = &service.rules.server_name;
+        self.say(&Reply::greeting(server_name));
+        let mut session = Session::new(Arc::clone(&service.rules));
+        loop {
+            while let Some(line) = self.lines.next_line(MAX_LINE_OCTETS) {
+                session = match session.receive(line) {
+                    Step::Reply(reply, session) => {
+                        self.say(&reply);
+                        session
+                    }
+                    Step::Lookup(lookup) => self.look_up(lookup).await,
+                    Step::Receive(reply, incoming) => {
+                        self.say(&reply);
+                        self.flush().await?;
+                        self.receive(incoming).await?
+                    }
+                    Step::Chunk(chunk) => self.take_chunk(chunk).await?,
+                    Step::Skip(octets, reply, session) => {
+                        self.read_octets(octets).await?;
+                        self.say(&reply);
+                        session
+                    }
+                    Step::Close(reply) => {
+                        self.say(&reply);
+                        self.flush().await?;
+                        return Ok(if reply.code() == 221 {
+                            Ending::Quit
+                        } else {
+                            Ending::Refused
+                        });
+                    }
+                };
+                // After RSET, LHLO or a refusal, what BDAT has brought is of no use any more.
+                if !session.is_in_transaction()
+                    && let Some(mut forgotten) = self.message.take()
+                {
+                    forgotten.abandon(&service).await;
+                }
+                if self.out.len() >= GATHERED_OCTETS {
+                    self.flush().await?;
+                }
+            }
+            self.flush().await?;
+            if let Err(ending) = self.wire.wait(&mut self.lines).await {
+                match ending {
+                    Ending::TimedOut => self.say(&Reply::timed_out(server_name)),
+                    Ending::Shutdown => self.say(&Reply::closing(server_name, "is stopping")),
+                    Ending::Quit | Ending::Refused | Ending::Disconnected => {}
+                }
+                self.flush().await?;
+                return Ok(ending);
+            }
+        }
+    }
+
+    async fn look_up(&mut self, lookup: Lookup<Addressee>) -> Session {
+        let accounts = &self.service.accounts;
+        let question = async || match accounts.addressee(lookup.address()).await {
+            Ok(addressee) => Ok(Some(addressee)),
+            Err(AccountError::Database(error)) => Err(StoreError::from(error)),
+            Err(_) => Ok(None),
+        };
+        let found = ask("looking up a recipient", question).await;
+        let (reply, session) = match found {
+            Ok(Some(addressee)) => lookup.found(addressee),
+            Ok(None) => {
+                self.service.metrics.lmtp.recipient_unknown();
+                lookup.unknown()
+            }
+            Err(error) => {
+                self.service.note_fault("looking up a recipient", &error);
+                lookup.failed()
+            }
+        };
+        self.say(&reply);
+        session
+    }
+
+    /// Takes a message in by DATA.
+    async fn receive(&mut self, incoming: Incoming<Addressee>) -> Result<Session, Ending> {
+        self.message = Some(Message::new(&self.service));
+        let mut unstuffing = Unstuffing::default();
+        let mut piece = Vec::new();
+        loop {
+            let taken = unstuffing.take(self.lines.octets(), &mut piece);
+            self.lines.consume(taken);
+            self.add(&piece).await;
+            piece.clear();
+            if unstuffing.has_ended() {
+                break;
+            }
+            self.wire.read(&mut self.lines).await?;
+        }
+        let answers = self.deliver(incoming.envelope()).await;
+        let (replies, session) = incoming.answered(&answers);
+        self.say_all(&replies);
+        Ok(session)
+    }
+
+    /// Takes a part of a message in by BDAT.
+    async fn take_chunk(&mut self, chunk: Chunk<Addressee>) -> Result<Session, Ending> {
+        if chunk.is_first() {
+            self.message = Some(Message::new(&self.service));
+        }
+        self.read_octets(chunk.octets()).await?;
+        let refused = self.message.as_ref().and_then(Message::refused);
+        let (replies, session) = match refused {
+            Some(why) => {
+                self.count_refused(chunk.envelope(), why);
+                chunk.refused(why)
+            }
+            None if chunk.is_last() => {
+                let answers = self.deliver(chunk.envelope()).await;
+                chunk.answered(&answers)
+            }
+            None => {
+                let (reply, session) = chunk.taken();
+                (vec![reply], session)
+            }
+        };
+        self.say_all(&replies);
+        Ok(session)
+    }
+
+    /// Reads exactly so many octets, into the message if there is one.
+    async fn read_octets(&mut self, octets: u64) -> Result<(), Ending> {
+        let mut left = octets;
+        while left > 0 {
+            let here = self.lines.octets();
+            let some = usize::try_from(left).unwrap_or(usize::MAX).min(here.len());
+            let piece = here.get(..some).unwrap_or_default().to_vec();
+            self.lines.consume(some);
+            self.add(&piece).await;
+            left -= some as u64;
+            if left > 0 {
+                self.wire.read(&mut self.lines).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn add(&mut self, octets: &[u8]) {
+        self.service
+            .metrics
+            .lmtp
+            .octets_received(octets.len() as u64);
+        if let Some(message) = &mut self.message {
+            message.write(&self.service, octets).await;
+        }
+    }
+
+    /// Stores the message; an answer for each recipient, in their order.
+    async fn deliver(&mut self, envelope: &Envelope<Addressee>) -> Vec<Answer> {
+        let finished = self
+            .message
+            .take()
+            .map_or(Err(Answer::Unavailable), Message::finish);
+        let message = match finished {
+            Ok(message) => message,
+            Err(why) => {
+                self.count_refused(envelope, why);
+                return vec![why; envelope.recipients.len()];
+            }
+        };
+        let octets = message.octets();
+        let received_at = SystemTime::now();
+        let trace = Trace {
+            peer: &self.peer,
+            server_name: &self.service.rules.server_name,
+            id: &self.id,
+            received_at,
+        };
+        let recipient = |(mailbox, known): &(lmtp::Mailbox, Addressee)| Recipient {
+            user: known.user,
+            head: head(envelope, &trace, mailbox, &known.address),
+        };
+        let letter = Letter {
+            message,
+            recipients: envelope.recipients.iter().map(recipient).collect(),
+            received_at,
+        };
+        let answers = match self.service.intake.deliver(letter).await {
+            Ok(outcomes) => outcomes.into_iter().map(answer).collect(),
+            Err(error) => {
+                self.service.note_fault("delivering mail", &error);
+                vec![Answer::Unavailable; envelope.recipients.len()]
+            }
+        };
+        self.note(envelope, octets, &answers);
+        answers
+    }
+
+    /// Says in the log what became of a message, and counts it.
+    fn note(&mut self, envelope: &Envelope<Addressee>, octets: u64, answers: &[Answer]) {
+        let from = envelope
+            .sender
+            .as_ref()
+            .map_or("", lmtp::Mailbox::as_written);
+        for ((recipient, known), answer) in envelope.recipients.iter().zip(answers) {
+            self.service.metrics.lmtp.delivered(*answer);
+            let (to, user) = (recipient.as_written(), &known.address);
+            match answer {
+                Answer::Stored => {
+                    self.stored += 1;
+                    tracing::info!(from, to, user, octets, "message delivered");
+                }
+                Answer::OverQuota => {
+                    self.refused += 1;
+                    tracing::warn!(
+                        from,
+                        to,
+                        user,
+                        octets,
+                        "message refused: the maildrop is full"
+                    );
+                }
+                Answer::NoSuchUser | Answer::TooLarge | Answer::Unavailable => {
+                    self.refused += 1;
+                    tracing::info!(from, to, user, octets, why = ?answer, "message refused");
+                }
+            }
+        }
+    }
+
+    fn count_refused(&mut self, envelope: &Envelope<Addressee>, why: Answer) {
+        let octets = self.message.as_ref().map_or(0, Message::octets);
+        self.note(envelope, octets, &vec![why; envelope.recipients.len()]);
+    }
+
+    fn say(&mut self, reply: &Reply) {
+        self.out.extend_from_slice(reply.to_string().as_bytes());
+    }
+
+    fn say_all(&mut self, replies: &[Reply]) {
+        for reply in replies {
+            self.say(reply);
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), Ending> {
+        let out = std::mem::take(&mut self.out);
+        if out.is_empty() {
+            return Ok(());
+        }
+        self.wire.write(&out).await
+    }
+}
+
+fn answer(outcome: Outcome) -> Answer {
+    match outcome {
+        Outcome::Stored => Answer::Stored,
+        Outcome::OverQuota => Answer::OverQuota,
+        Outcome::NoSuchUser => Answer::NoSuchUser,
+    }
+}

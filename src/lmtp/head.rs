@@ -1,0 +1,124 @@
+//! What stands in front of a message in a maildrop.
+
+use std::fmt::Write;
+use std::time::SystemTime;
+
+use lmtp::{Envelope, Mailbox};
+
+use super::socket::Peer;
+
+/// The header lines for one recipient: Return-Path and Received (RFC 5321, section 4.4), and
+/// Delivered-To with the address of the maildrop.
+pub(super) fn head<R>(
+    envelope: &Envelope<R>,
+    trace: &Trace<'_>,
+    recipient: &Mailbox,
+    maildrop: &str,
+) -> Vec<u8> {
+    let Trace {
+        peer,
+        server_name,
+        id,
+        received_at,
+    } = trace;
+    let sender = envelope.sender.as_ref().map_or("", Mailbox::as_written);
+    let client = &envelope.client;
+    let address = match peer {
+        Peer::Tcp(address) if address.is_ipv6() && address.ip().to_canonical().is_ipv6() => {
+            format!(" ([IPv6:{}])", address.ip())
+        }
+        Peer::Tcp(address) => format!(" ([{}])", address.ip().to_canonical()),
+        Peer::Local => String::new(),
+    };
+    // RFC 2033 with RFC 3848; RFC 6531, section 4.3.
+    let protocol = if envelope.utf8 { "UTF8LMTP" } else { "LMTP" };
+    let mut head = String::new();
+    // Writing into memory does not fail.
+    let _ = write!(
+        head,
+        "Return-Path: <{sender}>\r\n\
+         Delivered-To: {maildrop}\r\n\
+         Received: from {client}{address}\r\n\
+         \tby {server_name} with {protocol} id {id}\r\n\
+         \tfor <{recipient}>; {}\r\n",
+        date(*received_at)
+    );
+    head.into_bytes()
+}
+
+/// How a message came here.
+pub(super) struct Trace<'a> {
+    pub(super) peer: &'a Peer,
+    pub(super) server_name: &'a str,
+    pub(super) id: &'a str,
+    pub(super) received_at: SystemTime,
+}
+
+/// As RFC 5322, section 3.3 writes it, in UTC.
+fn date(time: SystemTime) -> String {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    let seconds = i64::try_from(since.unwrap_or_default().as_secs()).unwrap_or(i64::MAX);
+    let time = jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    time.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_head_says_from_whom_through_whom_and_for_whom() {
+        let rules = Arc::new(lmtp::Rules {
+            server_name: "pop.example.org".into(),
+            max_octets: 1,
+        });
+        let mut session = lmtp::Session::new(rules);
+        let mut lines = ["LHLO mx.example.org", "MAIL FROM:<bob@example.com>"].into_iter();
+        let mut next = "RCPT TO:<Ada+x@example.org>";
+        let chunk = loop {
+            let line = lines.next().unwrap_or(next);
+            match session.receive(pop3::Line::Text(line.as_bytes())) {
+                lmtp::Step::Reply(_, after) => session = after,
+                lmtp::Step::Lookup(lookup) => (_, session) = lookup.found(()),
+                lmtp::Step::Chunk(chunk) => break chunk,
+                lmtp::Step::Receive(..) | lmtp::Step::Skip(..) | lmtp::Step::Close(_) => {
+                    panic!("{line} is refused")
+                }
+            }
+            if line == next {
+                next = "BDAT 0 LAST";
+            }
+        };
+        let envelope = chunk.envelope();
+        let written = |peer: &Peer| {
+            let trace = Trace {
+                peer,
+                server_name: "pop.example.org",
+                id: "abc",
+                received_at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_759_200),
+            };
+            let head = head(
+                envelope,
+                &trace,
+                &envelope.recipients[0].0,
+                "ada@example.org",
+            );
+            String::from_utf8(head).unwrap()
+        };
+        assert_eq!(
+            written(&Peer::Local),
+            "Return-Path: <bob@example.com>\r\n\
+             Delivered-To: ada@example.org\r\n\
+             Received: from mx.example.org\r\n\
+             \tby pop.example.org with LMTP id abc\r\n\
+             \tfor <Ada+x@example.org>; Fri, 27 Nov 2026 06:00:00 +0000\r\n"
+        );
+        let from = |address: &str| written(&Peer::Tcp(address.parse().unwrap()));
+        assert!(from("192.0.2.1:25").contains("from mx.example.org ([192.0.2.1])\r\n"));
+        assert!(from("[2001:db8::1]:25").contains(" ([IPv6:2001:db8::1])\r\n"));
+        assert!(from("[::ffff:192.0.2.1]:25").contains(" ([192.0.2.1])\r\n"));
+    }
+}

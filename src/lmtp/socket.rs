@@ -1,0 +1,239 @@
+//! Where an MTA reaches us: a port, a Unix socket, or both.
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener as StdTcpListener, TcpStream as StdTcpStream};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::path::{Path, PathBuf};
+
+use tokio::net::{TcpListener, UnixListener};
+
+use crate::listener::listen;
+use crate::settings::Lmtp;
+
+/// A socket that listens. Its queue of connections outlives the actor that accepts them.
+#[derive(Debug)]
+pub enum LmtpSocket {
+    /// On a port.
+    Tcp(StdTcpListener),
+    /// At a path.
+    Unix(UnixSocket),
+}
+
+/// A Unix socket, whose file is removed with it.
+#[derive(Debug)]
+pub struct UnixSocket {
+    socket: StdUnixListener,
+    path: PathBuf,
+    /// Which file it made: another server may have put its own there since.
+    inode: u64,
+}
+
+/// Where a client reaches a socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// At a port.
+    Tcp(SocketAddr),
+    /// At a path.
+    Unix(PathBuf),
+}
+
+/// Why a socket can't listen.
+#[derive(Debug, thiserror::Error)]
+#[error("LMTP cannot listen on {place}: {reason}")]
+pub struct LmtpSocketError {
+    /// The address or path.
+    pub place: String,
+    /// What the system says.
+    pub reason: io::Error,
+}
+
+/// A client that has connected.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub(super) stream: Stream,
+    pub(super) peer: Peer,
+}
+
+#[derive(Debug)]
+pub(super) enum Stream {
+    Tcp(StdTcpStream),
+    Unix(StdUnixStream),
+}
+
+/// Who a client is, as far as the connection tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// A machine.
+    Tcp(SocketAddr),
+    /// A program of this machine.
+    Local,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Local => f.write_str("local"),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// The sockets that the settings ask for; none if LMTP is off.
+///
+/// # Errors
+/// If one can't be had.
+pub fn bind(settings: &Lmtp) -> Result<Vec<LmtpSocket>, LmtpSocketError> {
+    let mut sockets = Vec::new();
+    if settings.port != 0 {
+        let address = SocketAddr::new(settings.bind_address, settings.port);
+        let socket = listen(address).map_err(|reason| LmtpSocketError {
+            place: address.to_string(),
+            reason,
+        })?;
+        if !settings.bind_address.is_loopback() {
+            tracing::warn!("whoever reaches {address} may deliver mail to every user by LMTP");
+        }
+        sockets.push(LmtpSocket::Tcp(socket));
+    }
+    if let Some(path) = &settings.socket_path {
+        let socket = UnixSocket::new(path, settings.socket_mode.0);
+        let socket = socket.map_err(|reason| LmtpSocketError {
+            place: path.display().to_string(),
+            reason,
+        })?;
+        sockets.push(LmtpSocket::Unix(socket));
+    }
+    Ok(sockets)
+}
+
+impl UnixSocket {
+    fn new(path: &Path, mode: u32) -> io::Result<Self> {
+        remove_stale(path)?;
+        let socket = StdUnixListener::bind(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            socket,
+            path: path.to_owned(),
+            inode: std::fs::symlink_metadata(path)?.ino(),
+        })
+    }
+}
+
+impl Drop for UnixSocket {
+    fn drop(&mut self) {
+        let ours = std::fs::symlink_metadata(&self.path);
+        if ours.is_ok_and(|file| file.ino() == self.inode) {
+            // If it stays, the next server finds that nobody listens there.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Removes the socket of a server that has ended; whatever else is there stays.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let there = match std::fs::symlink_metadata(path) {
+        Ok(there) => there,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if !there.file_type().is_socket() {
+        let what = "something else than a socket is there; remove it, or set Lmtp__SocketPath";
+        return Err(io::Error::new(ErrorKind::AlreadyExists, what));
+    }
+    match StdUnixStream::connect(path) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        Err(error) => Err(error),
+        Ok(_) => {
+            let what = "another program listens there; stop it, or set Lmtp__SocketPath";
+            Err(io::Error::new(ErrorKind::AddrInUse, what))
+        }
+    }
+}
+
+impl LmtpSocket {
+    /// Where clients reach it.
+    ///
+    /// # Errors
+    /// If the system can't say.
+    pub fn endpoint(&self) -> io::Result<Endpoint> {
+        match self {
+            Self::Tcp(socket) => Ok(Endpoint::Tcp(socket.local_addr()?)),
+            Self::Unix(socket) => Ok(Endpoint::Unix(socket.path.clone())),
+        }
+    }
+
+    pub(super) fn listen(&self) -> io::Result<Listening> {
+        match self {
+            Self::Tcp(socket) => Ok(Listening::Tcp(TcpListener::from_std(socket.try_clone()?)?)),
+            Self::Unix(unix) => {
+                let socket = unix.socket.try_clone()?;
+                Ok(Listening::Unix(UnixListener::from_std(socket)?))
+            }
+        }
+    }
+}
+
+/// A socket from which an actor accepts.
+pub(super) enum Listening {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listening {
+    pub(super) async fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(socket) => {
+                let (stream, peer) = socket.accept().await?;
+                Ok(Accepted {
+                    stream: Stream::Tcp(stream.into_std()?),
+                    peer: Peer::Tcp(peer),
+                })
+            }
+            Self::Unix(socket) => {
+                let (stream, _) = socket.accept().await?;
+                Ok(Accepted {
+                    stream: Stream::Unix(stream.into_std()?),
+                    peer: Peer::Local,
+                })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_server_s_socket_is_taken_over_and_a_live_one_s_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lmtp.sock");
+        let live = UnixSocket::new(&path, 0o600).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let refused = UnixSocket::new(&path, 0o600).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::AddrInUse);
+        drop(live);
+        assert!(!path.exists());
+        // As after kill -9: the file stays, and nobody listens.
+        drop(StdUnixListener::bind(&path).unwrap());
+        let next = UnixSocket::new(&path, 0o660).unwrap();
+        drop(next);
+        std::fs::write(&path, "a file").unwrap();
+        let refused = UnixSocket::new(&path, 0o600).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&path).unwrap(), b"a file");
+    }
+}
