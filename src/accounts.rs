@@ -17,11 +17,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 use utoipa::ToSchema;
 
-use crate::store::{Database, UserId, depart, milliseconds, raise_version, statement};
+use crate::store::{Database, Departing, UserId, depart, milliseconds, raise_version, statement};
 
 pub use authentication::{Authentication, Evidence, KeyVerifier, Verified, WrongCredentials};
 pub use keys::{Key, KeyId, KeyOptions, NewKey, SCOPE_POP3, SCOPE_POP3_READ};
-pub use report::{KeyReport, KeyState, UserReport};
+pub use report::{KeyReport, KeyState, UserReport, shown_time};
 pub use standing::Standing;
 
 /// The longest address: `USER address` must fit into a command line of 255 octets.
@@ -261,8 +261,12 @@ impl Accounts {
         let user = require(&transaction, address).await?;
         let id = user.id;
         if let Some(version) = raise_version(&transaction, UserId(id)).await? {
-            depart(&transaction, UserId(id), version, "").await?;
+            let gone = Departing::default();
+            depart(&transaction, UserId(id), version, "", gone).await?;
         }
+        // Nobody can bring back what was kept.
+        let unkept = format!("UPDATE departures SET kept_until_ms = 0 WHERE user_id = {id}");
+        transaction.execute_unprepared(&unkept).await?;
         for sql in [
             format!("DELETE FROM api_keys WHERE user_id = {id}"),
             format!("DELETE FROM addresses WHERE user_id = {id}"),

@@ -7,6 +7,7 @@ mod config;
 mod deliver;
 mod demo;
 mod endpoint;
+mod export;
 mod health;
 mod import;
 mod keys;
@@ -14,6 +15,7 @@ mod log;
 mod man;
 mod output;
 mod reload;
+mod restore;
 mod serve;
 mod sessions;
 mod systemd;
@@ -84,7 +86,8 @@ enum Command {
     ///
     /// This is what an MTA calls. Status 0 means that the message will survive a power cut.
     ///
-    /// Exit status: 0 stored, 67 no such user, 65 bad message, 75 try again later.
+    /// Exit status: 0 stored, 67 no such user, 65 bad message, 73 the maildrop is full, 75 try again
+    /// later.
     Deliver(deliver::Deliver),
     /// Import mail: an mbox file, a Maildir, an .eml file or a folder of them.
     ///
@@ -93,6 +96,16 @@ enum Command {
     ///
     /// Exit status: 0 all imported, 1 something was skipped.
     Import(import::Import),
+    /// Export a user's mail: to an mbox, a Maildir or a folder of .eml files.
+    ///
+    /// Nothing that exists is overwritten, and nothing incomplete is left. An import of what was
+    /// exported has the same octets; a Maildir keeps the unique-ids too.
+    Export(export::Export),
+    /// Bring back what a session has deleted, while it is kept.
+    ///
+    /// `Pop3__DeletedRetention` says how long that is; it must have been set before the QUIT. The
+    /// messages return to their places, with their unique-ids.
+    Restore(restore::Restore),
     /// Show what the sessions of the running server are doing, or end one.
     Sessions(sessions::Sessions),
     /// Ask the running server how it is.
@@ -150,6 +163,8 @@ pub fn main() -> ExitCode {
         | Command::User(_)
         | Command::Key(_)
         | Command::Import(_)
+        | Command::Export(_)
+        | Command::Restore(_)
         | Command::Sessions(_)
         | Command::Health { .. }
         | Command::Migrate
@@ -189,6 +204,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Key(command) => keys::run(command, &open(&configured()?).await?).await,
         Command::Deliver(command) => deliver::run(command, open(&configured()?).await?).await,
         Command::Import(command) => import::run(command, open(&configured()?).await?).await,
+        Command::Export(command) => export::run(command, open(&configured()?).await?).await,
+        Command::Restore(command) => restore::run(command, &open(&configured()?).await?).await,
         Command::Sessions(command) => sessions::run(&command, &configured()?),
         Command::Health { json } => health::run(json, &configured()?),
         Command::Migrate => migrate(&configured()?).await,

@@ -7,6 +7,7 @@ pub mod admin;
 pub mod attempts;
 pub mod cli;
 pub mod demo_mail;
+pub mod exports;
 #[cfg(test)]
 mod faults;
 pub mod identity;

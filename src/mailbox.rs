@@ -125,7 +125,12 @@ impl Mailbox {
             Ok(Tidied {
                 departures,
                 broken_deliveries,
+                expired,
             }) => {
+                if expired > 0 {
+                    self.metrics.messages_expired(expired);
+                    tracing::info!(expired, "messages have expired");
+                }
                 tracing::debug!(
                     departures,
                     broken_deliveries,
@@ -428,6 +433,8 @@ pub struct CommitDeletions {
     pub user: UserId,
     /// Which.
     pub messages: Vec<MessageId>,
+    /// The name of the session that does it.
+    pub session: String,
 }
 
 impl Handler<CommitDeletions> for MailboxActor {
@@ -435,12 +442,16 @@ impl Handler<CommitDeletions> for MailboxActor {
 
     fn handle(
         &mut self,
-        CommitDeletions { user, messages }: CommitDeletions,
+        CommitDeletions {
+            user,
+            messages,
+            session,
+        }: CommitDeletions,
         _: &mut Self::Context,
     ) -> Self::Result {
         let mailbox = self.mailbox.clone();
         Box::pin(async move {
-            let delete = async || mailbox.store.delete(user, &messages).await;
+            let delete = async || mailbox.store.delete(user, &messages, &session).await;
             mailbox.ask("committing deletions", delete).await?;
             mailbox.metrics.messages_deleted(messages.len());
             Ok(())

@@ -41,6 +41,7 @@ pub struct Metrics {
     sessions_ended: Counter<u64>,
     messages_retrieved: Counter<u64>,
     messages_deleted: Counter<u64>,
+    messages_expired: Counter<u64>,
     bytes_sent: Counter<u64>,
     session_panics: Counter<u64>,
     actor_restarts: Counter<u64>,
@@ -195,6 +196,10 @@ impl Metrics {
             sessions_ended: counter("pop3.sessions.ended", "Sessions that ended, by how"),
             messages_retrieved: counter("pop3.messages.retrieved", "Messages sent whole by RETR"),
             messages_deleted: counter("pop3.messages.deleted", "Deletions committed by QUIT"),
+            messages_expired: counter(
+                "pop3.messages.expired",
+                "Messages removed because they had been here for too long",
+            ),
             bytes_sent: counter("pop3.bytes.sent", "Octets sent to clients"),
             session_panics: counter(
                 "pop3.session.panics",
@@ -248,6 +253,7 @@ impl Metrics {
             &self.auth_delayed,
             &self.messages_retrieved,
             &self.messages_deleted,
+            &self.messages_expired,
             &self.bytes_sent,
             &self.session_panics,
             &self.database_errors,
@@ -298,6 +304,11 @@ impl Metrics {
 
     pub(crate) fn messages_deleted(&self, count: usize) {
         self.messages_deleted.add(count as u64, &[]);
+    }
+
+    /// Messages were removed because they had been here for too long.
+    pub fn messages_expired(&self, count: u64) {
+        self.messages_expired.add(count, &[]);
     }
 
     pub(crate) fn octets_sent(&self, octets: u64) {
@@ -437,6 +448,7 @@ mod tests {
             "pop3_connections_refused_total{reason=\"proxy\"} 0",
             "pop3_messages_retrieved_total 0",
             "pop3_messages_deleted_total 0",
+            "pop3_messages_expired_total 0",
             "pop3_bytes_sent_total 0",
             "pop3_session_panics_total 0",
             "restante_database_errors_total 0",

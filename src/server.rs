@@ -27,7 +27,7 @@ use crate::seldom::Seldom;
 use crate::self_test::SelfTests;
 use crate::session::{ListenerKind, Service};
 use crate::settings::{Config, Pop3};
-use crate::store::{Database, SqlStore};
+use crate::store::{Database, Keeping, SqlStore};
 use crate::supervision::Post;
 use crate::tls::{CertificateReport, Renew, RenewalActor, Tls};
 
@@ -38,6 +38,9 @@ const COMMIT_GRACE: Duration = Duration::from_secs(10);
 
 /// How long the database may take to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// CAPA tells the time until messages expire in days.
+const SECONDS_OF_A_DAY: u64 = 24 * 60 * 60;
 
 /// How often a stopping server looks whether sessions are left.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
@@ -155,8 +158,12 @@ impl Server {
             config.pop3.auth_failure_delay,
             config.pop3.max_auth_failure_delay,
         ));
+        let keeping = Keeping {
+            deleted: config.pop3.deleted_retention,
+            expire_after: config.pop3.expire_after.duration(),
+        };
         let mailbox = Mailbox::new(
-            Arc::new(SqlStore::new(database.clone(), new_name())),
+            Arc::new(SqlStore::new(database.clone(), new_name()).keeping(keeping)),
             Arc::new(Accounts::new(database.clone())),
             Arc::clone(&metrics),
             config.pop3.require_authentication,
@@ -197,6 +204,10 @@ impl Server {
                 proxy_faults: Arc::clone(&proxy_faults),
                 plaintext_auth: config.pop3.plaintext_auth.clone(),
                 scram_offered: config.pop3.require_authentication,
+                // A message is kept for a part of a day more, and never for less than is told.
+                expire_days: keeping
+                    .expire_after
+                    .map(|it| it.as_secs() / SECONDS_OF_A_DAY),
                 limits: limits(&config.pop3),
                 tls: tls.clone(),
                 mailbox: Post::keep(

@@ -59,6 +59,8 @@ pub struct Service {
     pub plaintext_auth: PlaintextAuth,
     /// May a client prove its key by SCRAM? Not where any key will do: then there is none to prove.
     pub scram_offered: bool,
+    /// After how many whole days a message may expire; none is never.
+    pub expire_days: Option<u64>,
     /// How much a client may do.
     pub limits: Limits,
     /// How to shake hands, if there is a certificate.

@@ -9,6 +9,8 @@ mod delivery;
 mod intake;
 mod leases;
 mod maildrops;
+mod reading;
+mod restoring;
 mod tidy;
 
 use std::ops::Range;
@@ -27,8 +29,10 @@ pub(crate) use delivery::milliseconds;
 pub use delivery::{CHUNK_OCTETS, Delivery, Letter, Outcome, Prepared, Recipient};
 pub use intake::Intake;
 pub use leases::Lease;
-pub use maildrops::SqlStore;
-pub(crate) use maildrops::{depart, raise_version};
+pub(crate) use maildrops::{Departing, depart, raise_version};
+pub use maildrops::{Keeping, SqlStore};
+pub use reading::{Read, Reading};
+pub use restoring::{Deletions, Which};
 pub use tidy::{TIDY_INTERVAL, Tidied};
 
 /// The key of a user.
@@ -196,14 +200,20 @@ pub trait MailStore: Send + Sync {
         numbers: Range<u32>,
     ) -> Result<Vec<Bytes>, StoreError>;
 
-    /// Deletes these messages of this user, all or none, durably.
+    /// Deletes these messages of this user, all or none, durably. The name of the session is kept
+    /// with them, as long as they can be brought back.
     ///
     /// A message that is already gone counts as deleted, so that asking twice is the same as
     /// once. Open leases keep their octets readable.
     ///
     /// # Errors
     /// If the database can't say; then nothing is deleted.
-    async fn delete(&self, user: UserId, messages: &[MessageId]) -> Result<(), StoreError>;
+    async fn delete(
+        &self,
+        user: UserId,
+        messages: &[MessageId],
+        session: &str,
+    ) -> Result<(), StoreError>;
 
     /// Removes what nobody can read any more; to be called every [`TIDY_INTERVAL`].
     ///

@@ -2,7 +2,9 @@
 
 mod accounts;
 mod delivery;
+mod export;
 mod import;
+mod restore;
 mod serve;
 mod settings;
 
@@ -38,7 +40,7 @@ fn the_program_tells_its_version_and_its_commands() {
     assert_eq!(version, format!("restante {}\n", env!("CARGO_PKG_VERSION")));
     let help = cli::run("sqlite://unused", "--help").ok();
     for command in [
-        "serve", "demo", "user", "key", "deliver", "import", "migrate",
+        "serve", "demo", "user", "key", "deliver", "import", "export", "restore", "migrate",
     ] {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
     }

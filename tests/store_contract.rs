@@ -4,6 +4,7 @@ mod database;
 mod deleting;
 mod delivery;
 mod intake;
+mod keeping;
 mod leases;
 mod octets;
 mod opening;
@@ -23,6 +24,9 @@ fn number(number: u64) -> MessageNumber {
 fn numbers(maildrop: &Maildrop) -> impl Iterator<Item = MessageNumber> {
     (1..=maildrop.snapshot.len() as u64).map(number)
 }
+
+/// Who deletes.
+const SESSION: &str = "a-session";
 
 fn messages(maildrop: &Maildrop) -> Vec<MessageId> {
     numbers(maildrop)

@@ -32,6 +32,7 @@ enum Heads {
 #[derive(DeriveIden)]
 enum Departures {
     Table,
+    MessageId,
     UserId,
     Octets,
     HeadOctets,
@@ -173,6 +174,7 @@ fn new_indices() -> Vec<IndexCreateStatement> {
             .name("departures_by_end")
             .table(Departures::Table)
             .col(Departures::KeptUntilMs)
+            .col(Departures::MessageId)
             .to_owned(),
         // What a session deleted: when it is brought back.
         Index::create()

@@ -13,13 +13,17 @@ pub const IMPLEMENTATION: &str = "Restante";
 /// announced in both states and do not differ between them, as their RFCs ask. USER and SASL tell
 /// what is possible on this connection as it is now, so they may change when TLS begins.
 pub(crate) fn capabilities(policy: &Policy, authorization: bool) -> Reply {
+    let expire = match policy.expire_days {
+        Some(days) => format!("EXPIRE {days}"),
+        None => "EXPIRE NEVER".to_owned(),
+    };
     let mut lines = vec![
         "TOP",
         "UIDL",
         "RESP-CODES",
         "AUTH-RESP-CODE",
         "PIPELINING",
-        "EXPIRE NEVER",
+        &expire,
     ];
     if policy.secrets_allowed {
         lines.push("USER");

@@ -29,6 +29,8 @@ pub struct Policy {
     pub channel_bound: bool,
     /// Has the client shown a certificate that is good, and has an address in it?
     pub certified: bool,
+    /// After how many whole days a message may go although no client deleted it; none is never.
+    pub expire_days: Option<u64>,
     /// How much a client may do.
     pub limits: Limits,
 }

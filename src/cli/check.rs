@@ -119,7 +119,7 @@ fn settings(loaded: &Loaded, file: Option<&Path>) -> Vec<Finding> {
         ));
     }
     let warning = |warning: &String| {
-        let mend = "take it out, or wait for the version that has it";
+        let mend = "take it out, or set what it needs";
         Finding::warning("settings", warning, mend)
     };
     findings.extend(loaded.warnings.iter().map(warning));

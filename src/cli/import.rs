@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use anyhow::Context;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use super::output;
 use crate::accounts::Accounts;
@@ -68,7 +68,7 @@ pub(super) async fn run(command: Import, database: Database) -> anyhow::Result<E
         waiting: Vec::new(),
         waiting_octets: 0,
         tally: Tally::default(),
-        progress: progress_bar(source.total_octets()),
+        progress: output::progress_bar(source.total_octets()),
     };
     while let Some(item) = source.next_item() {
         match item {
@@ -172,11 +172,4 @@ impl Importer {
         let line = format!("skipped {}: {reason}", name.escape_debug());
         self.progress.suspend(|| eprintln!("{line}"));
     }
-}
-
-/// A bar with rate and time left, where there is a terminal to draw it on.
-fn progress_bar(octets: u64) -> ProgressBar {
-    const TEMPLATE: &str = "{bar:40} {percent}% {binary_bytes_per_sec}, {eta} left";
-    let style = ProgressStyle::with_template(TEMPLATE);
-    ProgressBar::new(octets).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

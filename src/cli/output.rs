@@ -2,6 +2,8 @@
 
 use std::io::{self, ErrorKind, Write};
 
+use indicatif::{ProgressBar, ProgressStyle};
+
 /// Prints a text and ends its line. A reader that has seen enough and closed is no fault.
 ///
 /// # Errors
@@ -43,4 +45,11 @@ fn line<'a>(widths: &[usize], cells: impl Iterator<Item = &'a str>) -> String {
         .map(|(cell, width)| format!("{cell:width$}"))
         .collect();
     cells.join("  ").trim_end().to_owned()
+}
+
+/// A bar with rate and time left, where there is a terminal to draw it on.
+pub(super) fn progress_bar(octets: u64) -> ProgressBar {
+    const TEMPLATE: &str = "{bar:40} {percent}% {binary_bytes_per_sec}, {eta} left";
+    let style = ProgressStyle::with_template(TEMPLATE);
+    ProgressBar::new(octets).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

@@ -208,6 +208,7 @@ impl Conversation {
             scram_offered: self.service.scram_offered,
             channel_bound: self.transport.as_ref().is_some_and(Transport::can_bind),
             certified: !self.certified_addresses().is_empty(),
+            expire_days: self.service.expire_days,
             limits: self.service.limits,
         }
     }

@@ -51,12 +51,13 @@ impl Conversation {
             .filter_map(|n| maildrop.message(n))
             .collect();
         let mailbox = self.service.mailbox.clone();
-        let user = maildrop.user;
+        let (user, session) = (maildrop.user, self.live.id().to_owned());
         // A task of its own: what has been asked for is asked, even if this session ends now.
         let deletion = async move {
             let delete = || CommitDeletions {
                 user,
                 messages: messages.clone(),
+                session: session.clone(),
             };
             mailbox.ask(delete).await
         };

@@ -6,14 +6,8 @@ use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 
-use super::names::{Names, json, pascal};
+use super::names::Names;
 use super::{Config, environment, file};
-
-/// Settings that are accepted and have no effect yet: section and key.
-///
-/// Who sets one to something else than its default is warned. Remove a line when its feature
-/// is there.
-const NOT_YET: [(&str, &str); 2] = [("pop3", "deleted_retention"), ("pop3", "expire_after")];
 
 /// The settings in force, and what there is to say about them.
 #[derive(Debug)]
@@ -124,7 +118,6 @@ impl Given {
         if let Some((path, reason)) = config.mistake() {
             return Err(self.invalid(path, reason));
         }
-        warnings.extend(self.without_effect(&config));
         warnings.extend(config.pop3.idle().map(str::to_owned));
         let origin = |(path, setting): (String, Setting)| (path, setting.origin);
         let origins = self.0.into_iter().map(origin).collect();
@@ -159,22 +152,6 @@ impl Given {
     fn invalid(&self, path: &str, reason: &str) -> ConfigError {
         let origin = self.0.get(path).map_or(path, |setting| &setting.origin);
         ConfigError::invalid(origin, reason)
-    }
-
-    /// A warning for each setting of [`NOT_YET`] that someone counts on.
-    fn without_effect(&self, config: &Config) -> Vec<String> {
-        let (config, defaults) = (json(config), json(&Config::default()));
-        let mut warnings = Vec::new();
-        for (section, key) in NOT_YET {
-            let pointer = format!("/{section}/{key}");
-            if let Some(setting) = self.0.get(&format!("{section}.{key}"))
-                && config.pointer(&pointer) != defaults.pointer(&pointer)
-            {
-                let name = format!("{}.{}", pascal(section), pascal(key));
-                warnings.push(format!("{}: {name} has no effect yet", setting.origin));
-            }
-        }
-        warnings
     }
 }
 
@@ -368,24 +345,6 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_without_its_feature_is_accepted_with_a_warning() {
-        let warned = |name, text| loaded(&[(name, text)]).warnings;
-        assert_eq!(
-            warned("Pop3__DeletedRetention", "7d"),
-            [
-                "environment variable Pop3__DeletedRetention: Pop3.DeletedRetention has no effect yet"
-            ]
-        );
-        for (name, text) in [
-            ("Admin__Port", "8111"),
-            ("Admin__Token", "hunter2"),
-            ("Pop3__DeletedRetention", "0"),
-        ] {
-            assert!(warned(name, text).is_empty(), "{name}");
-        }
-    }
-
-    #[test]
     fn a_setting_that_does_nothing_by_itself_is_told() {
         let warned = |settings: &[(&str, &str)]| loaded(settings).warnings;
         let (ca, lists) = (("Pop3__ClientCaPath", "/ca"), ("Pop3__CrlPath", "/crl"));
@@ -396,14 +355,5 @@ mod tests {
         assert_eq!(warned(&[certificate, ca, lists, unchecked]).len(), 1);
         assert!(warned(&[certificate, ca, lists]).is_empty());
         assert!(warned(&[certificate, ca, unchecked]).is_empty());
-    }
-
-    #[test]
-    fn every_setting_that_has_no_effect_is_a_setting() {
-        let defaults = json(&Config::default());
-        for (section, key) in NOT_YET {
-            let pointer = format!("/{section}/{key}");
-            assert!(defaults.pointer(&pointer).is_some(), "{pointer}");
-        }
     }
 }

@@ -271,14 +271,30 @@ impl FromText for LogFormat {
     }
 }
 
+impl ExpireAfter {
+    /// The least that there is. CAPA tells whole days, and 0 would mean that nothing is kept
+    /// (RFC 2449, section 6.7).
+    const LEAST: Duration = Duration::from_secs(24 * 60 * 60);
+
+    /// How long a message is kept; none is for ever.
+    pub fn duration(self) -> Option<Duration> {
+        match self {
+            Self::Never => None,
+            Self::After(duration) => Some(duration),
+        }
+    }
+}
+
 impl FromText for ExpireAfter {
     fn from_text(text: &str) -> Result<Self, String> {
         if text.trim().eq_ignore_ascii_case("never") {
             return Ok(Self::Never);
         }
         let age = Duration::from_text(text).map_err(|reason| format!("{reason}, or never"))?;
-        if age.is_zero() {
-            return Err("0 would delete every message at once; write never to keep them".into());
+        if age < Self::LEAST {
+            return Err(
+                "messages are kept for 1d at least; write never to keep them for ever".into(),
+            );
         }
         Ok(Self::After(age))
     }
@@ -391,12 +407,15 @@ mod tests {
     }
 
     #[test]
-    fn messages_expire_never_or_after_more_than_nothing() {
+    fn messages_expire_never_or_after_a_day_or_more() {
         assert_eq!(ExpireAfter::from_text("Never"), Ok(ExpireAfter::Never));
         let day = Duration::from_secs(86_400);
         assert_eq!(ExpireAfter::from_text("1d"), Ok(ExpireAfter::After(day)));
-        assert!(ExpireAfter::from_text("0").is_err());
-        assert!(ExpireAfter::from_text("soon").is_err());
+        let part = Duration::from_secs(36 * 3600);
+        assert_eq!(ExpireAfter::from_text("36h"), Ok(ExpireAfter::After(part)));
+        for refused in ["0", "86399s", "23:59:59", "soon", "-1d"] {
+            assert!(ExpireAfter::from_text(refused).is_err(), "{refused}");
+        }
     }
 
     #[test]

@@ -245,6 +245,16 @@ pub(crate) fn statement(
     Statement::from_sql_and_values(connection.get_database_backend(), sql, values)
 }
 
+/// What time it is for the database, in milliseconds since 1970, as an expression of SQL. Servers
+/// that share a database may have clocks that differ; this one is the same for all.
+pub(super) fn clock(connection: &impl ConnectionTrait) -> &'static str {
+    if connection.get_database_backend() == DbBackend::Postgres {
+        "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)"
+    } else {
+        "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
+    }
+}
+
 /// Row keys as a list for SQL. They are numbers, so nothing in them needs quoting.
 pub(crate) fn sql_list(keys: impl IntoIterator<Item = i64>) -> String {
     let keys: Vec<String> = keys.into_iter().map(|key| key.to_string()).collect();

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use pop3::UniqueId;
 use sea_orm::sqlx::Row;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryResult, Value};
 
-use super::database::{KEYS_PER_STATEMENT, sql_list, statement};
+use super::database::{KEYS_PER_STATEMENT, clock, sql_list, statement};
 use super::leases::Leases;
 use super::tidy::{Sightings, Tidied};
 use super::{
@@ -35,6 +36,16 @@ pub struct SqlStore {
     pub(super) leases: Leases,
     pub(super) server_id: String,
     pub(super) sightings: Mutex<Sightings>,
+    pub(super) keeping: Keeping,
+}
+
+/// How long what could go is kept.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Keeping {
+    /// How long what a QUIT deleted can be brought back.
+    pub deleted: Duration,
+    /// How long a message stays in its maildrop; none is for ever.
+    pub expire_after: Option<Duration>,
 }
 
 impl SqlStore {
@@ -45,7 +56,14 @@ impl SqlStore {
             leases: Leases::default(),
             server_id,
             sightings: Mutex::default(),
+            keeping: Keeping::default(),
         }
+    }
+
+    /// The same, which keeps what could go for so long.
+    #[must_use]
+    pub fn keeping(self, keeping: Keeping) -> Self {
+        Self { keeping, ..self }
     }
 }
 
@@ -134,7 +152,12 @@ impl MailStore for SqlStore {
         Ok(chunks)
     }
 
-    async fn delete(&self, user: UserId, messages: &[MessageId]) -> Result<(), StoreError> {
+    async fn delete(
+        &self,
+        user: UserId,
+        messages: &[MessageId],
+        session: &str,
+    ) -> Result<(), StoreError> {
         if messages.is_empty() {
             return Ok(());
         }
@@ -145,7 +168,12 @@ impl MailStore for SqlStore {
         };
         for batch in messages.chunks(KEYS_PER_STATEMENT) {
             let keys = sql_list(batch.iter().map(|message| message.0));
-            depart(&transaction, user, version, &format!("AND id IN ({keys})")).await?;
+            let departing = Departing {
+                session: Some(session),
+                kept: self.keeping.deleted,
+            };
+            let which = format!("AND id IN ({keys})");
+            depart(&transaction, user, version, &which, departing).await?;
         }
         transaction.commit().await?;
         Ok(())
@@ -197,25 +225,38 @@ pub(super) async fn raise(
     }))
 }
 
-/// Moves messages of a user to the departures; `which` narrows them down.
+/// How messages leave a maildrop.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Departing<'a> {
+    /// The session that deleted them, if one did.
+    pub(crate) session: Option<&'a str>,
+    /// How long they can be brought back.
+    pub(crate) kept: Duration,
+}
+
+/// Moves messages of a user to the departures; `which` narrows them down. Returns how many.
 pub(crate) async fn depart(
     transaction: &DatabaseTransaction,
     user: UserId,
     MaildropVersion(version): MaildropVersion,
     which: &str,
-) -> Result<(), DbErr> {
+    Departing { session, kept }: Departing<'_>,
+) -> Result<u64, DbErr> {
+    let now = clock(transaction);
+    let kept = i64::try_from(kept.as_millis()).unwrap_or(i64::MAX / 2);
     let theirs = format!("FROM messages WHERE user_id = {} {which}", user.0);
     let depart = format!(
         "INSERT INTO departures (message_id, user_id, content_id, maildrop_version, octets, \
-         head_octets, unique_id, received_at_ms) \
+         head_octets, unique_id, received_at_ms, session_id, departed_at_ms, kept_until_ms) \
          SELECT id, user_id, content_id, {version}, octets, head_octets, unique_id, \
-         received_at_ms {theirs}"
+         received_at_ms, CAST($1 AS TEXT), {now}, {now} + {kept} {theirs}"
     );
-    transaction.execute_unprepared(&depart).await?;
+    let depart = statement(transaction, &depart, [session.into()]);
+    let departed = transaction.execute_raw(depart).await?.rows_affected();
     transaction
         .execute_unprepared(&format!("DELETE {theirs}"))
         .await?;
-    Ok(())
+    Ok(departed)
 }
 
 fn entry(row: &QueryResult) -> Result<Entry, StoreError> {

@@ -3,6 +3,7 @@
 //! A QUIT moves its messages to `departures` in its own transaction. Sessions that opened the
 //! maildrop before that go on reading them, in this process and in others on the same database.
 //! So a departed message is removed when
+//! - the time is over in which the deletion can be undone,
 //! - no session here can reach it,
 //! - every other server has looked through the departures since this one first saw it there, and
 //! - none of them holds it.
@@ -11,14 +12,15 @@
 //! does so only while there are departures, so that an idle server writes nothing. One whose beat
 //! stands still meanwhile is dead.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend};
 
-use super::database::{KEYS_PER_STATEMENT, sql_list, statement};
+use super::database::{KEYS_PER_STATEMENT, clock, sql_list, statement};
 use super::delivery::{UNFINISHED_EXPIRES_AFTER, milliseconds};
+use super::maildrops::{Departing, depart, raise_version};
 use super::{ContentId, MaildropVersion, SqlStore, StoreError, UserId};
 
 /// How often [`super::MailStore::tidy`] is to be called.
@@ -36,6 +38,9 @@ const LOGIN_GRACE: Duration = Duration::from_secs(4);
 /// How many departures one query reads.
 const PAGE: i64 = 5000;
 
+/// How many messages expire in one call, so that no login waits long for it.
+const EXPIRED_AT_ONCE: usize = 1000;
+
 /// How many contents one transaction removes, so that no delivery waits long for it.
 const REMOVED_AT_ONCE: usize = 100;
 
@@ -46,6 +51,8 @@ pub struct Tidied {
     pub departures: usize,
     /// Deliveries that had been broken off.
     pub broken_deliveries: usize,
+    /// Messages that had been here for too long.
+    pub expired: u64,
 }
 
 /// What this server remembers between two calls.
@@ -76,6 +83,7 @@ struct Departure {
 impl SqlStore {
     pub(super) async fn remove_what_nobody_reads(&self) -> Result<Tidied, StoreError> {
         let broken_deliveries = self.remove_broken_deliveries().await?;
+        let expired = self.expire().await?;
         let departures = self.departures().await?;
         if departures.is_empty() {
             *self.sightings() = Sightings::default();
@@ -83,6 +91,7 @@ impl SqlStore {
             return Ok(Tidied {
                 departures: 0,
                 broken_deliveries,
+                expired,
             });
         }
         self.tell_what_is_held(&departures).await?;
@@ -102,6 +111,7 @@ impl SqlStore {
         Ok(Tidied {
             departures: removed,
             broken_deliveries,
+            expired,
         })
     }
 
@@ -119,28 +129,64 @@ impl SqlStore {
         Ok(())
     }
 
-    async fn departures(&self) -> Result<Vec<Departure>, StoreError> {
-        const NEXT_PAGE: &str = "SELECT message_id, user_id, content_id, maildrop_version \
-            FROM departures WHERE (content_id, message_id) > ($1, $2) \
-            ORDER BY content_id, message_id LIMIT $3";
+    /// Removes from their maildrops what has been there for too long.
+    async fn expire(&self) -> Result<u64, StoreError> {
+        let Some(expire_after) = self.keeping.expire_after else {
+            return Ok(0);
+        };
         let read = self.database.read();
+        let expired = format!(
+            "SELECT user_id, id FROM messages WHERE stored_at_ms < {} - {} \
+             ORDER BY stored_at_ms LIMIT {EXPIRED_AT_ONCE}",
+            clock(read),
+            expire_after.as_millis()
+        );
+        let mut by_user: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+        for row in read.query_all_raw(statement(read, &expired, [])).await? {
+            let user = by_user.entry(row.try_get_by_index(0)?).or_default();
+            user.push(row.try_get_by_index(1)?);
+        }
+        let mut count = 0;
+        for (user, messages) in by_user {
+            let transaction = self.database.begin().await?;
+            let user = UserId(user);
+            if let Some(version) = raise_version(&transaction, user).await? {
+                let which = format!("AND id IN ({})", sql_list(messages));
+                let gone = Departing::default();
+                count += depart(&transaction, user, version, &which, gone).await?;
+            }
+            transaction.commit().await?;
+        }
+        Ok(count)
+    }
+
+    /// The departed messages that nothing keeps any more but sessions that read them.
+    async fn departures(&self) -> Result<Vec<Departure>, StoreError> {
+        let read = self.database.read();
+        let next_page = format!(
+            "SELECT message_id, user_id, content_id, maildrop_version, kept_until_ms \
+             FROM departures WHERE (kept_until_ms, message_id) > ($1, $2) \
+             AND kept_until_ms <= {} ORDER BY kept_until_ms, message_id LIMIT $3",
+            clock(read)
+        );
         let mut departures: Vec<Departure> = Vec::new();
+        let mut after = (i64::MIN, i64::MIN);
         loop {
-            let after = departures.last();
-            let after = after.map_or((i64::MIN, i64::MIN), |last| (last.content, last.message));
             let page = [after.0.into(), after.1.into(), PAGE.into()];
-            let page = statement(read, NEXT_PAGE, page);
+            let page = statement(read, &next_page, page);
             let rows = read.query_all_raw(page).await?;
             if rows.is_empty() {
                 return Ok(departures);
             }
             for row in rows {
-                departures.push(Departure {
+                let departure = Departure {
                     message: row.try_get_by_index(0)?,
                     user: UserId(row.try_get_by_index(1)?),
                     content: row.try_get_by_index(2)?,
                     version: MaildropVersion(row.try_get_by_index(3)?),
-                });
+                };
+                after = (row.try_get_by_index(4)?, departure.message);
+                departures.push(departure);
             }
         }
     }
@@ -348,7 +394,10 @@ async fn remove(
             "DELETE FROM departures WHERE content_id IN ({contents}) AND message_id IN ({messages})"
         ),
         format!("DELETE FROM holds WHERE message_id IN ({messages})"),
-        format!("DELETE FROM heads WHERE message_id IN ({messages})"),
+        format!(
+            "DELETE FROM heads WHERE message_id IN ({messages}) \
+             AND NOT EXISTS (SELECT 1 FROM messages WHERE messages.id = heads.message_id)"
+        ),
     ] {
         transaction.execute_unprepared(&sql).await?;
     }

@@ -93,19 +93,3 @@ fn a_connection_string_names_a_database_of_postgresql() {
     let output = command.args(["user", "list"]).output().unwrap();
     assert!(String::from_utf8(output.stdout).unwrap().contains(ADA));
 }
-
-#[test]
-fn a_setting_whose_feature_is_not_there_yet_is_accepted_with_a_warning() {
-    let place = sqlite();
-    let outcome = Cli::new(&place.url)
-        .env("Pop3__DeletedRetention", "7d")
-        .args(["user", "list"])
-        .run();
-    assert_eq!(outcome.code, Some(0));
-    assert!(
-        outcome
-            .stderr
-            .contains("Pop3.DeletedRetention has no effect yet"),
-        "{outcome:?}"
-    );
-}

@@ -37,6 +37,7 @@ impl Pure {
             scram_offered: true,
             channel_bound: !in_clear,
             certified: false,
+            expire_days: None,
             limits: Limits {
                 bad_commands: 20,
                 line_octets: 255,

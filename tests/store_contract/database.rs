@@ -3,7 +3,7 @@
 use restante::accounts::Accounts;
 use restante::store::{Database, MailStore, OpenError};
 
-use super::messages;
+use super::{SESSION, messages};
 use crate::support::mail::{ADA, add, message, store};
 use crate::support::place::{Kind, on_each, on_each_blocking};
 use crate::support::{cli, eventually_async, run};
@@ -25,7 +25,7 @@ fn a_broken_connection_costs_a_try_and_deletes_nothing() {
         sql.run(&format!("SELECT pg_terminate_backend(pid) FROM {others}"))
             .await;
         eventually_async("the deletion", async || {
-            let deleted = server.delete(ada, &messages(&before)).await;
+            let deleted = server.delete(ada, &messages(&before), SESSION).await;
             let left = sql
                 .count(&format!("messages WHERE user_id = {}", ada.0))
                 .await;

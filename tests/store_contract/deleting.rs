@@ -2,7 +2,7 @@
 
 use restante::store::{MailStore, MessageId, StoreError, UserId};
 
-use super::{insert_messages, messages, number, unique_ids, version};
+use super::{SESSION, insert_messages, messages, number, unique_ids, version};
 use crate::support::mail::{ADA, BOB, add, message, octets, store};
 use crate::support::place::on_each;
 
@@ -23,7 +23,7 @@ fn a_failed_delete_deletes_nothing() {
         ] {
             let rows = format!("{column} = {}", all[2400].0);
             sql.refuse(event, table, &rows).await;
-            let failed = server.delete(ada, &all).await;
+            let failed = server.delete(ada, &all, SESSION).await;
             assert!(matches!(failed, Err(StoreError::Database(_))), "{failed:?}");
             sql.allow(table).await;
             let after = server.open(ada, 0).await.unwrap();
@@ -31,7 +31,7 @@ fn a_failed_delete_deletes_nothing() {
             assert_eq!(sql.count("departures").await, 0);
             assert_eq!(self::version(&sql, ada).await, version);
         }
-        server.delete(ada, &all).await.unwrap();
+        server.delete(ada, &all, SESSION).await.unwrap();
         assert!(server.open(ada, 0).await.unwrap().snapshot.is_empty());
     });
 }
@@ -50,7 +50,7 @@ fn exactly_the_named_messages_of_this_user_are_deleted() {
         // With one twice, one that never was and all of somebody else.
         let mut named = vec![adas[1], adas[4], adas[1], MessageId(i64::MAX)];
         named.extend(&bobs);
-        server.delete(ada, &named).await.unwrap();
+        server.delete(ada, &named, SESSION).await.unwrap();
 
         let left = server.open(ada, 0).await.unwrap();
         assert_eq!(messages(&left), [adas[0], adas[2], adas[3], adas[5]]);
@@ -73,12 +73,12 @@ fn deleting_twice_is_the_same_as_once() {
         )
         .await;
         let all = messages(&server.open(ada, 0).await.unwrap());
-        server.delete(ada, &all[..1]).await.unwrap();
-        server.delete(ada, &all[..2]).await.unwrap();
-        server.delete(ada, &all[..2]).await.unwrap();
+        server.delete(ada, &all[..1], SESSION).await.unwrap();
+        server.delete(ada, &all[..2], SESSION).await.unwrap();
+        server.delete(ada, &all[..2], SESSION).await.unwrap();
         assert_eq!(messages(&server.open(ada, 0).await.unwrap()), all[2..]);
-        server.delete(ada, &[]).await.unwrap();
-        server.delete(UserId(4711), &all).await.unwrap();
+        server.delete(ada, &[], SESSION).await.unwrap();
+        server.delete(UserId(4711), &all, SESSION).await.unwrap();
         assert_eq!(messages(&server.open(ada, 0).await.unwrap()), all[2..]);
     });
 }
@@ -97,7 +97,7 @@ fn every_change_of_a_maildrop_gives_it_another_version() {
         store(&database, &[ada], &[message(2, 100), message(3, 100)]).await;
         seen.push(version(&sql, ada).await);
         for message in messages(&server.open(ada, 0).await.unwrap()) {
-            server.delete(ada, &[message]).await.unwrap();
+            server.delete(ada, &[message], SESSION).await.unwrap();
             seen.push(version(&sql, ada).await);
         }
         assert!(seen.is_sorted_by(|one, next| one < next), "{seen:?}");
@@ -122,7 +122,7 @@ fn sessions_and_deliveries_at_the_same_time_do_not_lose_each_others_work() {
                 let server = place.server().await;
                 work.spawn(async move {
                     for some in messages.chunks(5) {
-                        server.delete(user, some).await.unwrap();
+                        server.delete(user, some, SESSION).await.unwrap();
                     }
                 });
             }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use restante::accounts::Accounts;
 use restante::store::{Lease, MailStore, Maildrop, SqlStore, TIDY_INTERVAL, UserId};
 
-use super::{WRITTEN_EARLY, all_stored, messages, number, version};
+use super::{SESSION, WRITTEN_EARLY, all_stored, messages, number, version};
 use crate::support::eventually_async;
 use crate::support::mail::{ADA, BOB, add, message, octets, store};
 use crate::support::place::{Place, Sql, on_each};
@@ -26,8 +26,8 @@ fn what_a_lease_protects_is_readable_until_it_ends_and_gone_then() {
         let lease = lease(&server, &sql, ada).await;
         let adas = server.open(ada, 0).await.unwrap();
         let bobs = server.open(bob, 0).await.unwrap();
-        server.delete(ada, &messages(&adas)).await.unwrap();
-        server.delete(bob, &messages(&bobs)).await.unwrap();
+        server.delete(ada, &messages(&adas), SESSION).await.unwrap();
+        server.delete(bob, &messages(&bobs), SESSION).await.unwrap();
         // New logins see neither, at once.
         assert!(server.open(ada, 0).await.unwrap().snapshot.is_empty());
 
@@ -59,9 +59,12 @@ fn a_lease_protects_only_what_left_after_it_and_from_its_own_maildrop() {
         store(&database, &[bob], &[message(2, 100)]).await;
         let older = server.open(ada, 0).await.unwrap();
         let bobs = server.open(bob, 0).await.unwrap();
-        server.delete(ada, &messages(&older)).await.unwrap();
+        server
+            .delete(ada, &messages(&older), SESSION)
+            .await
+            .unwrap();
         let _adas_lease = lease(&server, &sql, ada).await;
-        server.delete(bob, &messages(&bobs)).await.unwrap();
+        server.delete(bob, &messages(&bobs), SESSION).await.unwrap();
         tidy_until_gone(&[&server], &sql, &older).await;
         tidy_until_gone(&[&server], &sql, &bobs).await;
     });
@@ -78,10 +81,16 @@ fn each_of_several_sessions_keeps_what_it_can_see() {
         let first = lease(&server, &sql, ada).await;
         let second = lease(&server, &sql, ada).await;
         let before = server.open(ada, 0).await.unwrap();
-        server.delete(ada, &messages(&before)[..1]).await.unwrap();
+        server
+            .delete(ada, &messages(&before)[..1], SESSION)
+            .await
+            .unwrap();
         let third = lease(&server, &sql, ada).await;
         let between = server.open(ada, 0).await.unwrap();
-        server.delete(ada, &messages(&between)).await.unwrap();
+        server
+            .delete(ada, &messages(&between), SESSION)
+            .await
+            .unwrap();
 
         drop(first);
         server.tidy().await.unwrap();
@@ -111,14 +120,14 @@ fn a_shared_content_stays_while_anyone_has_the_message() {
         let adas = server.open(ada, 0).await.unwrap();
         let bobs = server.open(bob, 0).await.unwrap();
         let content = bobs.stored(number(1)).unwrap();
-        server.delete(ada, &messages(&adas)).await.unwrap();
+        server.delete(ada, &messages(&adas), SESSION).await.unwrap();
         eventually_async("the departed message to go", async || {
             server.tidy().await.unwrap();
             (sql.count("departures").await == 0).then_some(())
         })
         .await;
         assert!(octets(&server, content).await == large);
-        server.delete(bob, &messages(&bobs)).await.unwrap();
+        server.delete(bob, &messages(&bobs), SESSION).await.unwrap();
         tidy_until_gone(&[&server], &sql, &bobs).await;
     });
 }
@@ -142,7 +151,7 @@ fn a_removed_user_s_sessions_go_on_and_then_nothing_is_left() {
         let content = adas.stored(number(1)).unwrap();
         assert_eq!(octets(&server, content).await, message(1, 100));
         // A QUIT of such a session has nothing left to do.
-        server.delete(ada, &messages(&adas)).await.unwrap();
+        server.delete(ada, &messages(&adas), SESSION).await.unwrap();
         drop(lease);
         tidy_until_gone(&[&server], &sql, &adas).await;
     });
@@ -160,8 +169,8 @@ fn a_session_of_another_server_keeps_what_it_can_see() {
         let lease = lease(&there, &sql, ada).await;
         let adas = there.open(ada, 0).await.unwrap();
         let bobs = there.open(bob, 0).await.unwrap();
-        here.delete(ada, &messages(&adas)).await.unwrap();
-        here.delete(bob, &messages(&bobs)).await.unwrap();
+        here.delete(ada, &messages(&adas), SESSION).await.unwrap();
+        here.delete(bob, &messages(&bobs), SESSION).await.unwrap();
 
         tidy_until_gone(&[&there, &here], &sql, &bobs).await;
         let content = adas.stored(number(1)).unwrap();
@@ -191,7 +200,7 @@ fn a_server_that_is_late_for_its_look_is_waited_for() {
         // Both have tidied before.
         store(&place.open().await, &[ada], &[message(2, 100)]).await;
         let before = here.open(ada, 0).await.unwrap();
-        here.delete(ada, &messages(&before)).await.unwrap();
+        here.delete(ada, &messages(&before), SESSION).await.unwrap();
         tidy_until_gone(&[&here, &there], &place.sql().await, &before).await;
         keeps_its_message_without_looking(place, &here, &there, ada).await;
     });
@@ -209,7 +218,7 @@ async fn keeps_its_message_without_looking(
     let _lease = lease(there, &sql, ada).await;
     let adas = there.open(ada, 0).await.unwrap();
     let content = adas.stored(number(1)).unwrap();
-    here.delete(ada, &messages(&adas)).await.unwrap();
+    here.delete(ada, &messages(&adas), SESSION).await.unwrap();
     let late = TIDY_INTERVAL + Duration::from_millis(1500);
     let until = tokio::time::Instant::now() + late;
     while tokio::time::Instant::now() < until {
@@ -236,7 +245,7 @@ fn a_server_that_has_left_keeps_nothing() {
         store(&database, &[ada], &[message(1, 100)]).await;
         let _lease = lease(&there, &sql, ada).await;
         let adas = there.open(ada, 0).await.unwrap();
-        here.delete(ada, &messages(&adas)).await.unwrap();
+        here.delete(ada, &messages(&adas), SESSION).await.unwrap();
         there.tidy().await.unwrap();
         here.tidy().await.unwrap();
         assert_eq!(sql.count("holds").await, 1);
@@ -256,7 +265,7 @@ fn a_server_that_was_taken_for_dead_says_again_what_it_holds() {
         store(&database, &[ada], &[message(1, 100)]).await;
         let _lease = lease(&there, &sql, ada).await;
         let adas = there.open(ada, 0).await.unwrap();
-        here.delete(ada, &messages(&adas)).await.unwrap();
+        here.delete(ada, &messages(&adas), SESSION).await.unwrap();
         there.tidy().await.unwrap();
         assert_eq!(sql.count("holds").await, 1);
         // It was only held up, as when its machine was asleep.
@@ -277,7 +286,7 @@ fn what_a_dead_server_held_goes_after_a_while() {
         store(&database, &[ada], &[message(1, 100)]).await;
         let _lease = lease(&there, &sql, ada).await;
         let adas = there.open(ada, 0).await.unwrap();
-        here.delete(ada, &messages(&adas)).await.unwrap();
+        here.delete(ada, &messages(&adas), SESSION).await.unwrap();
         there.tidy().await.unwrap();
         assert_eq!(sql.count("holds").await, 1);
         // The other one says nothing any more.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use restante::store::{MailStore, Maildrop, SqlStore, UserId};
 
-use super::{all_stored, insert_messages, messages, number, unique_ids};
+use super::{SESSION, all_stored, insert_messages, messages, number, unique_ids};
 use crate::support::mail::{ADA, BOB, add, octets, prepare, store};
 use crate::support::place::on_each;
 
@@ -98,7 +98,10 @@ fn unique_ids_differ_for_ever_and_stay() {
         assert_eq!(unique_ids(&elsewhere.open(ada, 0).await.unwrap()), before);
 
         // Those that come after a deletion are new again.
-        server.delete(ada, &messages(&newest)).await.unwrap();
+        server
+            .delete(ada, &messages(&newest), SESSION)
+            .await
+            .unwrap();
         store(&database, &[ada], &vec![b"same".to_vec(); 50]).await;
         let after = unique_ids(&server.open(ada, 0).await.unwrap());
         assert_eq!(after.len(), 100);

@@ -20,6 +20,7 @@ const CLEAR: Policy = Policy {
     scram_offered: true,
     channel_bound: false,
     certified: false,
+    expire_days: None,
     limits: Limits {
         bad_commands: 20,
         line_octets: 255,

@@ -21,6 +21,7 @@ const PLAIN: Policy = Policy {
     scram_offered: true,
     channel_bound: false,
     certified: false,
+    expire_days: None,
     limits: LIMITS,
 };
 
@@ -154,6 +155,22 @@ fn a_secret_is_refused_where_it_may_not_be_sent() {
     let (capabilities, session) = talk(session, "CAPA");
     assert!(!capabilities.contains("USER") && capabilities.contains("\r\nSTLS\r\n"));
     assert!(matches!(say(session, "STLS"), Step::StartTls(..)));
+}
+
+#[test]
+fn capa_tells_after_how_many_days_a_message_may_go() {
+    for (expire_days, line) in [
+        (None, "\r\nEXPIRE NEVER\r\n"),
+        (Some(1), "\r\nEXPIRE 1\r\n"),
+        (Some(36_500), "\r\nEXPIRE 36500\r\n"),
+    ] {
+        let policy = Policy {
+            expire_days,
+            ..PLAIN
+        };
+        let (capabilities, _) = talk(Session::new(policy), "CAPA");
+        assert!(capabilities.contains(line), "{capabilities}");
+    }
 }
 
 #[test]

@@ -1,0 +1,112 @@
+//! Brings back what a QUIT deleted, while it is kept.
+
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
+
+use super::database::{clock, statement};
+use super::maildrops::raise_version;
+use super::{Database, StoreError, UserId};
+
+/// Which deletions are undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which<'a> {
+    /// All that this session's QUIT has deleted.
+    Session(&'a str),
+    /// All that any QUIT has deleted since so long ago.
+    Since(Duration),
+}
+
+/// What one session has deleted, and can be brought back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deletions {
+    /// The session's name, as in the log.
+    pub session: String,
+    /// How many messages.
+    pub messages: u64,
+    /// When it deleted them, in milliseconds since 1970.
+    pub deleted_at_ms: i64,
+    /// Until when they can be brought back.
+    pub kept_until_ms: i64,
+}
+
+impl Database {
+    /// Puts deleted messages back into their maildrop, all or none, as they were; returns how many.
+    ///
+    /// # Errors
+    /// If the database refuses; then nothing has changed.
+    pub async fn restore(&self, user: UserId, which: Which<'_>) -> Result<u64, StoreError> {
+        let transaction = self.begin().await?;
+        if raise_version(&transaction, user).await?.is_none() {
+            return Ok(0);
+        }
+        // Asked once, so that all statements mean the same messages.
+        let now = now(&transaction).await?;
+        let (narrowed, value): (&str, Value) = match which {
+            Which::Session(session) => ("session_id = $3", session.into()),
+            Which::Since(since) => {
+                let since = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+                let since = now.saturating_sub(since);
+                (
+                    "session_id IS NOT NULL AND departed_at_ms >= $3",
+                    since.into(),
+                )
+            }
+        };
+        // They have been here since now: they are not to expire at once.
+        let restore = format!(
+            "INSERT INTO messages (id, user_id, content_id, octets, head_octets, unique_id, \
+             received_at_ms, stored_at_ms) \
+             SELECT message_id, user_id, content_id, octets, head_octets, unique_id, \
+             received_at_ms, {now} FROM departures \
+             WHERE user_id = $1 AND kept_until_ms > $2 AND unique_id IS NOT NULL AND {narrowed} \
+             ON CONFLICT DO NOTHING"
+        );
+        let restore = statement(&transaction, &restore, [user.0.into(), now.into(), value]);
+        let restored = transaction.execute_raw(restore).await?.rows_affected();
+        // One whose unique-id is in use again stays where it is.
+        let returned = "DELETE FROM departures WHERE user_id = $1 \
+            AND message_id IN (SELECT id FROM messages WHERE user_id = $1)";
+        let returned = statement(&transaction, returned, [user.0.into()]);
+        transaction.execute_raw(returned).await?;
+        transaction.commit().await?;
+        Ok(restored)
+    }
+
+    /// What the sessions of a user have deleted and can be brought back, the latest first.
+    ///
+    /// # Errors
+    /// If the database can't say.
+    pub async fn deletions(&self, user: UserId) -> Result<Vec<Deletions>, StoreError> {
+        let read = self.read();
+        let kept = format!(
+            "SELECT session_id, COUNT(*), MIN(departed_at_ms), MIN(kept_until_ms) FROM departures \
+             WHERE user_id = $1 AND session_id IS NOT NULL AND unique_id IS NOT NULL \
+             AND kept_until_ms > {} GROUP BY session_id ORDER BY 3 DESC",
+            clock(read)
+        );
+        let rows = read
+            .query_all_raw(statement(read, &kept, [user.0.into()]))
+            .await?;
+        let deletions = rows.iter().map(|row| {
+            let messages: i64 = row.try_get_by_index(1)?;
+            Ok(Deletions {
+                session: row.try_get_by_index(0)?,
+                messages: messages.unsigned_abs(),
+                deleted_at_ms: row.try_get_by_index(2)?,
+                kept_until_ms: row.try_get_by_index(3)?,
+            })
+        });
+        let deletions: Result<_, DbErr> = deletions.collect();
+        Ok(deletions?)
+    }
+}
+
+async fn now(transaction: &DatabaseTransaction) -> Result<i64, StoreError> {
+    let now = format!("SELECT {}", clock(transaction));
+    let row = transaction
+        .query_one_raw(statement(transaction, &now, []))
+        .await?;
+    let row = row.ok_or_else(|| StoreError::Corrupt("the clock has no row".into()))?;
+    Ok(row.try_get_by_index(0)?)
+}

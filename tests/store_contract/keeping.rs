@@ -1,0 +1,224 @@
+//! What a QUIT deleted and can be brought back, and what expires.
+
+use std::time::Duration;
+
+use restante::identity::new_name;
+use restante::store::{Keeping, MailStore, SqlStore, Which};
+
+use super::{SESSION, all_stored, messages, unique_ids, version};
+use crate::support::eventually_async;
+use crate::support::mail::{ADA, BOB, add, message, octets, store};
+use crate::support::place::{Place, Sql, on_each};
+
+/// How long deletions are kept here; nobody waits for it.
+const KEPT: Duration = Duration::from_secs(7 * 86_400);
+
+async fn keeping(place: &Place) -> SqlStore {
+    let keeping = Keeping {
+        deleted: KEPT,
+        expire_after: Some(KEPT),
+    };
+    SqlStore::new(place.open().await, new_name()).keeping(keeping)
+}
+
+/// Calls `tidy`, as the server does, until the departures are so many.
+async fn tidy_until(server: &SqlStore, sql: &Sql, departures: i64) {
+    eventually_async("departures to go", async || {
+        server.tidy().await.unwrap();
+        (sql.count("departures").await == departures).then_some(())
+    })
+    .await;
+}
+
+#[test]
+fn a_session_s_deletions_come_back_as_they_were_and_no_others() {
+    on_each(async |place| {
+        let server = keeping(place).await;
+        let database = place.open().await;
+        let sql = place.sql().await;
+        let [ada, bob] = [add(&database, ADA).await, add(&database, BOB).await];
+        let written: Vec<_> = (0..5).map(|n| message(n, 200_000)).collect();
+        store(&database, &[ada, bob], &written).await;
+        let before = server.open(ada, 0).await.unwrap();
+        let all = messages(&before);
+        server.delete(ada, &all[1..3], SESSION).await.unwrap();
+        server.delete(ada, &all[4..], "another").await.unwrap();
+        let bobs = messages(&server.open(bob, 0).await.unwrap());
+        server.delete(bob, &bobs, SESSION).await.unwrap();
+        server.tidy().await.unwrap();
+        assert_eq!(server.open(ada, 0).await.unwrap().snapshot.len(), 2);
+
+        let known = database.deletions(ada).await.unwrap();
+        let known: Vec<_> = known
+            .iter()
+            .map(|it| (it.session.as_str(), it.messages))
+            .collect();
+        assert!(
+            known.contains(&(SESSION, 2)) && known.contains(&("another", 1)),
+            "{known:?}"
+        );
+        let earlier = version(&sql, ada).await;
+        let restored = database.restore(ada, Which::Session(SESSION)).await;
+        assert_eq!(restored.unwrap(), 2);
+        assert!(version(&sql, ada).await > earlier, "logins look again");
+        let after = server.open(ada, 0).await.unwrap();
+        assert_eq!(unique_ids(&after), unique_ids(&before)[..4]);
+        assert_eq!(messages(&after), all[..4]);
+        for (stored, written) in all_stored(&after).into_iter().zip(&written) {
+            assert!(octets(&server, stored).await == *written);
+        }
+        // It is done, and there is no such session.
+        for session in [SESSION, "nobody", ""] {
+            let nothing = database.restore(ada, Which::Session(session)).await;
+            assert_eq!(nothing.unwrap(), 0);
+        }
+        assert!(server.open(bob, 0).await.unwrap().snapshot.is_empty());
+
+        // Again and again, whoever reads meanwhile.
+        let lease = server.lease(ada, version(&sql, ada).await);
+        server.delete(ada, &all[..4], "third").await.unwrap();
+        assert_eq!(
+            database
+                .restore(ada, Which::Since(Duration::from_secs(3600)))
+                .await
+                .unwrap(),
+            5
+        );
+        server.delete(ada, &all[..4], "fourth").await.unwrap();
+        server.tidy().await.unwrap();
+        for (stored, written) in all_stored(&after).into_iter().zip(&written) {
+            assert!(octets(&server, stored).await == *written);
+        }
+        drop(lease);
+        assert_eq!(
+            database
+                .restore(ada, Which::Session("fourth"))
+                .await
+                .unwrap(),
+            4
+        );
+        let after = server.open(ada, 0).await.unwrap();
+        assert_eq!(unique_ids(&after), unique_ids(&before));
+    });
+}
+
+#[test]
+fn what_is_kept_no_longer_leaves_the_database_and_can_not_come_back() {
+    on_each(async |place| {
+        let server = keeping(place).await;
+        let database = place.open().await;
+        let sql = place.sql().await;
+        let ada = add(&database, ADA).await;
+        store(&database, &[ada], &[message(1, 100), message(2, 100)]).await;
+        let all = messages(&server.open(ada, 0).await.unwrap());
+        server.delete(ada, &all[..1], "one").await.unwrap();
+        server.delete(ada, &all[1..], "two").await.unwrap();
+        // As if a week had gone by for one of them.
+        sql.run(&format!(
+            "UPDATE departures SET departed_at_ms = departed_at_ms - {0}, \
+             kept_until_ms = kept_until_ms - {0} WHERE session_id = 'one'",
+            KEPT.as_millis()
+        ))
+        .await;
+        assert_eq!(
+            database.restore(ada, Which::Session("one")).await.unwrap(),
+            0
+        );
+        tidy_until(&server, &sql, 1).await;
+        assert_eq!(sql.count("contents").await, 1);
+        assert_eq!(
+            database
+                .restore(ada, Which::Since(Duration::MAX))
+                .await
+                .unwrap(),
+            1
+        );
+    });
+}
+
+#[test]
+fn without_retention_what_is_deleted_is_gone_at_once() {
+    on_each(async |place| {
+        let server = place.server().await;
+        let database = place.open().await;
+        let sql = place.sql().await;
+        let ada = add(&database, ADA).await;
+        store(&database, &[ada], &[message(1, 100)]).await;
+        let all = messages(&server.open(ada, 0).await.unwrap());
+        server.delete(ada, &all, SESSION).await.unwrap();
+        assert_eq!(
+            database
+                .restore(ada, Which::Session(SESSION))
+                .await
+                .unwrap(),
+            0
+        );
+        tidy_until(&server, &sql, 0).await;
+        assert_eq!(sql.count("contents").await, 0);
+    });
+}
+
+#[test]
+fn nothing_is_kept_of_a_user_who_is_removed() {
+    on_each(async |place| {
+        let server = keeping(place).await;
+        let database = place.open().await;
+        let sql = place.sql().await;
+        let ada = add(&database, ADA).await;
+        store(&database, &[ada], &[message(1, 100), message(2, 100)]).await;
+        let all = messages(&server.open(ada, 0).await.unwrap());
+        server.delete(ada, &all[..1], SESSION).await.unwrap();
+        let accounts = restante::accounts::Accounts::new(database.clone());
+        accounts.remove(ADA).await.unwrap();
+        tidy_until(&server, &sql, 0).await;
+        assert_eq!(sql.count("contents").await, 0);
+    });
+}
+
+#[test]
+fn a_message_expires_by_the_time_that_it_has_been_here() {
+    on_each(async |place| {
+        let server = keeping(place).await;
+        let database = place.open().await;
+        let sql = place.sql().await;
+        let ada = add(&database, ADA).await;
+        // They were received years ago, and are here since now.
+        store(
+            &database,
+            &[ada],
+            &[message(1, 100), message(2, 100), message(3, 100)],
+        )
+        .await;
+        let all = messages(&server.open(ada, 0).await.unwrap());
+        assert_eq!(server.tidy().await.unwrap().expired, 0);
+        let age = |message: usize, by: u128| {
+            let id = all[message].0;
+            format!("UPDATE messages SET stored_at_ms = stored_at_ms - {by} WHERE id = {id}")
+        };
+        // One has been here for a minute less than a week, one for a minute more.
+        sql.run(&age(0, KEPT.as_millis() - 60_000)).await;
+        sql.run(&age(1, KEPT.as_millis() + 60_000)).await;
+        let earlier = version(&sql, ada).await;
+        assert_eq!(server.tidy().await.unwrap().expired, 1);
+        assert!(version(&sql, ada).await > earlier, "logins look again");
+        let left = server.open(ada, 0).await.unwrap();
+        assert_eq!(messages(&left), [all[0], all[2]]);
+        // Nobody deleted it, so nobody can bring it back.
+        assert_eq!(
+            database
+                .restore(ada, Which::Since(Duration::MAX))
+                .await
+                .unwrap(),
+            0
+        );
+        tidy_until(&server, &sql, 0).await;
+        // What is brought back has been here since then.
+        server.delete(ada, &all[..1], SESSION).await.unwrap();
+        database
+            .restore(ada, Which::Session(SESSION))
+            .await
+            .unwrap();
+        sql.run(&age(0, 120_000)).await;
+        assert_eq!(server.tidy().await.unwrap().expired, 0);
+    });
+}
