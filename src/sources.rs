@@ -7,7 +7,11 @@
 mod date;
 mod files;
 mod folder;
+mod header;
 mod mbox;
+mod server;
+mod uidl_format;
+mod uidlist;
 mod window;
 
 use std::fs::{self, File, Metadata};
@@ -19,21 +23,50 @@ use thiserror::Error;
 
 use files::{Entry, Files};
 use mbox::Mbox;
+use server::Server;
+use uidlist::UidList;
+
+pub use server::{Access, Address, ServerError};
+pub use uidl_format::{BadUidlFormat, UidlFormat};
 
 /// How much of a message is read at a time.
 const PIECE_OCTETS: usize = 64 * 1024;
 
-/// Mail to import: an mbox file, a Maildir, an .eml file or a folder of them.
+/// Mail to import: an mbox file, a Maildir, an .eml file or a folder of them, or the maildrop of
+/// another POP3 server.
 #[derive(Debug)]
 pub struct Source {
     total_octets: u64,
     form: Form,
+    has_uid_list: bool,
+}
+
+/// What UIDL called a message where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OldId {
+    /// This.
+    Told(String),
+    /// Something that is not known, unless the message itself says it in a field X-UIDL.
+    Unknown,
+    /// Nothing: no client of POP3 has seen it, since it was in a subfolder.
+    NeverServed,
 }
 
 #[derive(Debug)]
 enum Form {
     Mbox(Mbox<File>),
     Files(Files),
+    Server(Box<Server>),
+}
+
+impl OldId {
+    /// What UIDL called it, if that is known.
+    pub fn told(&self) -> Option<&str> {
+        match self {
+            Self::Told(told) => Some(told),
+            Self::Unknown | Self::NeverServed => None,
+        }
+    }
 }
 
 /// What a source holds next.
@@ -43,8 +76,11 @@ pub enum Item {
     Message {
         /// Its file, or where in the mbox it begins.
         name: String,
-        /// When it was delivered, as far as the source knows.
-        received_at: SystemTime,
+        /// When it was received, if the source knows. Otherwise the message may say it: see
+        /// [`received_at`].
+        received_at: Option<SystemTime>,
+        /// What UIDL called it there.
+        old_id: OldId,
     },
     /// Something that is no message, and why it was left out.
     Skipped {
@@ -75,6 +111,14 @@ pub enum SourceError {
     /// A file of no octets, or a Maildir without a message.
     #[error("{} holds no message: it is empty", .0.display())]
     Empty(PathBuf),
+    /// The list of a Maildir's unique-ids can't be used.
+    #[error("the unique-ids of {} can't be read: {reason}", path.display())]
+    UidList {
+        /// The Maildir.
+        path: PathBuf,
+        /// What is wrong.
+        reason: io::Error,
+    },
     /// A file that is neither an mbox nor a message.
     #[error(
         "{} is no mail: expected an mbox, whose first line begins with \"From \", or a message, \
@@ -93,15 +137,46 @@ pub enum SourceError {
 
 impl Source {
     /// Looks at what is there, and finds out in which form.
-    pub fn open(path: &Path) -> Result<Self, SourceError> {
+    pub fn open(path: &Path, format: &UidlFormat) -> Result<Self, SourceError> {
         let refused = |error| SourceError::new(path, error);
         let metadata = fs::metadata(path).map_err(refused)?;
         if metadata.is_dir() {
-            open_folder(path)
+            open_folder(path, format)
         } else if metadata.is_file() {
             open_file(path, &metadata)
         } else {
             Err(SourceError::Special(path.to_owned()))
+        }
+    }
+
+    /// Logs in to another server. What is asked there blocks the thread.
+    ///
+    /// # Errors
+    /// If it is not there, can't be trusted, or lets nobody in.
+    pub fn connect(
+        address: &Address,
+        access: &Access,
+        password: &str,
+    ) -> Result<Self, ServerError> {
+        let server = Server::open(address, access, password)?;
+        Ok(Self {
+            total_octets: server.total_octets(),
+            has_uid_list: true,
+            form: Form::Server(Box::new(server)),
+        })
+    }
+
+    /// Does the source itself say what UIDL called its messages, and in which order they were?
+    pub fn has_uid_list(&self) -> bool {
+        self.has_uid_list
+    }
+
+    /// What UIDL called the messages, as far as that is known beforehand.
+    pub fn old_ids(&self) -> Vec<&str> {
+        match &self.form {
+            Form::Mbox(_) => Vec::new(),
+            Form::Files(files) => files.old_ids().filter_map(OldId::told).collect(),
+            Form::Server(server) => server.old_ids().filter_map(OldId::told).collect(),
         }
     }
 
@@ -115,6 +190,7 @@ impl Source {
         let octets = match &self.form {
             Form::Mbox(mbox) => mbox.octets_read(),
             Form::Files(files) => files.octets_read(),
+            Form::Server(server) => server.octets_read(),
         };
         // A file that grows meanwhile does not take the progress past its end.
         octets.min(self.total_octets)
@@ -128,6 +204,7 @@ impl Source {
         match &mut self.form {
             Form::Mbox(mbox) => mbox.next_item(),
             Form::Files(files) => files.next_item(),
+            Form::Server(server) => server.next_item(),
         }
     }
 
@@ -138,6 +215,7 @@ impl Source {
         match &mut self.form {
             Form::Mbox(mbox) => mbox.read(out),
             Form::Files(files) => files.read(out),
+            Form::Server(server) => server.read(out),
         }
     }
 }
@@ -153,14 +231,31 @@ impl SourceError {
     }
 }
 
-fn open_folder(path: &Path) -> Result<Source, SourceError> {
+/// When a message was received, as far as its beginning says.
+pub fn received_at(beginning: &[u8]) -> Option<SystemTime> {
+    header::received_at(beginning)
+}
+
+/// What UIDL called a message on the server that has written so into its header.
+pub fn x_uidl(beginning: &[u8]) -> Option<String> {
+    header::x_uidl(beginning)
+}
+
+fn open_folder(path: &Path, format: &UidlFormat) -> Result<Source, SourceError> {
     let refused = |error| SourceError::new(path, error);
     let entries = if folder::is_maildir(path) {
-        let entries = folder::maildir(path).map_err(refused)?;
+        let list = UidList::read(path, format).map_err(|reason| SourceError::UidList {
+            path: path.to_owned(),
+            reason,
+        })?;
+        let entries = folder::maildir(path, list.as_ref()).map_err(refused)?;
         if entries.is_empty() {
             return Err(SourceError::Empty(path.to_owned()));
         }
-        entries
+        return Ok(Source {
+            has_uid_list: list.is_some(),
+            ..Source::of_files(entries)
+        });
     } else {
         let entries = folder::messages_below(path).map_err(refused)?;
         if entries.iter().all(|entry| entry.left_out.is_some()) {
@@ -187,6 +282,7 @@ fn open_file(path: &Path, metadata: &Metadata) -> Result<Source, SourceError> {
         Ok(Source {
             total_octets: metadata.len(),
             form: Form::Mbox(mbox),
+            has_uid_list: false,
         })
     } else if folder::is_eml(path) || begins_with_header_field(&start) {
         Ok(Source::of_files(vec![Entry::new(path.to_owned())]))
@@ -200,6 +296,7 @@ impl Source {
         Self {
             total_octets: entries.iter().map(|entry| entry.octets).sum(),
             form: Form::Files(Files::new(entries)),
+            has_uid_list: false,
         }
     }
 }
@@ -222,6 +319,10 @@ fn begins_with_header_field(octets: &[u8]) -> bool {
 mod tests {
     use super::*;
 
+    fn open(path: &Path) -> Result<Source, SourceError> {
+        Source::open(path, &UidlFormat::default())
+    }
+
     fn written(name: &str, octets: &[u8]) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
@@ -231,7 +332,7 @@ mod tests {
 
     fn refusal(name: &str, octets: &[u8]) -> SourceError {
         let (_folder, path) = written(name, octets);
-        Source::open(&path).unwrap_err()
+        open(&path).unwrap_err()
     }
 
     /// All messages of a source, and the names of what was skipped.
@@ -252,7 +353,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_said_to_be_missing() {
-        let error = Source::open(Path::new("no/such/file")).unwrap_err();
+        let error = open(Path::new("no/such/file")).unwrap_err();
         assert!(matches!(error, SourceError::NotFound(_)));
         assert_eq!(error.to_string(), "no/such/file does not exist");
     }
@@ -283,20 +384,20 @@ mod tests {
 
     #[test]
     fn a_device_is_refused() {
-        let error = Source::open(Path::new("/dev/null")).unwrap_err();
+        let error = open(Path::new("/dev/null")).unwrap_err();
         assert!(matches!(error, SourceError::Special(_)));
     }
 
     #[test]
     fn an_empty_folder_and_one_without_messages_are_refused() {
         let (folder, path) = written("notes.txt", b"Subject: no\n");
-        let error = Source::open(folder.path()).unwrap_err();
+        let error = open(folder.path()).unwrap_err();
         assert!(matches!(error, SourceError::NoMessages(_)));
         fs::remove_file(path).unwrap();
-        let error = Source::open(folder.path()).unwrap_err();
+        let error = open(folder.path()).unwrap_err();
         assert!(matches!(error, SourceError::NoMessages(_)));
         fs::create_dir(folder.path().join("cur")).unwrap();
-        let error = Source::open(folder.path()).unwrap_err();
+        let error = open(folder.path()).unwrap_err();
         assert!(matches!(error, SourceError::Empty(_)));
     }
 
@@ -312,7 +413,7 @@ mod tests {
             ("letter", b"X_y:"),
         ] {
             let (_folder, path) = written(name, octets);
-            let mut source = Source::open(&path).unwrap();
+            let mut source = open(&path).unwrap();
             assert_eq!(source.total_octets(), octets.len() as u64);
             assert_eq!(source.octets_read(), 0);
             assert_eq!(read_all(&mut source), (vec![octets.to_vec()], vec![]));
@@ -324,10 +425,10 @@ mod tests {
     fn a_file_that_begins_with_from_is_an_mbox_whatever_its_name() {
         let octets = b"From a\nSubject: 1\n\nFrom b\n\nFrom c\nSubject: 2\n\nhi\n";
         let (_folder, path) = written("saved.eml", octets);
-        let mut source = Source::open(&path).unwrap();
+        let mut source = open(&path).unwrap();
         let name = format!("mbox {}, message 1 (octet 0)", path.display());
         assert!(matches!(source.next_item(), Some(Item::Message { name: n, .. }) if n == name));
-        let mut source = Source::open(&path).unwrap();
+        let mut source = open(&path).unwrap();
         let (messages, skipped) = read_all(&mut source);
         assert_eq!(
             messages,
@@ -346,7 +447,7 @@ mod tests {
         };
         for octets in ["From a\nSubject: 1\n", "Subject: 1\n\nhello"] {
             let (_folder, path) = written("mail", octets.as_bytes());
-            let mut source = Source::open(&path).unwrap();
+            let mut source = open(&path).unwrap();
             grow(&path);
             let (messages, _) = read_all(&mut source);
             assert!(messages[0].ends_with(b"more"));
@@ -355,7 +456,7 @@ mod tests {
 
         let (folder, first) = written("1.eml", b"Subject: 1\n");
         fs::write(folder.path().join("2.eml"), b"Subject: 2\n").unwrap();
-        let mut source = Source::open(folder.path()).unwrap();
+        let mut source = open(folder.path()).unwrap();
         grow(&first);
         source.next_item().unwrap();
         while source.read(&mut Vec::new()).unwrap() {}

@@ -6,6 +6,7 @@
 mod asking;
 mod database;
 mod delivery;
+mod imports;
 mod intake;
 mod leases;
 mod maildrops;
@@ -27,6 +28,7 @@ pub use database::{Database, OpenError, sqlite_file};
 pub(crate) use database::{KEYS_PER_STATEMENT, sql_list, statement};
 pub(crate) use delivery::milliseconds;
 pub use delivery::{CHUNK_OCTETS, Delivery, Letter, Outcome, Prepared, Recipient};
+pub use imports::{Import, Known, Met};
 pub use intake::Intake;
 pub use leases::Lease;
 pub(crate) use maildrops::{Departing, depart, raise_version};

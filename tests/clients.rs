@@ -182,7 +182,7 @@ fn body(file: &[u8]) -> Vec<u8> {
     end.map_or(Vec::new(), |end| file[end + 2..].to_vec())
 }
 
-fn set_mode(file: &Path, mode: u32) {
+pub(crate) fn set_mode(file: &Path, mode: u32) {
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
@@ -219,7 +219,7 @@ fn assert_same_mail(got: &[Vec<u8>], expected: &[Vec<u8>], who: &str) {
 }
 
 /// Is this program here? If not, it is said once.
-fn is_here(program: &str) -> bool {
+pub(crate) fn is_here(program: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let here = std::env::split_paths(&paths).any(|folder| folder.join(program).exists());
     if !here {

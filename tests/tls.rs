@@ -1,6 +1,6 @@
 //! TLS: certificates, whom they are shown to, and which clients' are believed.
 
-mod authority;
+pub(crate) mod authority;
 mod binding;
 mod choice;
 mod clients;

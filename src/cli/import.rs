@@ -1,17 +1,18 @@
 //! `restante import`: brings mail of another system in.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
 use anyhow::Context;
 use indicatif::ProgressBar;
+use pop3::UniqueId;
 
 use super::output;
 use crate::accounts::Accounts;
-use crate::sources::{Item, Source};
-use crate::store::{Database, Delivery, Prepared, UserId};
+use crate::sources::{self, Access, Address, Item, OldId, Source, UidlFormat};
+use crate::store::{Database, Delivery, Import as Message, Known, Met, Prepared, UserId};
 
 /// How many messages one transaction stores: each costs a wait for the disk.
 const MESSAGES_AT_ONCE: usize = 200;
@@ -19,15 +20,28 @@ const MESSAGES_AT_ONCE: usize = 200;
 /// How many octets of messages wait in memory to be stored.
 const OCTETS_AT_ONCE: u64 = 8 * 1024 * 1024;
 
+/// Where the password for another server is.
+const PASSWORD: &str = "RESTANTE_IMPORT_PASSWORD";
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Import {
     /// Any address of the user whose maildrop the mail goes to.
     address: String,
-    /// An mbox file, a Maildir, an .eml file or a folder of them.
-    source: PathBuf,
-    /// Only tell what would be imported.
+    /// An mbox file, a Maildir, an .eml file or a folder of them, or a server:
+    /// pop3s://USER@HOST:PORT.
+    source: String,
+    /// Only tell what would be imported, and how much of it clients would fetch again.
     #[arg(long)]
     dry_run: bool,
+    /// How Dovecot made unique-ids: its setting `pop3_uidl_format`, such as %08Xu%08Xv.
+    #[arg(long, value_name = "FORMAT")]
+    uidl_format: Option<UidlFormat>,
+    /// The file with the private authority that certifies the server (PEM).
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Send the password in clear to a server without TLS.
+    #[arg(long)]
+    plaintext: bool,
 }
 
 /// What happened to the messages of a source.
@@ -35,16 +49,25 @@ pub(super) struct Import {
 struct Tally {
     imported: usize,
     known: usize,
+    deleted: usize,
     skipped: usize,
+    /// How many of them a client of the old server would fetch again.
+    again: usize,
 }
 
 struct Importer {
     database: Database,
     user: UserId,
     dry_run: bool,
-    /// How often each message is in the maildrop and has not been met in the source yet.
-    known: HashMap<Vec<u8>, usize>,
-    waiting: Vec<(Prepared, SystemTime)>,
+    began: SystemTime,
+    known: Known,
+    /// The names that the source has for its messages.
+    in_source: HashSet<String>,
+    /// Those of them that were met. Who has one of them again is another message.
+    met: HashSet<String>,
+    /// The time of the last message, if the source has times only in its messages.
+    last_received_at: Option<SystemTime>,
+    waiting: Vec<Message>,
     waiting_octets: u64,
     tally: Tally,
     progress: ProgressBar,
@@ -54,17 +77,17 @@ pub(super) async fn run(command: Import, database: Database) -> anyhow::Result<E
     let user = Accounts::new(database.clone())
         .find(&command.address)
         .await?;
-    let text = command.source.to_string_lossy();
-    anyhow::ensure!(
-        !text.starts_with("pop3://") && !text.starts_with("pop3s://"),
-        "import from a POP3 server is not possible yet; fetch the mail into a Maildir or mbox first"
-    );
-    let mut source = Source::open(&command.source)?;
+    let mut source = open(&command)?;
+    let in_source = source.old_ids().into_iter().map(str::to_owned).collect();
     let mut importer = Importer {
-        known: database.digests(user).await?,
+        known: database.known(user).await?,
         database,
         user,
         dry_run: command.dry_run,
+        began: SystemTime::now(),
+        in_source,
+        met: HashSet::new(),
+        last_received_at: None,
         waiting: Vec::new(),
         waiting_octets: 0,
         tally: Tally::default(),
@@ -72,8 +95,14 @@ pub(super) async fn run(command: Import, database: Database) -> anyhow::Result<E
     };
     while let Some(item) = source.next_item() {
         match item {
-            Item::Message { name, received_at } => {
-                importer.take(&mut source, &name, received_at).await?;
+            Item::Message {
+                name,
+                received_at,
+                old_id,
+            } => {
+                importer
+                    .take(&mut source, &name, received_at, old_id)
+                    .await?;
             }
             Item::Skipped { name, reason } => importer.skip(&name, &reason),
         }
@@ -82,24 +111,74 @@ pub(super) async fn run(command: Import, database: Database) -> anyhow::Result<E
     importer.store().await?;
     importer.progress.finish_and_clear();
     importer.database.close().await?;
+    summary(&importer.tally, command.dry_run)?;
+    Ok(if importer.tally.skipped == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(super::FAILED)
+    })
+}
+
+fn summary(tally: &Tally, dry_run: bool) -> std::io::Result<()> {
     let Tally {
         imported,
         known,
+        deleted,
         skipped,
-    } = importer.tally;
-    let imported_word = if command.dry_run {
+        again,
+    } = tally;
+    let imported_word = if dry_run {
         "to be imported"
     } else {
         "imported"
     };
     output::print(&format!(
-        "{imported} messages {imported_word}, {known} already there, {skipped} skipped"
+        "{imported} messages {imported_word}, {known} already there, \
+         {deleted} deleted since, {skipped} skipped"
     ))?;
-    Ok(if skipped == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(super::FAILED)
-    })
+    let would = if dry_run { "would" } else { "will" };
+    output::print(&format!(
+        "{again} messages {would} be fetched again by clients of the old server"
+    ))
+}
+
+/// Opens the source, wherever it is.
+fn open(command: &Import) -> anyhow::Result<Source> {
+    let format = command.uidl_format.clone();
+    if let Some(address) = Address::parse(&command.source) {
+        let address = address?;
+        anyhow::ensure!(
+            format.is_none(),
+            "--uidl-format is for a Maildir of Dovecot; a server tells its unique-ids itself"
+        );
+        let access = Access {
+            authority: command.ca.clone(),
+            in_clear: command.plaintext,
+        };
+        return Ok(Source::connect(&address, &access, &password(&address)?)?);
+    }
+    anyhow::ensure!(
+        command.ca.is_none() && !command.plaintext,
+        "--ca and --plaintext are for a server: pop3s://USER@HOST"
+    );
+    let path = Path::new(&command.source);
+    let source = Source::open(path, &format.clone().unwrap_or_default())?;
+    anyhow::ensure!(
+        format.is_none() || source.has_uid_list(),
+        "--uidl-format says how Dovecot made unique-ids, and {} has no dovecot-uidlist",
+        path.display()
+    );
+    Ok(source)
+}
+
+/// The password for another server: from the environment, or asked for.
+fn password(address: &Address) -> anyhow::Result<String> {
+    if let Ok(password) = std::env::var(PASSWORD) {
+        return Ok(password);
+    }
+    let prompt = format!("Password of {}: ", address.user().escape_debug());
+    rpassword::prompt_password(prompt)
+        .with_context(|| format!("there is no terminal to ask for the password: set {PASSWORD}"))
 }
 
 impl Importer {
@@ -107,53 +186,139 @@ impl Importer {
         &mut self,
         source: &mut Source,
         name: &str,
-        received_at: SystemTime,
+        received_at: Option<SystemTime>,
+        old_id: OldId,
     ) -> anyhow::Result<()> {
+        let mut id = old_id.told().map(str::to_owned);
+        // It need not be read, or fetched over the network.
+        if self.is_known_by(&mut id) {
+            return Ok(());
+        }
         let mut delivery = if self.dry_run {
             Delivery::measuring()
         } else {
             Delivery::new(self.database.clone())
         };
-        let mut piece = Vec::new();
-        loop {
-            piece.clear();
-            match source.read(&mut piece) {
-                Ok(true) => {
-                    if let Err(error) = delivery.write(&piece).await {
-                        let _ = self.database.abandon(&delivery.finish()).await;
-                        return Err(error.into());
-                    }
-                }
-                Ok(false) => break,
-                Err(error) => {
-                    self.skip(name, &format!("it could not be read: {error}"));
-                    return Ok(self.database.abandon(&delivery.finish()).await?);
-                }
+        let beginning = match read(source, &mut delivery).await {
+            Ok(beginning) => beginning,
+            Err(Unread::Source(error)) => {
+                self.skip(name, &format!("it could not be read: {error}"));
+                return Ok(self.database.abandon(&delivery.finish()).await?);
             }
-        }
+            Err(Unread::Storage(error)) => {
+                let _ = self.database.abandon(&delivery.finish()).await;
+                return Err(error);
+            }
+        };
         let message = delivery.finish();
         if message.octets() == 0 {
             self.skip(name, "it is empty");
             return Ok(());
         }
-        if let Some(times) = self
-            .known
-            .get_mut(message.digest().as_slice())
-            .filter(|n| **n > 0)
-        {
-            *times -= 1;
-            self.tally.known += 1;
+        let served = old_id != OldId::NeverServed;
+        if old_id == OldId::Unknown {
+            id = sources::x_uidl(&beginning);
+            if self.is_known_by(&mut id) {
+                return Ok(self.database.abandon(&message).await?);
+            }
+        }
+        self.database
+            .look_behind_heads(&mut self.known, message.octets())
+            .await?;
+        if let Some(met) = self.known.by_octets(&message, &self.in_source) {
+            self.note_known(met, id.as_deref(), served);
             return Ok(self.database.abandon(&message).await?);
         }
-        self.tally.imported += 1;
-        self.waiting_octets += message.octets();
-        if !self.dry_run {
-            self.waiting.push((message, received_at));
-        }
+        let received_at = self.time(received_at, &beginning);
+        self.add(name, message, received_at, id, served);
         if self.waiting.len() >= MESSAGES_AT_ONCE || self.waiting_octets >= OCTETS_AT_ONCE {
             self.store().await?;
         }
         Ok(())
+    }
+
+    /// Is the message of this name known? A name that another message had before is taken away.
+    fn is_known_by(&mut self, id: &mut Option<String>) -> bool {
+        let Some(name) = id.clone() else {
+            return false;
+        };
+        if !self.met.insert(name.clone()) {
+            *id = None;
+            return false;
+        }
+        let met = self.known.by_id(&name);
+        let is_known = met.is_some();
+        if let Some(met) = met {
+            self.note_known(met, Some(&name), true);
+        }
+        is_known
+    }
+
+    fn note_known(&mut self, met: Met, id: Option<&str>, served: bool) {
+        match met {
+            Met::There(unique_id) => {
+                self.tally.known += 1;
+                self.tally.again += usize::from(served && id != Some(unique_id.as_str()));
+            }
+            Met::Deleted => self.tally.deleted += 1,
+        }
+    }
+
+    /// When a message was received. If only the messages say it, each is as late as the one before
+    /// it, so that they stay in the order in which the old server had them.
+    fn time(&mut self, received_at: Option<SystemTime>, beginning: &[u8]) -> SystemTime {
+        if let Some(received_at) = received_at {
+            return received_at.min(self.began);
+        }
+        let said = sources::received_at(beginning).map(|at| at.min(self.began));
+        let time = match (said, self.last_received_at) {
+            (Some(said), Some(last)) => said.max(last),
+            (Some(time), None) | (None, Some(time)) => time,
+            (None, None) => SystemTime::UNIX_EPOCH,
+        };
+        self.last_received_at = Some(time);
+        time
+    }
+
+    fn add(
+        &mut self,
+        name: &str,
+        message: Prepared,
+        received_at: SystemTime,
+        old_id: Option<String>,
+        served: bool,
+    ) {
+        let unique_id = old_id.as_ref().and_then(|id| match UniqueId::new(id) {
+            Ok(unique_id) => Some(unique_id),
+            Err(_) => {
+                self.say(
+                    name,
+                    "its unique-id is none that POP3 allows, so it gets a new one",
+                );
+                None
+            }
+        });
+        let unique_id = unique_id.filter(|unique_id| {
+            let free = self.known.take_unique_id(unique_id);
+            if !free {
+                self.say(
+                    name,
+                    "another message has its unique-id, so it gets a new one",
+                );
+            }
+            free
+        });
+        self.tally.imported += 1;
+        self.tally.again += usize::from(served && unique_id.is_none());
+        self.waiting_octets += message.octets();
+        if !self.dry_run {
+            self.waiting.push(Message {
+                message,
+                received_at,
+                old_id,
+                unique_id,
+            });
+        }
     }
 
     async fn store(&mut self) -> anyhow::Result<()> {
@@ -162,14 +327,39 @@ impl Importer {
         if waiting.is_empty() {
             return Ok(());
         }
-        let stored = self.database.store(&[self.user], waiting).await;
+        let stored = self.database.import(self.user, &waiting).await;
         stored.context("the import stopped; what was imported before stays, run it again to go on")
     }
 
     fn skip(&mut self, name: &str, reason: &str) {
         self.tally.skipped += 1;
+        self.say(&format!("skipped {name}"), reason);
+    }
+
+    fn say(&self, name: &str, what: &str) {
         // Names of files may hold anything; a terminal is not to obey it.
-        let line = format!("skipped {}: {reason}", name.escape_debug());
+        let line = format!("{}: {what}", name.escape_debug());
         self.progress.suspend(|| eprintln!("{line}"));
     }
+}
+
+/// Why a message was not read to its end.
+enum Unread {
+    Source(std::io::Error),
+    Storage(anyhow::Error),
+}
+
+/// Reads the current message of a source; returns its first piece.
+async fn read(source: &mut Source, delivery: &mut Delivery) -> Result<Vec<u8>, Unread> {
+    let mut beginning = Vec::new();
+    let mut piece = Vec::new();
+    while source.read(&mut piece).map_err(Unread::Source)? {
+        let written = delivery.write(&piece).await;
+        written.map_err(|error| Unread::Storage(error.into()))?;
+        if beginning.is_empty() {
+            beginning = std::mem::take(&mut piece);
+        }
+        piece.clear();
+    }
+    Ok(beginning)
 }

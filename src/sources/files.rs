@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 use std::vec;
 
-use super::{Item, PIECE_OCTETS};
+use super::{Item, OldId, PIECE_OCTETS};
 
 /// A file or folder that was found.
 #[derive(Debug, Clone)]
@@ -17,6 +17,8 @@ pub(super) struct Entry {
     pub(super) modified_at: SystemTime,
     /// Why it is no message to import, if so.
     pub(super) left_out: Option<String>,
+    /// What UIDL called it where it comes from.
+    pub(super) old_id: OldId,
 }
 
 impl Entry {
@@ -33,6 +35,7 @@ impl Entry {
                 octets: metadata.len(),
                 modified_at,
                 left_out: None,
+                old_id: OldId::Unknown,
             },
             Ok(_) => Self::left_out(path, "it is no regular file"),
             Err(error) => Self::left_out(path, error.to_string()),
@@ -46,6 +49,7 @@ impl Entry {
             octets: 0,
             modified_at: UNIX_EPOCH,
             left_out: Some(reason.into()),
+            old_id: OldId::Unknown,
         }
     }
 }
@@ -77,6 +81,11 @@ impl Files {
         }
     }
 
+    /// What UIDL called the messages that have not been read yet.
+    pub(super) fn old_ids(&self) -> impl Iterator<Item = &OldId> {
+        self.waiting.as_slice().iter().map(|entry| &entry.old_id)
+    }
+
     /// How much has been read or skipped.
     pub(super) fn octets_read(&self) -> u64 {
         let current = self.current.as_ref();
@@ -99,8 +108,11 @@ impl Files {
         Some(match opened {
             Ok(current) => {
                 self.current = Some(current);
-                let received_at = entry.modified_at;
-                Item::Message { name, received_at }
+                Item::Message {
+                    name,
+                    received_at: Some(entry.modified_at),
+                    old_id: entry.old_id,
+                }
             }
             Err(reason) => {
                 self.octets_behind += entry.octets;
@@ -190,7 +202,8 @@ mod tests {
         assert_eq!(reason(files.next_item()), "the file is empty");
         let message = Item::Message {
             name: last.display().to_string(),
-            received_at: fs::metadata(&last).unwrap().modified().unwrap(),
+            received_at: Some(fs::metadata(&last).unwrap().modified().unwrap()),
+            old_id: OldId::Unknown,
         };
         assert_eq!(files.next_item(), Some(message));
         assert_eq!(read(&mut files), b"A: \0\xff\r\n");

@@ -6,16 +6,22 @@ use std::fs::{self, DirEntry};
 use std::io;
 use std::path::Path;
 
+use super::OldId;
 use super::files::Entry;
+use super::uidlist::UidList;
 
 /// Whether a folder is laid out as a Maildir.
 pub(super) fn is_maildir(path: &Path) -> bool {
     path.join("cur").is_dir() || path.join("new").is_dir()
 }
 
-/// The messages of a Maildir: of its inbox, then of its Maildir++ subfolders by their names.
-pub(super) fn maildir(path: &Path) -> io::Result<Vec<Entry>> {
+/// The messages of a Maildir: of its inbox, in the order of its list if it has one, then of its
+/// Maildir++ subfolders by their names.
+pub(super) fn maildir(path: &Path, list: Option<&UidList>) -> io::Result<Vec<Entry>> {
     let mut found = mailbox(path);
+    if let Some(list) = list {
+        found = in_order_of(list, found);
+    }
     let mut folders = fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?;
     folders.sort_by_key(DirEntry::file_name);
     for folder in folders {
@@ -32,7 +38,11 @@ pub(super) fn maildir(path: &Path) -> io::Result<Vec<Entry>> {
             let reason = "it is a symbolic link to a folder, which is not followed";
             found.push(Entry::left_out(path, reason));
         } else {
-            found.append(&mut mailbox(&path));
+            let never_served = |entry| Entry {
+                old_id: OldId::NeverServed,
+                ..entry
+            };
+            found.extend(mailbox(&path).into_iter().map(never_served));
         }
     }
     Ok(found)
@@ -60,6 +70,37 @@ fn mailbox(path: &Path) -> Vec<Entry> {
         let by_time = one.modified_at.cmp(&other.modified_at);
         by_time.then_with(|| by_name(&one.path, &other.path))
     });
+    found
+}
+
+/// Brings messages into the order in which the old server had them; those that it did not know yet
+/// come last. No message is older than one before it: their times are put right so that this stays
+/// their order.
+fn in_order_of(list: &UidList, found: Vec<Entry>) -> Vec<Entry> {
+    let listed = |entry: Entry| {
+        let name = entry.path.file_name().unwrap_or_default();
+        let listed = list.of(&name.to_string_lossy());
+        let place = listed.map_or(usize::MAX, |listed| listed.place);
+        let old_id = listed.map_or(OldId::Unknown, |listed| {
+            OldId::Told(listed.unique_id.clone())
+        });
+        (place, Entry { old_id, ..entry })
+    };
+    let mut found: Vec<_> = found.into_iter().map(listed).collect();
+    // It is stable, so what is not listed stays in the order of its times.
+    found.sort_by_key(|(place, _)| *place);
+    let mut found: Vec<_> = found.into_iter().map(|(_, entry)| entry).collect();
+    // The later one's time holds: a file that was touched is not to come behind newer mail.
+    let mut earliest = None;
+    for entry in found
+        .iter_mut()
+        .rev()
+        .filter(|entry| entry.left_out.is_none())
+    {
+        let time = earliest.map_or(entry.modified_at, |at| entry.modified_at.min(at));
+        entry.modified_at = time;
+        earliest = Some(time);
+    }
     found
 }
 
@@ -213,7 +254,7 @@ mod tests {
             (".NoMaildir/6.host", 0),
         ]);
         assert!(is_maildir(folder.path()));
-        let (messages, left_out) = split(&folder, maildir(folder.path()).unwrap());
+        let (messages, left_out) = split(&folder, maildir(folder.path(), None).unwrap());
         assert_eq!(
             messages,
             [
@@ -237,7 +278,7 @@ mod tests {
             ("cur/2.host:2,ST", 2),
             ("cur/3.host:2,St", 3),
         ]);
-        let found = maildir(folder.path()).unwrap();
+        let found = maildir(folder.path(), None).unwrap();
         assert_eq!(found.iter().map(|entry| entry.octets).sum::<u64>(), 10);
         let (messages, left_out) = split(&folder, found);
         assert_eq!(messages, ["cur/1.T:2,S", "cur/3.host:2,St"]);
@@ -250,7 +291,7 @@ mod tests {
         let folder = folder_of(&[("cur/1.host", 1), ("Archive/cur/2.host", 2)]);
         let archive = folder.path().join("Archive");
         std::os::unix::fs::symlink(archive, folder.path().join(".Shared")).unwrap();
-        let (messages, left_out) = split(&folder, maildir(folder.path()).unwrap());
+        let (messages, left_out) = split(&folder, maildir(folder.path(), None).unwrap());
         assert_eq!(messages, ["cur/1.host"]);
         let names: Vec<_> = left_out.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, [".Shared", "Archive"]);

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use memchr::memchr;
 
 use super::window::Window;
-use super::{Item, date};
+use super::{Item, OldId, date};
 
 /// What a line begins with that announces a message.
 pub(super) const FROM: &[u8] = b"From ";
@@ -102,7 +102,11 @@ impl<R: Read> Mbox<R> {
             return Ok(Some(Item::Skipped { name, reason }));
         }
         let received_at = date::of_from_line(&from_line).unwrap_or(self.modified_at);
-        Ok(Some(Item::Message { name, received_at }))
+        Ok(Some(Item::Message {
+            name,
+            received_at: Some(received_at),
+            old_id: OldId::Unknown,
+        }))
     }
 
     /// Consumes a From_ line and returns what may be of interest in it.
@@ -291,7 +295,8 @@ mod tests {
         let mut mbox = mbox(file.as_bytes(), SMALL);
         let item = |name: &str, seconds| Item::Message {
             name: name.to_owned(),
-            received_at: UNIX_EPOCH + Duration::from_secs(seconds),
+            received_at: Some(UNIX_EPOCH + Duration::from_secs(seconds)),
+            old_id: OldId::Unknown,
         };
         let [first, second, third] = [
             item("mbox inbox, message 1 (octet 0)", 60),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
-use pop3::Canonical;
+use pop3::{Canonical, UniqueId};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
 use sha2::{Digest, Sha256};
 
@@ -222,6 +222,7 @@ impl Database {
                     content_octets: message.octets,
                     head: &[],
                     received_at,
+                    unique_id: new_unique_id(),
                 };
                 insert_copy(&transaction, copy).await?;
             }
@@ -246,24 +247,6 @@ impl Database {
         remove_written(&transaction, content).await?;
         transaction.commit().await?;
         Ok(())
-    }
-
-    /// How often each digest is in a maildrop.
-    ///
-    /// # Errors
-    /// If the database can't say.
-    pub async fn digests(&self, user: UserId) -> Result<HashMap<Vec<u8>, usize>, StoreError> {
-        const DIGESTS: &str = "SELECT c.digest FROM messages m JOIN contents c ON c.id = m.content_id \
-            WHERE m.user_id = $1";
-        let read = self.read();
-        let mut digests = HashMap::new();
-        for row in read
-            .query_all_raw(statement(read, DIGESTS, [user.0.into()]))
-            .await?
-        {
-            *digests.entry(row.try_get_by_index(0)?).or_default() += 1;
-        }
-        Ok(digests)
     }
 }
 
@@ -361,6 +344,7 @@ async fn deliver_letter(
             content_octets: letter.message.octets,
             head: &recipient.head,
             received_at: letter.received_at,
+            unique_id: new_unique_id(),
         };
         insert_copy(transaction, copy).await?;
     }
@@ -370,7 +354,7 @@ async fn deliver_letter(
     Ok(outcomes)
 }
 
-async fn store_content(
+pub(super) async fn store_content(
     transaction: &DatabaseTransaction,
     message: &Prepared,
 ) -> Result<ContentId, StoreError> {
@@ -390,16 +374,16 @@ async fn store_content(
 }
 
 /// A message in a maildrop that is not there yet.
-#[derive(Clone, Copy)]
-struct Copy<'a> {
-    user: UserId,
-    content: ContentId,
-    content_octets: u64,
-    head: &'a [u8],
-    received_at: SystemTime,
+pub(super) struct Copy<'a> {
+    pub(super) user: UserId,
+    pub(super) content: ContentId,
+    pub(super) content_octets: u64,
+    pub(super) head: &'a [u8],
+    pub(super) received_at: SystemTime,
+    pub(super) unique_id: UniqueId,
 }
 
-async fn insert_copy(
+pub(super) async fn insert_copy(
     transaction: &DatabaseTransaction,
     copy: Copy<'_>,
 ) -> Result<MessageId, StoreError> {
@@ -413,7 +397,7 @@ async fn insert_copy(
         copy.user.0.into(),
         copy.content.0.into(),
         signed(copy.content_octets + copy.head.len() as u64).into(),
-        new_unique_id().as_str().into(),
+        copy.unique_id.as_str().into(),
         milliseconds(copy.received_at).into(),
         head_octets.into(),
         milliseconds(SystemTime::now()).into(),

@@ -32,6 +32,25 @@ pub struct Read {
 }
 
 impl Read {
+    /// From its key, its content's, the octets of its head, its time, its octets and its unique-id.
+    pub(super) fn of_row(row: &QueryResult) -> Result<Self, DbErr> {
+        let (head_octets, octets): (i32, i64) =
+            (row.try_get_by_index(2)?, row.try_get_by_index(4)?);
+        Ok(Self {
+            message: MessageId(row.try_get_by_index(0)?),
+            content: ContentId(row.try_get_by_index(1)?),
+            has_head: head_octets > 0,
+            received_at_ms: row.try_get_by_index(3)?,
+            octets: octets.unsigned_abs(),
+            unique_id: row.try_get_by_index(5)?,
+        })
+    }
+
+    /// Does anything stand in front of its content?
+    pub(super) fn has_head(&self) -> bool {
+        self.has_head
+    }
+
     /// When it was received.
     pub fn received_at(&self) -> SystemTime {
         let since = Duration::from_millis(self.received_at_ms.unsigned_abs());
@@ -95,7 +114,7 @@ impl Reading {
         let values = [user.0.into(), after.0.into(), after.1.into(), PAGE.into()];
         let next = statement(&self.transaction, NEXT, values);
         let rows = self.transaction.query_all_raw(next).await?;
-        let messages: Result<_, DbErr> = rows.iter().map(message).collect();
+        let messages: Result<_, DbErr> = rows.iter().map(Read::of_row).collect();
         Ok(messages?)
     }
 
@@ -117,16 +136,4 @@ impl Reading {
         let row = self.transaction.query_one_raw(piece).await?;
         Ok(row.map(|row| row.try_get_by_index(0)).transpose()?)
     }
-}
-
-fn message(row: &QueryResult) -> Result<Read, DbErr> {
-    let (head_octets, octets): (i32, i64) = (row.try_get_by_index(2)?, row.try_get_by_index(4)?);
-    Ok(Read {
-        message: MessageId(row.try_get_by_index(0)?),
-        content: ContentId(row.try_get_by_index(1)?),
-        has_head: head_octets > 0,
-        received_at_ms: row.try_get_by_index(3)?,
-        octets: octets.unsigned_abs(),
-        unique_id: row.try_get_by_index(5)?,
-    })
 }

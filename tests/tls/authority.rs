@@ -9,37 +9,37 @@ use rcgen::{
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-pub(super) struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     /// Its own certificate.
-    pub(super) pem: String,
+    pub(crate) pem: String,
 }
 
 /// A certificate and its key.
-pub(super) struct Issued {
-    pub(super) pem: String,
-    pub(super) key: String,
+pub(crate) struct Issued {
+    pub(crate) pem: String,
+    pub(crate) key: String,
 }
 
 impl Issued {
     /// Both, as one file has them.
-    pub(super) fn both(&self) -> String {
+    pub(crate) fn both(&self) -> String {
         format!("{}{}", self.pem, self.key)
     }
 
-    pub(super) fn der(&self) -> CertificateDer<'static> {
+    pub(crate) fn der(&self) -> CertificateDer<'static> {
         CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap()
     }
 
-    pub(super) fn key_der(&self) -> PrivateKeyDer<'static> {
+    pub(crate) fn key_der(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap()
     }
 }
 
 impl Authority {
-    pub(super) fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -53,11 +53,11 @@ impl Authority {
     }
 
     /// A certificate of a server with these names.
-    pub(super) fn server(&self, names: &[&str]) -> Issued {
+    pub(crate) fn server(&self, names: &[&str]) -> Issued {
         self.server_until(names, SystemTime::now() + 90 * DAY)
     }
 
-    pub(super) fn server_until(&self, names: &[&str], end: SystemTime) -> Issued {
+    pub(crate) fn server_until(&self, names: &[&str], end: SystemTime) -> Issued {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.not_after = end.into();
@@ -65,12 +65,12 @@ impl Authority {
     }
 
     /// A certificate with a key of this kind.
-    pub(super) fn server_with(&self, name: &str, key: &KeyPair) -> Issued {
+    pub(crate) fn server_with(&self, name: &str, key: &KeyPair) -> Issued {
         self.issue(&CertificateParams::new([name.to_owned()]).unwrap(), key)
     }
 
     /// A client's certificate, for these names.
-    pub(super) fn client(&self, names: &[SanType], serial: u64) -> Issued {
+    pub(crate) fn client(&self, names: &[SanType], serial: u64) -> Issued {
         let mut params = CertificateParams::default();
         params.subject_alt_names = names.to_vec();
         params.serial_number = Some(SerialNumber::from(serial));
@@ -78,7 +78,7 @@ impl Authority {
     }
 
     /// The list of what it has revoked.
-    pub(super) fn list(&self, revoked: &[u64], next_update: SystemTime) -> String {
+    pub(crate) fn list(&self, revoked: &[u64], next_update: SystemTime) -> String {
         let revoke = |serial: &u64| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
             revocation_time: (SystemTime::now() - DAY).into(),
@@ -105,6 +105,6 @@ impl Authority {
 }
 
 /// An e-mail address, as certificates name it.
-pub(super) fn mailbox(address: &str) -> SanType {
+pub(crate) fn mailbox(address: &str) -> SanType {
     SanType::Rfc822Name(address.try_into().unwrap())
 }

@@ -1,0 +1,365 @@
+//! The maildrop of another POP3 server.
+//!
+//! It is only read: nothing is ever marked as deleted there.
+
+mod connection;
+
+use std::collections::HashMap;
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+
+use lmtp::Unstuffing;
+use thiserror::Error;
+use url::Url;
+
+use super::{Item, OldId};
+use connection::Connection;
+
+/// Where a maildrop is, and who opens it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// Does TLS begin with the first octet?
+    tls: bool,
+    user: String,
+    host: String,
+    port: u16,
+}
+
+/// How a server is reached.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// The file with a private authority that certifies it.
+    pub authority: Option<PathBuf>,
+    /// May the password go in clear to another machine?
+    pub in_clear: bool,
+}
+
+/// Why a maildrop can't be read.
+#[derive(Debug, Error)]
+pub enum ServerError {
+    /// Not the form of an address.
+    #[error(
+        "{0} is no address of a maildrop: the form is pop3s://USER@HOST, with %40 for an @ in USER"
+    )]
+    NotAnAddress(String),
+    /// There is a password in the address.
+    #[error(
+        "a password in the address would be seen by everybody on this machine: \
+         put it into RESTANTE_IMPORT_PASSWORD"
+    )]
+    PasswordInAddress,
+    /// Nobody answers.
+    #[error("no connection to {place}: {reason}")]
+    NoConnection {
+        /// Host and port.
+        place: String,
+        /// What the system says.
+        reason: io::Error,
+    },
+    /// No certificate of an authority could be read.
+    #[error("{path} holds no certificate of an authority: {reason}")]
+    BadAuthority {
+        /// The file, or the machine's own.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The server can't be trusted with a password.
+    #[error(
+        "{place} has no certificate to be trusted: {reason} (--ca FILE names a private authority)"
+    )]
+    Untrusted {
+        /// Host and port.
+        place: String,
+        /// What is wrong.
+        reason: io::Error,
+    },
+    /// The password would go in clear over a network.
+    #[error(
+        "{0} offers no TLS, so the password would go in clear: use pop3s://, or --plaintext if \
+         nobody can listen"
+    )]
+    NoTls(String),
+    /// The server refuses.
+    #[error("the server refuses {command}: {reply}")]
+    Refused {
+        /// What it was asked.
+        command: &'static str,
+        /// What it said.
+        reply: String,
+    },
+    /// The connection broke, or what came is not POP3.
+    #[error("the connection with the server broke: {0}")]
+    Broken(#[from] io::Error),
+}
+
+impl Address {
+    /// Reads an address, if it is one of POP3.
+    ///
+    /// # Errors
+    /// If it is one and can't be used.
+    pub fn parse(text: &str) -> Option<Result<Self, ServerError>> {
+        let tls = match text.split_once("://")?.0 {
+            "pop3" => false,
+            "pop3s" => true,
+            _ => return None,
+        };
+        Some(Self::of(text, tls))
+    }
+
+    fn of(text: &str, tls: bool) -> Result<Self, ServerError> {
+        let malformed = || ServerError::NotAnAddress(text.to_owned());
+        let url = Url::parse(text).map_err(|_| malformed())?;
+        if url.password().is_some() {
+            return Err(ServerError::PasswordInAddress);
+        }
+        let user = percent_encoding::percent_decode_str(url.username());
+        let user = user.decode_utf8().map_err(|_| malformed())?.into_owned();
+        let host = url.host_str().unwrap_or_default();
+        let host = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
+        let path_is_empty = matches!(url.path(), "" | "/");
+        if user.is_empty() || user.contains(['\r', '\n']) || host.is_empty() || !path_is_empty {
+            return Err(malformed());
+        }
+        let port = url.port().unwrap_or(if tls { 995 } else { 110 });
+        Ok(Self {
+            tls,
+            user,
+            host,
+            port,
+        })
+    }
+
+    /// Who opens the maildrop.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// Host and port.
+    fn place(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// An open maildrop.
+#[derive(Debug)]
+pub(super) struct Server {
+    connection: Connection,
+    place: String,
+    /// The octets of each message, oldest first, and its unique-id if the server has told it.
+    messages: Vec<(u32, u64, OldId)>,
+    next: usize,
+    octets_behind: u64,
+    reading: Option<Reading>,
+    /// Why nothing more can be read.
+    broken: Option<String>,
+}
+
+/// How far a message has come.
+#[derive(Debug, Default)]
+struct Reading {
+    unstuffing: Unstuffing,
+    octets: u64,
+    asked: bool,
+}
+
+impl Server {
+    pub(super) fn open(
+        address: &Address,
+        access: &Access,
+        password: &str,
+    ) -> Result<Self, ServerError> {
+        let mut connection = Connection::open(address, access)?;
+        if password.contains(['\r', '\n']) {
+            let reply = "a password has no line ends".to_owned();
+            return Err(ServerError::Refused {
+                command: "PASS",
+                reply,
+            });
+        }
+        connection.ask("USER", &format!("USER {}", address.user))?;
+        connection.ask("PASS", &format!("PASS {password}"))?;
+        connection.ask("LIST", "LIST")?;
+        let sizes = connection.lines()?;
+        let unique_ids = match connection.ask("UIDL", "UIDL") {
+            Ok(()) => connection.lines()?,
+            // A server need not have it (RFC 1939, section 7).
+            Err(ServerError::Refused { .. }) => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let split = |line: &String| {
+            let (number, rest) = line.split_once(' ')?;
+            Some((number.parse::<u32>().ok()?, rest.trim().to_owned()))
+        };
+        let mut unique_ids: HashMap<u32, String> = unique_ids.iter().filter_map(split).collect();
+        let message = |(number, octets): (u32, String)| {
+            let old_id = unique_ids
+                .remove(&number)
+                .map_or(OldId::Unknown, OldId::Told);
+            (number, octets.parse().unwrap_or_default(), old_id)
+        };
+        let messages = sizes.iter().filter_map(split).map(message).collect();
+        Ok(Self {
+            connection,
+            place: address.place(),
+            messages,
+            next: 0,
+            octets_behind: 0,
+            reading: None,
+            broken: None,
+        })
+    }
+
+    pub(super) fn total_octets(&self) -> u64 {
+        self.messages.iter().map(|(_, octets, _)| octets).sum()
+    }
+
+    pub(super) fn octets_read(&self) -> u64 {
+        let current = self.reading.as_ref().map_or(0, |reading| reading.octets);
+        self.octets_behind + current
+    }
+
+    pub(super) fn old_ids(&self) -> impl Iterator<Item = &OldId> {
+        self.messages.iter().map(|(_, _, old_id)| old_id)
+    }
+
+    pub(super) fn next_item(&mut self) -> Option<Item> {
+        self.finish_message();
+        self.octets_behind += self.behind();
+        let (number, _, old_id) = self.messages.get(self.next)?.clone();
+        self.next += 1;
+        if let Some(error) = &self.broken {
+            let name = format!("{}, from message {number} on", self.place);
+            let reason = format!("the connection broke ({error}); run the import again to go on");
+            self.next = self.messages.len() + 1;
+            return Some(Item::Skipped { name, reason });
+        }
+        self.reading = Some(Reading::default());
+        Some(Item::Message {
+            name: format!("{}, message {number}", self.place),
+            received_at: None,
+            old_id,
+        })
+    }
+
+    /// The octets of the message before the one that comes next.
+    fn behind(&self) -> u64 {
+        let before = self
+            .next
+            .checked_sub(1)
+            .and_then(|at| self.messages.get(at));
+        before.map_or(0, |(_, octets, _)| *octets)
+    }
+
+    /// Reads off what is left of a message that was asked for.
+    fn finish_message(&mut self) {
+        let mut rest = Vec::new();
+        while self.reading.as_ref().is_some_and(|reading| reading.asked)
+            && self.read(&mut rest).is_ok_and(|more| more)
+        {
+            rest.clear();
+        }
+        self.reading = None;
+    }
+
+    /// Appends the next piece of the current message; false says that it has ended. It is asked for
+    /// when it is first read.
+    pub(super) fn read(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
+        let read = self.try_to_read(out);
+        read.map_err(|error| {
+            self.reading = None;
+            if let ServerError::Broken(error) = error {
+                self.broken = Some(error.to_string());
+                return error;
+            }
+            // The message was refused; the others may be had.
+            io::Error::other(error.to_string())
+        })
+    }
+
+    fn try_to_read(&mut self, out: &mut Vec<u8>) -> Result<bool, ServerError> {
+        let number = self
+            .next
+            .checked_sub(1)
+            .and_then(|at| self.messages.get(at));
+        let (Some(reading), Some((number, ..))) = (&mut self.reading, number) else {
+            return Ok(false);
+        };
+        if !reading.asked {
+            reading.asked = true;
+            self.connection.ask("RETR", &format!("RETR {number}"))?;
+        }
+        let before = out.len();
+        while !reading.unstuffing.has_ended() && out.len() == before {
+            let octets = self.connection.octets()?;
+            if octets.is_empty() {
+                return Err(io::Error::from(ErrorKind::UnexpectedEof).into());
+            }
+            let taken = reading.unstuffing.take(octets, out);
+            self.connection.consume(taken);
+        }
+        reading.octets += (out.len() - before) as u64;
+        Ok(out.len() > before)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It deletes nothing, and a server that hears no QUIT has nothing to miss.
+        let _ = self.connection.ask("QUIT", "QUIT");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Option<(bool, String, String)> {
+        let address = Address::parse(text)?.ok()?;
+        Some((address.tls, address.user.clone(), address.place()))
+    }
+
+    #[test]
+    fn an_address_names_user_host_and_port() {
+        let is = |tls, user: &str, place: &str| Some((tls, user.to_owned(), place.to_owned()));
+        assert_eq!(
+            parsed("pop3://ada@mail.example"),
+            is(false, "ada", "mail.example:110")
+        );
+        assert_eq!(
+            parsed("pop3s://ada%40example.org@mail.example:1995/"),
+            is(true, "ada@example.org", "mail.example:1995")
+        );
+        assert_eq!(
+            parsed("pop3s://ada@example.org@[2001:db8::1]"),
+            is(true, "ada@example.org", "[2001:db8::1]:995")
+        );
+        assert!(Address::parse("Maildir").is_none() && Address::parse("imap://a@b").is_none());
+    }
+
+    #[test]
+    fn an_address_that_can_not_be_used_is_refused() {
+        for text in [
+            "pop3://mail.example",
+            "pop3://@mail.example",
+            "pop3s://ada@",
+            "pop3://ada@mail.example/INBOX",
+            "pop3://ada%0d%0aDELE@mail.example",
+        ] {
+            let refused = Address::parse(text).unwrap();
+            assert!(
+                matches!(refused, Err(ServerError::NotAnAddress(_))),
+                "{text}"
+            );
+        }
+        let refused = Address::parse("pop3://ada:secret@mail.example").unwrap();
+        assert!(matches!(refused, Err(ServerError::PasswordInAddress)));
+    }
+}

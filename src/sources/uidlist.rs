@@ -1,0 +1,234 @@
+//! The lists in which other servers keep the order and the unique-ids of a Maildir's messages.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::uidl_format::{Facts, UidlFormat};
+
+/// The file of Dovecot's list.
+const DOVECOT: &str = "dovecot-uidlist";
+
+/// The file of Courier's list.
+const COURIER: &str = "courierpop3dsizelist";
+
+/// What a list says of messages, by the names of their files without flags.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct UidList(HashMap<String, Listed>);
+
+/// What a list says of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Listed {
+    /// Its place among the others.
+    pub(super) place: usize,
+    /// What UIDL called it.
+    pub(super) unique_id: String,
+}
+
+impl UidList {
+    /// Reads the list of a Maildir; none if it has none.
+    ///
+    /// # Errors
+    /// If there is one and it can't be read or understood: without it, every client would fetch
+    /// everything again.
+    pub(super) fn read(maildir: &Path, format: &UidlFormat) -> io::Result<Option<Self>> {
+        if let Some(text) = text(&maildir.join(DOVECOT))? {
+            let list = dovecot(&text, format);
+            return list.map(Some).ok_or_else(|| unknown(DOVECOT));
+        }
+        if let Some(text) = text(&maildir.join(COURIER))? {
+            return courier(&text).map(Some).ok_or_else(|| unknown(COURIER));
+        }
+        Ok(None)
+    }
+
+    /// What is said of the file of this name, whatever its flags.
+    pub(super) fn of(&self, file: &str) -> Option<&Listed> {
+        self.0.get(without_flags(file))
+    }
+}
+
+fn text(path: &Path) -> io::Result<Option<String>> {
+    match fs::read(path) {
+        // Names of files may hold any octets, and one that does has no unique-id at worst.
+        Ok(octets) => Ok(Some(String::from_utf8_lossy(&octets).into_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn unknown(name: &str) -> io::Error {
+    let what = format!("{name} is not in a form that is known here");
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// The name of a message's file, without the flags that change as it is read.
+fn without_flags(file: &str) -> &str {
+    file.split_once(':').map_or(file, |(name, _)| name)
+}
+
+/// Version 3 begins with `3 V<uidvalidity> N<next uid> G<guid>`, and has lines of the form
+/// `UID FIELDS... :FILE`. Version 1 begins with `1 UIDVALIDITY NEXT`, and has `UID FILE`.
+fn dovecot(text: &str, format: &UidlFormat) -> Option<UidList> {
+    let mut lines = text.lines();
+    let header: Vec<&str> = lines.next()?.split(' ').collect();
+    let version_3 = match *header.first()? {
+        "3" => true,
+        "1" => false,
+        _ => return None,
+    };
+    let uidvalidity = if version_3 {
+        header.iter().find_map(|field| field.strip_prefix('V'))?
+    } else {
+        header.get(1)?
+    };
+    let uidvalidity: u32 = uidvalidity.parse().ok()?;
+    let mut by_uid = Vec::new();
+    for line in lines.filter(|line| !line.is_empty()) {
+        let (uid, rest) = line.split_once(' ')?;
+        let uid: u32 = uid.parse().ok()?;
+        let (fields, file) = if version_3 {
+            // Neither a field nor the base of a name holds a colon.
+            rest.split_once(':')?
+        } else {
+            ("", rest)
+        };
+        let file = without_flags(file);
+        let field = |key| fields.split(' ').find_map(|field| field.strip_prefix(key));
+        let facts = Facts {
+            uid,
+            uidvalidity,
+            file,
+            guid: field('G'),
+        };
+        let unique_id = match field('P') {
+            // What Dovecot has saved wins; an empty field means the name of the file.
+            Some("") => file.to_owned(),
+            Some(saved) => saved.to_owned(),
+            None => format.apply(&facts),
+        };
+        by_uid.push((uid, file.to_owned(), unique_id));
+    }
+    by_uid.sort_by_key(|(uid, ..)| *uid);
+    let listed = by_uid.into_iter().enumerate();
+    let listed = listed.map(|(place, (_, file, unique_id))| (file, Listed { place, unique_id }));
+    Some(UidList(listed.collect()))
+}
+
+/// Begins with `/2 NEXT UIDVALIDITY` (or `/3`), and has lines `FILE OCTETS UID:UIDVALIDITY`. With a
+/// UIDVALIDITY of 0 the unique-id goes without it, and with a UID of 0 it is the name of the file.
+fn courier(text: &str) -> Option<UidList> {
+    let mut lines = text.lines();
+    let header = lines.next()?;
+    if !(header.starts_with("/2 ") || header.starts_with("/3 ")) {
+        return None;
+    }
+    let mut listed = HashMap::new();
+    for (place, line) in lines.filter(|line| !line.is_empty()).enumerate() {
+        let mut words = line.split(' ');
+        let file = without_flags(words.next()?);
+        let _octets = words.next()?;
+        let mut numbers = words.next()?.split(':');
+        let mut number = || -> Option<u64> { numbers.next()?.parse().ok() };
+        let (uid, uidvalidity) = (number()?, number()?);
+        let unique_id = match (uid, uidvalidity) {
+            (0, _) => file.to_owned(),
+            (uid, 0) => format!("UID{uid}"),
+            (uid, uidvalidity) => format!("UID{uid}-{uidvalidity}"),
+        };
+        listed.insert(file.to_owned(), Listed { place, unique_id });
+    }
+    Some(UidList(listed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(list: &UidList, file: &str) -> Option<(usize, String)> {
+        let listed = list.of(file)?;
+        Some((listed.place, listed.unique_id.clone()))
+    }
+
+    #[test]
+    fn dovecot_s_list_tells_order_and_unique_ids_whatever_the_flags() {
+        let text = "3 V1795385651 N9 Gb4c0ffee\n\
+            7 :30.M3.host,S=10:2,S\n\
+            2 W99 :20.M2.host\n\
+            5 P000001 W7 :10.M1.host:2,\n\
+            8 P :40.M4.host\n\
+            6 Gabcdef :50.M5.host\n";
+        let list = dovecot(text, &UidlFormat::default()).unwrap();
+        let expected = |place, unique_id: &str| Some((place, unique_id.to_owned()));
+        assert_eq!(
+            said(&list, "20.M2.host:2,RS"),
+            expected(0, "000000026b036933")
+        );
+        assert_eq!(said(&list, "10.M1.host"), expected(1, "000001"));
+        assert_eq!(
+            said(&list, "50.M5.host:2,"),
+            expected(2, "000000066b036933")
+        );
+        assert_eq!(
+            said(&list, "30.M3.host,S=10"),
+            expected(3, "000000076b036933")
+        );
+        assert_eq!(said(&list, "40.M4.host"), expected(4, "40.M4.host"));
+        assert_eq!(said(&list, "60.host"), None);
+        let list = dovecot(text, &"%g".parse().unwrap()).unwrap();
+        assert_eq!(said(&list, "50.M5.host"), expected(2, "abcdef"));
+        assert_eq!(said(&list, "20.M2.host"), expected(0, "20.M2.host"));
+    }
+
+    #[test]
+    fn the_old_form_of_dovecot_s_list_is_read_too() {
+        let list = dovecot("1 5 3\n1 a.host:2,S\n2 b.host\n", &"%v.%u".parse().unwrap()).unwrap();
+        assert_eq!(said(&list, "a.host"), Some((0, "5.1".into())));
+        assert_eq!(said(&list, "b.host:2,S"), Some((1, "5.2".into())));
+    }
+
+    #[test]
+    fn courier_s_list_tells_order_and_unique_ids() {
+        let text = "/2 12 1700000000\n\
+            30.host:2,S 100 11:1700000000\n\
+            10.host 200 9:0\n\
+            20.host,S=1 300 0:0\n\
+            40.host 400 12:1700000000:1\n";
+        let list = courier(text).unwrap();
+        for (file, place, unique_id) in [
+            ("30.host", 0, "UID11-1700000000"),
+            ("10.host:2,", 1, "UID9"),
+            ("20.host,S=1:2,S", 2, "20.host,S=1"),
+            ("40.host", 3, "UID12-1700000000"),
+        ] {
+            assert_eq!(said(&list, file), Some((place, unique_id.into())), "{file}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_is_not_understood_is_no_empty_list() {
+        let format = UidlFormat::default();
+        for text in [
+            "",
+            "4 V1 N2\n",
+            "3 N2\n",
+            "3 V1 N2\nx :a\n",
+            "3 V1 N2\n1 a\n",
+        ] {
+            assert_eq!(dovecot(text, &format), None, "{text:?}");
+        }
+        for text in ["", "/1 1 1\n", "/2 1 1\na 1\n", "/2 1 1\na 1 x:y\n"] {
+            assert_eq!(courier(text), None, "{text:?}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(UidList::read(folder.path(), &format).unwrap(), None);
+        fs::write(folder.path().join(DOVECOT), "nonsense").unwrap();
+        let refused = UidList::read(folder.path(), &format).unwrap_err();
+        assert!(
+            refused
+                .to_string()
+                .contains("dovecot-uidlist is not in a form")
+        );
+    }
+}
