@@ -135,11 +135,14 @@ impl SqlStore {
             return Ok(0);
         };
         let read = self.database.read();
-        let expired = format!(
-            "SELECT user_id, id FROM messages WHERE stored_at_ms < {} - {} \
-             ORDER BY stored_at_ms LIMIT {EXPIRED_AT_ONCE}",
+        let too_long = format!(
+            "stored_at_ms < {} - {}",
             clock(read),
             expire_after.as_millis()
+        );
+        let expired = format!(
+            "SELECT user_id, id FROM messages WHERE {too_long} \
+             ORDER BY stored_at_ms LIMIT {EXPIRED_AT_ONCE}"
         );
         let mut by_user: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
         for row in read.query_all_raw(statement(read, &expired, [])).await? {
@@ -148,15 +151,30 @@ impl SqlStore {
         }
         let mut count = 0;
         for (user, messages) in by_user {
-            let transaction = self.database.begin().await?;
-            let user = UserId(user);
-            if let Some(version) = raise_version(&transaction, user).await? {
-                let which = format!("AND id IN ({})", sql_list(messages));
-                let gone = Departing::default();
-                count += depart(&transaction, user, version, &which, gone).await?;
-            }
-            transaction.commit().await?;
+            // One that was deleted and brought back meanwhile is here since then.
+            let which = format!("AND id IN ({}) AND {too_long}", sql_list(messages));
+            count += self.expire_of(UserId(user), &which).await?;
         }
+        Ok(count)
+    }
+
+    /// Removes these messages of a user, which have been there for too long.
+    async fn expire_of(&self, user: UserId, which: &str) -> Result<u64, StoreError> {
+        const ADDRESS: &str = "SELECT address FROM users WHERE id = $1";
+        let transaction = self.database.begin().await?;
+        let Some(version) = raise_version(&transaction, user).await? else {
+            return Ok(0);
+        };
+        let count = depart(&transaction, user, version, which, Departing::default()).await?;
+        if count == 0 {
+            // Another server was quicker: this maildrop has not changed.
+            return Ok(0);
+        }
+        let address = statement(&transaction, ADDRESS, [user.0.into()]);
+        let address = transaction.query_one_raw(address).await?;
+        let address: Option<String> = address.map(|row| row.try_get_by_index(0)).transpose()?;
+        transaction.commit().await?;
+        tracing::info!(user = address, count, "messages have expired");
         Ok(count)
     }
 
@@ -240,7 +258,8 @@ impl SqlStore {
         for keys in new.chunks(KEYS_PER_STATEMENT) {
             let hold = format!(
                 "INSERT INTO holds (server_id, message_id) SELECT $1, message_id FROM departures \
-                 WHERE message_id IN ({}) ON CONFLICT DO NOTHING",
+                 WHERE kept_until_ms <= {} AND message_id IN ({}) ON CONFLICT DO NOTHING",
+                clock(&transaction),
                 sql_list(keys.iter().copied())
             );
             self.run_for_me(&transaction, &hold).await?;
