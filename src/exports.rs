@@ -187,3 +187,71 @@ fn parent(path: &Path) -> &Path {
         Some(_) | None => Path::new("."),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::sources::{Item, Source, UidlFormat};
+    use proptest::prelude::*;
+
+    /// As a delivery or an import brings it in.
+    fn canonical(octets: &[u8]) -> Vec<u8> {
+        let (mut canonical, mut out) = (pop3::Canonical::default(), Vec::new());
+        canonical.push(octets, &mut out);
+        canonical.finish(&mut out);
+        out
+    }
+
+    fn written(path: &Path, format: Format, messages: &[Vec<u8>], piece_octets: usize) {
+        let mut destination = Destination::new(path, format).unwrap();
+        for (at, message) in (0u64..).zip(messages) {
+            let about = About {
+                received_at: SystemTime::UNIX_EPOCH + Duration::from_secs(at / 3),
+                unique_id: format!("id-{at}"),
+                sender: None,
+            };
+            destination.begin(&about).unwrap();
+            for piece in message.chunks(piece_octets) {
+                destination.write(piece).unwrap();
+            }
+            destination.end().unwrap();
+        }
+        destination.finish().unwrap();
+    }
+
+    fn read_back(path: &Path) -> Vec<Vec<u8>> {
+        let mut source = Source::open(path, &UidlFormat::default()).unwrap();
+        let mut messages = Vec::new();
+        while let Some(item) = source.next_item() {
+            assert!(matches!(item, Item::Message { .. }), "{item:?}");
+            let mut message = Vec::new();
+            while source.read(&mut message).unwrap() {}
+            messages.push(canonical(&message));
+        }
+        messages
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn what_is_written_is_read_back_octet_for_octet_and_in_order(
+            messages in proptest::collection::vec(
+                proptest::collection::vec("(>{0,2}(F|From|From me)?|\\.|x|\0|\u{e9}|\r|\r\r)\n?", 1..9),
+                1..12),
+            piece_octets in 1usize..20,
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let messages = messages.iter().map(|lines| canonical(lines.concat().as_bytes()));
+            let messages: Vec<_> = messages.filter(|message| !message.is_empty()).collect();
+            prop_assume!(!messages.is_empty());
+            for format in [Format::Mbox, Format::Maildir, Format::Eml] {
+                let path = folder.path().join(format!("{format:?}"));
+                written(&path, format, &messages, piece_octets);
+                prop_assert_eq!(&read_back(&path), &messages, "{:?}", format);
+            }
+        }
+    }
+}

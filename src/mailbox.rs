@@ -129,7 +129,6 @@ impl Mailbox {
             }) => {
                 if expired > 0 {
                     self.metrics.messages_expired(expired);
-                    tracing::info!(expired, "messages have expired");
                 }
                 tracing::debug!(
                     departures,

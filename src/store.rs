@@ -6,6 +6,7 @@
 mod asking;
 mod database;
 mod delivery;
+mod expiry;
 mod imports;
 mod intake;
 mod leases;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use super::output;
+use super::serve::Signals;
 use crate::accounts::Accounts;
 use crate::exports::{About, Destination, Format};
 use crate::store::{Database, Read, Reading};
@@ -25,6 +26,15 @@ pub(super) struct Export {
 }
 
 pub(super) async fn run(command: Export, database: Database) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::new()?;
+    tokio::select! {
+        exported = export_all(command, database) => exported,
+        // What has been written is removed with the destination, which has been dropped here.
+        () = signals.next() => anyhow::bail!("the export was interrupted, and nothing is left of it"),
+    }
+}
+
+async fn export_all(command: Export, database: Database) -> anyhow::Result<ExitCode> {
     let user = Accounts::new(database.clone())
         .find(&command.address)
         .await?;

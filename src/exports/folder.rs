@@ -1,7 +1,9 @@
 //! A folder with a file for each message.
 
-use std::fs::{self, File, FileTimes};
+use std::fs::{DirBuilder, File, FileTimes, OpenOptions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
 use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
@@ -9,6 +11,9 @@ use tempfile::TempDir;
 
 use super::About;
 use super::lines::UnixLines;
+
+/// What every Maildir has.
+const MAILDIR_FOLDERS: [&str; 3] = ["cur", "new", "tmp"];
 
 /// Writes messages into files of their own.
 pub(super) struct Folder {
@@ -44,8 +49,9 @@ impl Folder {
     }
 
     pub(super) fn maildir(folder: TempDir) -> io::Result<Self> {
-        for name in ["cur", "new", "tmp"] {
-            fs::create_dir(folder.path().join(name))?;
+        for name in MAILDIR_FOLDERS {
+            let mut private = DirBuilder::new();
+            private.mode(0o700).create(folder.path().join(name))?;
         }
         let uids = String::new();
         Ok(Self {
@@ -68,7 +74,7 @@ impl Folder {
                 format!("cur/{file}:2,")
             }
         };
-        let file = File::create_new(self.folder.path().join(name))?;
+        let file = create(&self.folder.path().join(name))?;
         self.current = Some(Current {
             file: BufWriter::new(file),
             received_at: about.received_at,
@@ -110,13 +116,23 @@ impl Folder {
             let (uidvalidity, guid) = identity(uids);
             let next = self.count + 1;
             let list = format!("3 V{uidvalidity} N{next} G{guid}\n{uids}");
-            let mut file = File::create_new(self.folder.path().join("dovecot-uidlist"))?;
+            let mut file = create(&self.folder.path().join("dovecot-uidlist"))?;
             file.write_all(list.as_bytes())?;
             file.sync_all()?;
+            // The names of the messages are to survive a power cut as well as their octets.
+            for name in MAILDIR_FOLDERS {
+                File::open(self.folder.path().join(name))?.sync_all()?;
+            }
         }
         File::open(self.folder.path())?.sync_all()?;
         Ok(self.folder)
     }
+}
+
+/// A new file for its owner's eyes alone, wherever it may be moved later.
+fn create(path: &Path) -> io::Result<File> {
+    let mut new = OpenOptions::new();
+    new.write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// What tells this Maildir from others: its UIDVALIDITY, and a GUID.

@@ -247,9 +247,12 @@ pub(crate) fn statement(
 
 /// What time it is for the database, in milliseconds since 1970, as an expression of SQL. Servers
 /// that share a database may have clocks that differ; this one is the same for all.
+///
+/// PostgreSQL asks a clock again for each row, and no index helps it to compare with that. As a
+/// query of its own it is asked once.
 pub(super) fn clock(connection: &impl ConnectionTrait) -> &'static str {
     if connection.get_database_backend() == DbBackend::Postgres {
-        "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)"
+        "(SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT))"
     } else {
         "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
     }

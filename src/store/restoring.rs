@@ -64,6 +64,10 @@ impl Database {
         );
         let restore = statement(&transaction, &restore, [user.0.into(), now.into(), value]);
         let restored = transaction.execute_raw(restore).await?.rows_affected();
+        if restored == 0 {
+            // The maildrop has not changed, and is not to be read again for nothing.
+            return Ok(0);
+        }
         // One whose unique-id is in use again stays where it is.
         let returned = "DELETE FROM departures WHERE user_id = $1 \
             AND message_id IN (SELECT id FROM messages WHERE user_id = $1)";

@@ -12,7 +12,7 @@
 //! does so only while there are departures, so that an idle server writes nothing. One whose beat
 //! stands still meanwhile is dead.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -20,7 +20,6 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend};
 
 use super::database::{KEYS_PER_STATEMENT, clock, sql_list, statement};
 use super::delivery::{UNFINISHED_EXPIRES_AFTER, milliseconds};
-use super::maildrops::{Departing, depart, raise_version};
 use super::{ContentId, MaildropVersion, SqlStore, StoreError, UserId};
 
 /// How often [`super::MailStore::tidy`] is to be called.
@@ -37,9 +36,6 @@ const LOGIN_GRACE: Duration = Duration::from_secs(4);
 
 /// How many departures one query reads.
 const PAGE: i64 = 5000;
-
-/// How many messages expire in one call, so that no login waits long for it.
-const EXPIRED_AT_ONCE: usize = 1000;
 
 /// How many contents one transaction removes, so that no delivery waits long for it.
 const REMOVED_AT_ONCE: usize = 100;
@@ -129,37 +125,6 @@ impl SqlStore {
         Ok(())
     }
 
-    /// Removes from their maildrops what has been there for too long.
-    async fn expire(&self) -> Result<u64, StoreError> {
-        let Some(expire_after) = self.keeping.expire_after else {
-            return Ok(0);
-        };
-        let read = self.database.read();
-        let expired = format!(
-            "SELECT user_id, id FROM messages WHERE stored_at_ms < {} - {} \
-             ORDER BY stored_at_ms LIMIT {EXPIRED_AT_ONCE}",
-            clock(read),
-            expire_after.as_millis()
-        );
-        let mut by_user: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
-        for row in read.query_all_raw(statement(read, &expired, [])).await? {
-            let user = by_user.entry(row.try_get_by_index(0)?).or_default();
-            user.push(row.try_get_by_index(1)?);
-        }
-        let mut count = 0;
-        for (user, messages) in by_user {
-            let transaction = self.database.begin().await?;
-            let user = UserId(user);
-            if let Some(version) = raise_version(&transaction, user).await? {
-                let which = format!("AND id IN ({})", sql_list(messages));
-                let gone = Departing::default();
-                count += depart(&transaction, user, version, &which, gone).await?;
-            }
-            transaction.commit().await?;
-        }
-        Ok(count)
-    }
-
     /// The departed messages that nothing keeps any more but sessions that read them.
     async fn departures(&self) -> Result<Vec<Departure>, StoreError> {
         let read = self.database.read();
@@ -240,7 +205,8 @@ impl SqlStore {
         for keys in new.chunks(KEYS_PER_STATEMENT) {
             let hold = format!(
                 "INSERT INTO holds (server_id, message_id) SELECT $1, message_id FROM departures \
-                 WHERE message_id IN ({}) ON CONFLICT DO NOTHING",
+                 WHERE kept_until_ms <= {} AND message_id IN ({}) ON CONFLICT DO NOTHING",
+                clock(&transaction),
                 sql_list(keys.iter().copied())
             );
             self.run_for_me(&transaction, &hold).await?;

@@ -1,11 +1,14 @@
 //! `restante export`, and that an import of what was exported has the same octets.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Stdio;
 
 use super::{deliver, maildrop};
-use crate::support::cli;
-use crate::support::mail::{ADA, BOB, message};
+use crate::support::daemon::{Daemon, signal};
+use crate::support::mail::{ADA, BOB, fill, message};
 use crate::support::place::{Place, on_each_blocking, sqlite};
+use crate::support::{cli, eventually};
 
 /// Messages that a careless writer or reader of files would spoil.
 fn nasty() -> Vec<Vec<u8>> {
@@ -23,6 +26,17 @@ fn nasty() -> Vec<Vec<u8>> {
         long,
         message(1, 3_000_000),
     ]
+}
+
+/// Mail is for nobody else's eyes.
+fn assert_private(path: &Path) {
+    let mode = std::fs::metadata(path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0, "{}", path.display());
+    if path.is_dir() {
+        for entry in std::fs::read_dir(path).unwrap() {
+            assert_private(&entry.unwrap().path());
+        }
+    }
 }
 
 fn export(place: &Place, name: &str, format: &str) -> cli::Cli {
@@ -44,8 +58,7 @@ fn an_import_of_an_export_has_the_same_octets_in_the_same_order() {
             let exported = export(place, format, format).run().ok();
             assert_eq!(exported, format!("{count} messages exported\n"));
             let path = place.folder.path().join(format);
-            let mode = std::fs::metadata(&path).unwrap().permissions().mode();
-            assert_eq!(mode & 0o077, 0, "mail is for nobody else's eyes");
+            assert_private(&path);
             cli::run(&place.url, "user add bob@example.com").ok();
             let imported = cli::Cli::new(&place.url)
                 .args(["import", BOB, path.to_str().unwrap()])
@@ -111,5 +124,63 @@ fn an_empty_maildrop_is_exported_as_nothing() {
         let exported = export(&place, format, format).run().ok();
         assert_eq!(exported, "0 messages exported\n");
         assert!(place.folder.path().join(format).exists());
+    }
+}
+
+#[test]
+fn a_maildir_says_what_uidl_called_each_message_and_files_have_the_time_of_receipt() {
+    let place = sqlite();
+    let key = fill(&place.url, ADA, &[message(1, 100), message(2, 100)]);
+    export(&place, "maildir", "maildir").run().ok();
+    export(&place, "eml", "eml").run().ok();
+    let folder = place.folder.path();
+    let list = std::fs::read_to_string(folder.join("maildir/dovecot-uidlist")).unwrap();
+    let daemon = Daemon::start(&place.url);
+    let mut client = daemon.login(ADA, &key);
+    let unique_ids = String::from_utf8(client.body("UIDL")).unwrap();
+    let (head, lines) = list.split_once('\n').unwrap();
+    assert!(head.starts_with("3 V") && head.contains(" N3 G"), "{list}");
+    for (line, said) in lines.lines().zip(unique_ids.lines()) {
+        let (number, unique_id) = said.split_once(' ').unwrap();
+        let file = line
+            .strip_prefix(&format!("{number} P{unique_id} :"))
+            .unwrap();
+        let received = 1_700_000_000 + number.parse::<u64>().unwrap() - 1;
+        let files = [
+            format!("maildir/cur/{file}:2,"),
+            format!("eml/00000{number}.eml"),
+        ];
+        for file in files {
+            let modified = std::fs::metadata(folder.join(file)).unwrap().modified();
+            let since = modified.unwrap().duration_since(std::time::UNIX_EPOCH);
+            assert_eq!(since.unwrap().as_secs(), received);
+        }
+    }
+    assert_eq!(lines.lines().count(), 2);
+}
+
+#[test]
+fn an_export_that_is_interrupted_leaves_nothing() {
+    let place = sqlite();
+    let large = message(1, 8_000_000);
+    fill(&place.url, ADA, &vec![large; 20]);
+    let folder = place.folder.path();
+    let names = || -> Vec<_> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        entries.map(|entry| entry.unwrap().file_name()).collect()
+    };
+    for (format, name) in [("mbox", "INT"), ("maildir", "TERM")] {
+        let mut child = cli::restante()
+            .env("Database__Url", &place.url)
+            .args(["export", ADA, "--format", format])
+            .arg(folder.join("exported"))
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // It has begun to write, under another name.
+        eventually("the export to begin", || (names().len() > 1).then_some(()));
+        signal(child.id(), name);
+        assert_eq!(cli::wait(&mut child), Some(1));
+        assert_eq!(names(), ["mail"]);
     }
 }

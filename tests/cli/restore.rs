@@ -68,6 +68,50 @@ fn the_id_in_the_log_brings_a_session_s_deletions_back() {
 }
 
 #[test]
+fn a_session_that_saw_a_deleted_message_may_delete_it_again_once_it_is_back() {
+    on_each_blocking(|place| {
+        let key = fill(&place.url, ADA, &[message(1, 200_000), message(2, 100)]);
+        let daemon = Daemon::start_with(&place.url, &[("Pop3__DeletedRetention", "1d")]);
+        let restore = || cli::run(&place.url, "restore ada@example.com --since 1h").ok();
+        let mut open = daemon.login(ADA, &key);
+        let before = open.body("RETR 1");
+        let mut other = daemon.login(ADA, &key);
+        other.ok("DELE 1");
+        other.ok("QUIT");
+        assert_eq!(restore(), "1 messages restored\n");
+        assert!(open.body("RETR 1") == before);
+        open.ok("DELE 1");
+        open.ok("QUIT");
+        assert!(daemon.login(ADA, &key).ok("STAT").starts_with("+OK 1 "));
+        assert_eq!(restore(), "1 messages restored\n");
+        assert!(daemon.login(ADA, &key).body("RETR 1") == before);
+    });
+}
+
+#[test]
+fn what_has_been_here_too_long_goes_while_the_session_that_sees_it_reads_on() {
+    on_each_blocking(|place| {
+        let key = fill(&place.url, ADA, &[message(1, 200_000), message(2, 100)]);
+        let settings = [
+            ("Pop3__ExpireAfter", "1d"),
+            ("Pop3__DeletedRetention", "1d"),
+        ];
+        let daemon = Daemon::start_with(&place.url, &settings);
+        let mut open = daemon.login(ADA, &key);
+        crate::support::run(async || {
+            let aged = "UPDATE messages SET stored_at_ms = stored_at_ms - 86460000 \
+                WHERE octets = 200000";
+            place.sql().await.run(aged).await;
+        });
+        daemon.wait_for_log("messages have expired user=\"ada@example.com\" count=1");
+        assert!(daemon.login(ADA, &key).ok("STAT").starts_with("+OK 1 "));
+        assert!(open.body("RETR 1") == message(1, 200_000));
+        let refused = cli::run(&place.url, "restore ada@example.com --since 1d").failed(1);
+        assert!(refused.contains("nothing is kept"), "{refused}");
+    });
+}
+
+#[test]
 fn capa_tells_in_whole_days_when_messages_expire() {
     let place = crate::support::place::sqlite();
     let key = fill(&place.url, ADA, &[]);

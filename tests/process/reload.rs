@@ -1,5 +1,6 @@
 //! SIGHUP: what changes while the server runs.
 
+use crate::support::cli;
 use crate::support::daemon::Daemon;
 use crate::support::mail::{ADA, fill, message};
 use crate::support::place::sqlite;
@@ -58,4 +59,28 @@ fn a_hangup_takes_up_level_and_limits_and_tells_what_needs_a_restart() {
     daemon.connect().ok("QUIT");
     daemon.signal("TERM");
     assert_eq!(daemon.wait(), Some(0));
+}
+
+#[test]
+fn what_is_kept_and_what_expires_changes_with_a_restart_and_not_with_a_hangup() {
+    let place = sqlite();
+    let key = fill(&place.url, ADA, &[message(1, 100)]);
+    let file = place.folder.path().join("restante.toml");
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    write("[pop3]\ndeleted_retention = \"1d\"\nexpire_after = \"2d\"\n");
+    let settings = [("RESTANTE_CONFIG", file.to_str().unwrap())];
+    let daemon = Daemon::start_with(&place.url, &settings);
+    write("[pop3]\ndeleted_retention = \"0\"\nexpire_after = \"7d\"\n");
+    daemon.signal("HUP");
+    for setting in ["pop3.deleted_retention", "pop3.expire_after"] {
+        daemon.wait_for_log(&format!("needs a restart setting=\"{setting}\""));
+    }
+    // What CAPA tells is what the server does.
+    let mut client = daemon.login(ADA, &key);
+    let capabilities = String::from_utf8(client.body("CAPA")).unwrap();
+    assert!(capabilities.contains("\r\nEXPIRE 2\r\n"), "{capabilities}");
+    client.ok("DELE 1");
+    client.ok("QUIT");
+    let restored = cli::run(&place.url, "restore ada@example.com --since 1h").ok();
+    assert_eq!(restored, "1 messages restored\n");
 }

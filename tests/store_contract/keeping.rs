@@ -1,13 +1,16 @@
 //! What a QUIT deleted and can be brought back, and what expires.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use restante::accounts::{Accounts, Quota};
 use restante::identity::new_name;
-use restante::store::{Keeping, MailStore, SqlStore, Which};
+use restante::store::{
+    Database, Keeping, Letter, MailStore, Outcome, Recipient, SqlStore, Tidied, UserId, Which,
+};
 
 use super::{SESSION, all_stored, messages, unique_ids, version};
 use crate::support::eventually_async;
-use crate::support::mail::{ADA, BOB, add, message, octets, store};
+use crate::support::mail::{ADA, BOB, add, message, octets, prepare, store};
 use crate::support::place::{Place, Sql, on_each};
 
 /// How long deletions are kept here; nobody waits for it.
@@ -168,7 +171,7 @@ fn nothing_is_kept_of_a_user_who_is_removed() {
         store(&database, &[ada], &[message(1, 100), message(2, 100)]).await;
         let all = messages(&server.open(ada, 0).await.unwrap());
         server.delete(ada, &all[..1], SESSION).await.unwrap();
-        let accounts = restante::accounts::Accounts::new(database.clone());
+        let accounts = Accounts::new(database.clone());
         accounts.remove(ADA).await.unwrap();
         tidy_until(&server, &sql, 0).await;
         assert_eq!(sql.count("contents").await, 0);
@@ -221,4 +224,138 @@ fn a_message_expires_by_the_time_that_it_has_been_here() {
         sql.run(&age(0, 120_000)).await;
         assert_eq!(server.tidy().await.unwrap().expired, 0);
     });
+}
+
+#[test]
+fn servers_that_share_a_database_keep_and_remove_together() {
+    on_each(async |place| {
+        let [here, there] = [keeping(place).await, keeping(place).await];
+        let database = place.open().await;
+        let sql = place.sql().await;
+        let ada = add(&database, ADA).await;
+        let letter = Letter {
+            message: prepare(&database, &message(1, 300_000)).await,
+            recipients: vec![Recipient {
+                user: ada,
+                head: b"X: head\r\n".to_vec(),
+            }],
+            received_at: SystemTime::now(),
+        };
+        database.deliver(&[letter]).await.unwrap();
+        let whole = [b"X: head\r\n".to_vec(), message(1, 300_000)].concat();
+        let lease = there.lease(ada, version(&sql, ada).await);
+        let seen = there.open(ada, 0).await.unwrap();
+        let stored = all_stored(&seen)[0];
+        here.tidy().await.unwrap();
+        there.tidy().await.unwrap();
+
+        here.delete(ada, &messages(&seen), "first").await.unwrap();
+        // While it is kept there is nothing to agree on, so nobody writes a beat.
+        let beats = "SELECT CAST(SUM(beat) AS BIGINT) FROM servers";
+        let before = sql.number(beats).await;
+        for server in [&here, &there, &here, &there] {
+            assert_eq!(server.tidy().await.unwrap(), Tidied::default());
+        }
+        assert_eq!(sql.number(beats).await, before);
+        assert_eq!(restored(&database, ada, "first").await, 1);
+        assert!(octets(&there, stored).await == whole);
+
+        // The session that saw it all along deletes it, by the key that it knows.
+        there.delete(ada, &messages(&seen), "second").await.unwrap();
+        assert!(here.open(ada, 0).await.unwrap().snapshot.is_empty());
+        assert_eq!(restored(&database, ada, "first").await, 0);
+        let end = "UPDATE departures SET kept_until_ms = departed_at_ms - 1";
+        sql.run(end).await;
+        assert_eq!(restored(&database, ada, "second").await, 0);
+        eventually_async(
+            "the other server to hold what its session reads",
+            async || {
+                here.tidy().await.unwrap();
+                there.tidy().await.unwrap();
+                (sql.count("holds").await == 1).then_some(())
+            },
+        )
+        .await;
+        assert!(octets(&there, stored).await == whole);
+        drop(lease);
+        eventually_async("the message to go", async || {
+            there.tidy().await.unwrap();
+            here.tidy().await.unwrap();
+            (sql.count("departures").await == 0).then_some(())
+        })
+        .await;
+        for table in ["contents", "chunks", "heads", "holds"] {
+            assert_eq!(sql.count(table).await, 0, "{table}");
+        }
+    });
+}
+
+#[test]
+fn what_is_kept_counts_for_no_quota() {
+    on_each(async |place| {
+        let server = keeping(place).await;
+        let database = place.open().await;
+        let quota = Quota {
+            octets: None,
+            messages: Some(1),
+        };
+        let accounts = Accounts::new(database.clone());
+        let ada = accounts.add_with_quota(ADA, &[], quota).await.unwrap();
+        let deliver = async |seed| {
+            let letter = Letter {
+                message: prepare(&database, &message(seed, 100)).await,
+                recipients: vec![Recipient {
+                    user: ada,
+                    head: Vec::new(),
+                }],
+                received_at: SystemTime::now(),
+            };
+            database.deliver(&[letter]).await.unwrap().concat()
+        };
+        assert_eq!(deliver(1).await, [Outcome::Stored]);
+        assert_eq!(deliver(2).await, [Outcome::OverQuota]);
+        let all = messages(&server.open(ada, 0).await.unwrap());
+        server.delete(ada, &all, SESSION).await.unwrap();
+        let listed = accounts.list().await.unwrap();
+        assert_eq!((listed[0].messages, listed[0].octets), (0, 0));
+        assert_eq!(deliver(3).await, [Outcome::Stored]);
+        // The user's own mail comes back all the same.
+        assert_eq!(restored(&database, ada, SESSION).await, 1);
+        assert_eq!(server.open(ada, 0).await.unwrap().snapshot.len(), 2);
+    });
+}
+
+#[test]
+fn a_restore_that_fails_restores_nothing() {
+    on_each(async |place| {
+        let server = keeping(place).await;
+        let database = place.open().await;
+        let sql = place.sql().await;
+        let ada = add(&database, ADA).await;
+        let written: Vec<_> = (0..3).map(|n| message(n, 100)).collect();
+        store(&database, &[ada], &written).await;
+        let all = messages(&server.open(ada, 0).await.unwrap());
+        server.delete(ada, &all, SESSION).await.unwrap();
+        let earlier = version(&sql, ada).await;
+        for (event, table, column) in [
+            ("INSERT", "messages", "id"),
+            ("DELETE", "departures", "message_id"),
+        ] {
+            let rows = format!("{column} = {}", all[2].0);
+            sql.refuse(event, table, &rows).await;
+            let failed = database.restore(ada, Which::Session(SESSION)).await;
+            assert!(failed.is_err(), "{failed:?}");
+            sql.allow(table).await;
+            assert!(server.open(ada, 0).await.unwrap().snapshot.is_empty());
+        }
+        // Nor does one that finds nothing change the maildrop.
+        assert_eq!(restored(&database, ada, "nobody").await, 0);
+        assert_eq!(version(&sql, ada).await, earlier);
+        assert_eq!(restored(&database, ada, SESSION).await, 3);
+    });
+}
+
+async fn restored(database: &Database, user: UserId, session: &str) -> u64 {
+    let which = Which::Session(session);
+    database.restore(user, which).await.unwrap()
 }
