@@ -11,6 +11,7 @@ mod cli;
 mod clients;
 mod crash;
 mod limits;
+mod lmtp;
 mod moving;
 mod players;
 mod process;

@@ -80,10 +80,23 @@ impl Shared {
         let (letters, answers): (Vec<Letter>, Vec<_>) =
             together.into_iter().map(|w| (w.letter, w.answer)).unzip();
         let outcomes = self.store(&letters).await;
-        for (answer, outcomes) in answers.into_iter().zip(outcomes) {
+        for ((letter, answer), outcomes) in letters.into_iter().zip(answers).zip(outcomes) {
+            if outcomes.is_err() {
+                self.abandon(letter);
+            }
             // Whoever has gone does not need it.
             let _ = answer.send(outcomes);
         }
+    }
+
+    /// Removes what a large letter has in the database already; nobody waits for that.
+    fn abandon(&self, letter: Letter) {
+        let database = self.database.clone();
+        actix_rt::spawn(async move {
+            if let Err(error) = database.abandon(&letter.message).await {
+                tracing::debug!(error = %error, "a broken delivery is left to expire");
+            }
+        });
     }
 
     async fn store(&self, letters: &[Letter]) -> Vec<Answer> {
