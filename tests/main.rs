@@ -12,6 +12,7 @@ mod clients;
 mod crash;
 mod limits;
 mod moving;
+mod mta;
 mod players;
 mod process;
 mod protocol;
