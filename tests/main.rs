@@ -13,6 +13,7 @@ mod crash;
 mod limits;
 mod lmtp;
 mod moving;
+mod mta;
 mod players;
 mod process;
 mod protocol;
