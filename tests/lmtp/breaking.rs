@@ -62,7 +62,11 @@ fn after_kill_9_what_was_answered_250_is_there_and_nothing_is_half_there() {
                     number += 1;
                     sent.insert(number, false);
                     // The last of each round is large: it is in the database before it is complete.
-                    let octets = if number % 6 == 0 { 3_000_000 } else { 3000 };
+                    let octets = if number.is_multiple_of(6) {
+                        3_000_000
+                    } else {
+                        3000
+                    };
                     mta.send(b"MAIL FROM:<a@b>\r\nRCPT TO:<ada@example.com>\r\nRCPT TO:<bob@example.com>\r\n");
                     mta.send(format!("BDAT {octets} LAST\r\n").as_bytes());
                     mta.send(&message(number, octets));
@@ -96,7 +100,14 @@ fn after_kill_9_what_was_answered_250_is_there_and_nothing_is_half_there() {
                     octets == message(number, octets.len()),
                     "{number} is half there"
                 );
-                assert_eq!(octets.len(), if number % 6 == 0 { 3_000_000 } else { 3000 });
+                assert_eq!(
+                    octets.len(),
+                    if number.is_multiple_of(6) {
+                        3_000_000
+                    } else {
+                        3000
+                    }
+                );
                 *found.entry(number).or_insert(0) += 1;
             }
             for (number, answered) in &sent {

@@ -134,7 +134,7 @@ fn a_database_that_is_away_puts_mail_off() {
         mta.to(&[ADA, BOB]);
         run(async || {
             let sql = place.sql().await;
-            sql.refuse("INSERT", "messages", "id > 0").await;
+            sql.refuse("INSERT", "messages", "octets > 0").await;
             sql.close().await;
         });
         for message in [b"hello\r\n".to_vec(), message(1, 3_000_000)] {
