@@ -1,16 +1,13 @@
 //! Takes messages in, as they will be sent.
 
-use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
-use pop3::{Canonical, UniqueId};
+use pop3::Canonical;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
 use sha2::{Digest, Sha256};
 
 use super::database::statement;
-use super::maildrops::{Raised, raise};
-use super::{ContentId, Database, MessageId, StoreError, UserId};
-use crate::identity::new_unique_id;
+use super::{ContentId, Database, StoreError};
 
 /// How large the pieces are in which a message is stored, in octets.
 ///
@@ -40,8 +37,8 @@ pub struct Delivery {
 
 /// A content whose first chunks are in the database.
 #[derive(Debug, Clone, Copy)]
-struct Written {
-    content: ContentId,
+pub(super) struct Written {
+    pub(super) content: ContentId,
     chunks: i32,
 }
 
@@ -52,37 +49,6 @@ pub struct Prepared {
     digest: [u8; 32],
     rest: Vec<u8>,
     written: Option<Written>,
-}
-
-/// Who gets a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recipient {
-    /// In whose maildrop.
-    pub user: UserId,
-    /// What stands in front of the message there: whole header lines with CRLF, or nothing.
-    pub head: Vec<u8>,
-}
-
-/// A message on its way to its recipients.
-#[derive(Debug)]
-pub struct Letter {
-    /// What it says.
-    pub message: Prepared,
-    /// Who gets it. Whoever is named twice gets one copy.
-    pub recipients: Vec<Recipient>,
-    /// When it came.
-    pub received_at: SystemTime,
-}
-
-/// What became of a recipient's copy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is in the maildrop, durably.
-    Stored,
-    /// The maildrop would hold more than its quota allows.
-    OverQuota,
-    /// The user has been removed.
-    NoSuchUser,
 }
 
 impl Delivery {
@@ -172,65 +138,19 @@ impl Prepared {
     pub fn digest(&self) -> &[u8; 32] {
         &self.digest
     }
+
+    /// The octets that are not in the database yet.
+    pub(super) fn rest(&self) -> &[u8] {
+        &self.rest
+    }
+
+    /// What of it is in the database already.
+    pub(super) fn written(&self) -> Option<Written> {
+        self.written
+    }
 }
 
 impl Database {
-    /// Gives letters to their recipients, in one transaction; tells for each letter what became of
-    /// each recipient's copy, in their order.
-    ///
-    /// What is [`Outcome::Stored`] is durable. A letter that nobody gets is not stored.
-    ///
-    /// # Errors
-    /// If the database refuses; then nothing is stored. Only when the connection broke at the very
-    /// end, nobody knows.
-    pub async fn deliver(&self, letters: &[Letter]) -> Result<Vec<Vec<Outcome>>, StoreError> {
-        let transaction = self.begin().await?;
-        let mut maildrops = Maildrops::lock(&transaction, letters).await?;
-        let mut outcomes = Vec::with_capacity(letters.len());
-        for letter in letters {
-            outcomes.push(deliver_letter(&transaction, letter, &mut maildrops).await?);
-        }
-        transaction
-            .commit()
-            .await
-            .map_err(StoreError::Uncommitted)?;
-        Ok(outcomes)
-    }
-
-    /// Gives messages to users whatever their quotas, all to all or none, durably.
-    ///
-    /// # Errors
-    /// If the database refuses; then nothing is stored.
-    pub async fn store(
-        &self,
-        users: &[UserId],
-        messages: Vec<(Prepared, SystemTime)>,
-    ) -> Result<(), StoreError> {
-        let transaction = self.begin().await?;
-        let mut users = users.to_vec();
-        users.sort_unstable();
-        users.dedup();
-        for user in &users {
-            raise(&transaction, *user).await?;
-        }
-        for (message, received_at) in messages {
-            let content = store_content(&transaction, &message).await?;
-            for user in &users {
-                let copy = Copy {
-                    user: *user,
-                    content,
-                    content_octets: message.octets,
-                    head: &[],
-                    received_at,
-                    unique_id: new_unique_id(),
-                };
-                insert_copy(&transaction, copy).await?;
-            }
-        }
-        transaction.commit().await?;
-        Ok(())
-    }
-
     /// Removes what a large message left in the database that is not to be stored.
     ///
     /// # Errors
@@ -244,172 +164,10 @@ impl Database {
 
     pub(super) async fn remove_unfinished(&self, content: ContentId) -> Result<(), StoreError> {
         let transaction = self.begin().await?;
-        remove_written(&transaction, content).await?;
+        remove_content(&transaction, content).await?;
         transaction.commit().await?;
         Ok(())
     }
-}
-
-/// The maildrops that a transaction delivers to, locked until it ends.
-struct Maildrops(HashMap<UserId, Room>);
-
-/// How much a maildrop may still take: octets and messages. None is no limit.
-#[derive(Debug, Clone, Copy, Default)]
-struct Room {
-    octets: Option<i64>,
-    messages: Option<i64>,
-}
-
-impl Maildrops {
-    async fn lock(
-        transaction: &DatabaseTransaction,
-        letters: &[Letter],
-    ) -> Result<Self, StoreError> {
-        let recipients = letters.iter().flat_map(|letter| &letter.recipients);
-        let mut users: Vec<UserId> = recipients.map(|recipient| recipient.user).collect();
-        users.sort_unstable();
-        users.dedup();
-        let mut maildrops = HashMap::with_capacity(users.len());
-        for user in users {
-            if let Some(raised) = raise(transaction, user).await? {
-                maildrops.insert(user, room(transaction, user, raised).await?);
-            }
-        }
-        Ok(Self(maildrops))
-    }
-
-    /// Takes the room of one more message; says why there is none.
-    fn take(&mut self, user: UserId, octets: i64) -> Outcome {
-        let Some(room) = self.0.get_mut(&user) else {
-            return Outcome::NoSuchUser;
-        };
-        if room.octets.is_some_and(|left| left < octets)
-            || room.messages.is_some_and(|left| left < 1)
-        {
-            return Outcome::OverQuota;
-        }
-        room.octets = room.octets.map(|left| left - octets);
-        room.messages = room.messages.map(|left| left - 1);
-        Outcome::Stored
-    }
-}
-
-async fn room(
-    transaction: &DatabaseTransaction,
-    user: UserId,
-    quota: Raised,
-) -> Result<Room, StoreError> {
-    const USED: &str = "SELECT COUNT(*), CAST(COALESCE(SUM(octets), 0) AS BIGINT) \
-        FROM messages WHERE user_id = $1";
-    if quota.quota_octets.is_none() && quota.quota_messages.is_none() {
-        return Ok(Room::default());
-    }
-    let used = statement(transaction, USED, [user.0.into()]);
-    let used = transaction.query_one_raw(used).await?;
-    let used = used.ok_or_else(|| StoreError::Corrupt("a sum has no row".into()))?;
-    let (messages, octets): (i64, i64) = (used.try_get_by_index(0)?, used.try_get_by_index(1)?);
-    Ok(Room {
-        octets: quota.quota_octets.map(|quota| quota - octets),
-        messages: quota.quota_messages.map(|quota| quota - messages),
-    })
-}
-
-async fn deliver_letter(
-    transaction: &DatabaseTransaction,
-    letter: &Letter,
-    maildrops: &mut Maildrops,
-) -> Result<Vec<Outcome>, StoreError> {
-    let mut outcomes: Vec<Outcome> = Vec::with_capacity(letter.recipients.len());
-    let mut content = None;
-    for (at, recipient) in letter.recipients.iter().enumerate() {
-        let mut before = letter.recipients.iter().take(at).zip(&outcomes);
-        let same = before.find(|(other, _)| other.user == recipient.user);
-        if let Some((_, outcome)) = same {
-            outcomes.push(*outcome);
-            continue;
-        }
-        let octets = letter.message.octets + recipient.head.len() as u64;
-        let outcome = maildrops.take(recipient.user, signed(octets));
-        outcomes.push(outcome);
-        if outcome != Outcome::Stored {
-            continue;
-        }
-        let content = match content {
-            Some(content) => content,
-            None => *content.insert(store_content(transaction, &letter.message).await?),
-        };
-        let copy = Copy {
-            user: recipient.user,
-            content,
-            content_octets: letter.message.octets,
-            head: &recipient.head,
-            received_at: letter.received_at,
-            unique_id: new_unique_id(),
-        };
-        insert_copy(transaction, copy).await?;
-    }
-    if let (None, Some(written)) = (content, letter.message.written) {
-        remove_written(transaction, written.content).await?;
-    }
-    Ok(outcomes)
-}
-
-pub(super) async fn store_content(
-    transaction: &DatabaseTransaction,
-    message: &Prepared,
-) -> Result<ContentId, StoreError> {
-    let octets = signed(message.octets);
-    let written = match message.written {
-        Some(written) => {
-            finish_content(transaction, written.content, octets, &message.digest).await?;
-            written
-        }
-        None => Written {
-            content: insert_content(transaction, octets, &message.digest).await?,
-            chunks: 0,
-        },
-    };
-    insert_chunks(transaction, written, &message.rest).await?;
-    Ok(written.content)
-}
-
-/// A message in a maildrop that is not there yet.
-pub(super) struct Copy<'a> {
-    pub(super) user: UserId,
-    pub(super) content: ContentId,
-    pub(super) content_octets: u64,
-    pub(super) head: &'a [u8],
-    pub(super) received_at: SystemTime,
-    pub(super) unique_id: UniqueId,
-}
-
-pub(super) async fn insert_copy(
-    transaction: &DatabaseTransaction,
-    copy: Copy<'_>,
-) -> Result<MessageId, StoreError> {
-    const INSERT: &str = "INSERT INTO messages \
-        (user_id, content_id, octets, unique_id, received_at_ms, head_octets, stored_at_ms) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id";
-    const HEAD: &str = "INSERT INTO heads (message_id, octets) VALUES ($1, $2)";
-    let head_octets = i32::try_from(copy.head.len());
-    let head_octets = head_octets.map_err(|error| StoreError::Corrupt(error.to_string()))?;
-    let values = [
-        copy.user.0.into(),
-        copy.content.0.into(),
-        signed(copy.content_octets + copy.head.len() as u64).into(),
-        copy.unique_id.as_str().into(),
-        milliseconds(copy.received_at).into(),
-        head_octets.into(),
-        milliseconds(SystemTime::now()).into(),
-    ];
-    let message = inserted_key(transaction, INSERT, values).await?;
-    if head_octets > 0 {
-        let values = [message.into(), copy.head.to_vec().into()];
-        transaction
-            .execute_raw(statement(transaction, HEAD, values))
-            .await?;
-    }
-    Ok(MessageId(message))
 }
 
 /// Runs an INSERT that returns the key of its row.
@@ -425,13 +183,19 @@ async fn inserted_key(
     Ok(row.try_get_by_index(0)?)
 }
 
-/// As the tables count octets.
-fn signed(octets: u64) -> i64 {
-    i64::try_from(octets).unwrap_or(i64::MAX)
+/// Removes what a large message that nobody gets has in the database already.
+pub(super) async fn remove_written(
+    transaction: &DatabaseTransaction,
+    message: &Prepared,
+) -> Result<(), DbErr> {
+    match message.written {
+        Some(written) => remove_content(transaction, written.content).await,
+        None => Ok(()),
+    }
 }
 
 /// Removes a content that belongs to nobody yet; one that belongs to somebody stays.
-async fn remove_written(
+async fn remove_content(
     transaction: &DatabaseTransaction,
     content: ContentId,
 ) -> Result<(), DbErr> {
@@ -464,7 +228,7 @@ async fn touch(transaction: &DatabaseTransaction, content: ContentId) -> Result<
     expect_one(transaction.execute_raw(update).await?.rows_affected())
 }
 
-async fn finish_content(
+pub(super) async fn finish_content(
     transaction: &DatabaseTransaction,
     content: ContentId,
     octets: i64,
@@ -500,7 +264,7 @@ async fn insert_content(
 }
 
 /// Adds chunks behind those that are there; returns how many there are then.
-async fn insert_chunks(
+pub(super) async fn insert_chunks(
     transaction: &DatabaseTransaction,
     mut written: Written,
     octets: &[u8],

@@ -8,10 +8,10 @@ use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 use sha2::{Digest, Sha256};
 
 use super::database::statement;
-use super::delivery::{Copy, insert_copy, store_content};
-use super::maildrops::raise;
+use super::maildrops::raise_all;
 use super::reading::Read;
-use super::{Database, Prepared, StoreError, UserId};
+use super::rows::{Copy, insert, insert_copies, store_contents};
+use super::{ContentId, Database, MessageId, Prepared, StoreError, UserId};
 use crate::identity::new_unique_id;
 
 /// A message to import.
@@ -188,32 +188,33 @@ impl Database {
     /// # Errors
     /// If the database refuses, as when a unique-id is taken; then nothing is imported.
     pub async fn import(&self, user: UserId, messages: &[Import]) -> Result<(), StoreError> {
-        const REMEMBER: &str = "INSERT INTO imports (user_id, unique_id, digest, message_id) \
-            VALUES ($1, $2, $3, $4)";
+        const REMEMBER: &str = "INSERT INTO imports (user_id, unique_id, digest, message_id)";
         let transaction = self.begin().await?;
-        raise(&transaction, user).await?;
-        for import in messages {
-            let content = store_content(&transaction, &import.message).await?;
-            let unique_id = import.unique_id.clone().unwrap_or_else(new_unique_id);
-            let copy = Copy {
-                user,
-                content,
-                content_octets: import.message.octets(),
-                head: &[],
-                received_at: import.received_at,
-                unique_id,
-            };
-            let message = insert_copy(&transaction, copy).await?;
-            let values = [
+        raise_all(&transaction, &[user]).await?;
+        let prepared: Vec<&Prepared> = messages.iter().map(|import| &import.message).collect();
+        let contents = store_contents(&transaction, &prepared).await?;
+        let copy = |(import, content): (&Import, ContentId)| Copy {
+            user,
+            content,
+            content_octets: import.message.octets(),
+            head: Vec::new(),
+            received_at: import.received_at,
+            unique_id: import.unique_id.clone().unwrap_or_else(new_unique_id),
+        };
+        let copies = messages.iter().zip(contents).map(copy).collect();
+        let keys = insert_copies(&transaction, copies).await?;
+        let remember = |(import, message): (&Import, MessageId)| {
+            let digest = import.message.digest().to_vec();
+            let old_id = import.old_id.clone();
+            vec![
                 user.0.into(),
-                import.old_id.clone().into(),
-                import.message.digest().to_vec().into(),
+                old_id.into(),
+                digest.into(),
                 message.0.into(),
-            ];
-            transaction
-                .execute_raw(statement(&transaction, REMEMBER, values))
-                .await?;
-        }
+            ]
+        };
+        let rows = messages.iter().zip(keys).map(remember).collect();
+        insert(&transaction, REMEMBER, "", rows).await?;
         transaction.commit().await?;
         Ok(())
     }

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use pop3::UniqueId;
 use sea_orm::sqlx::Row;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryResult, Value};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, QueryResult, Value};
 
 use super::database::{KEYS_PER_STATEMENT, clock, sql_list, statement};
 use super::leases::Leases;
@@ -196,7 +196,8 @@ pub(crate) async fn raise_version(
     transaction: &DatabaseTransaction,
     user: UserId,
 ) -> Result<Option<MaildropVersion>, DbErr> {
-    Ok(raise(transaction, user).await?.map(|raised| raised.version))
+    let raised = raise_all(transaction, &[user]).await?;
+    Ok(raised.first().map(|(_, raised)| raised.version))
 }
 
 /// What is known of a maildrop whose version was raised.
@@ -207,22 +208,41 @@ pub(super) struct Raised {
     pub(super) quota_messages: Option<i64>,
 }
 
-/// As [`raise_version`], and tells the quotas too.
-pub(super) async fn raise(
+/// As [`raise_version`], for several maildrops at once, and tells their quotas. Whoever is not
+/// there is left out.
+pub(super) async fn raise_all(
     transaction: &DatabaseTransaction,
-    user: UserId,
-) -> Result<Option<Raised>, DbErr> {
-    const RAISE: &str = "UPDATE users SET maildrop_version = maildrop_version + 1 \
-        WHERE id = $1 RETURNING maildrop_version, quota_octets, quota_messages";
-    let raise = statement(transaction, RAISE, [user.0.into()]);
-    let Some(row) = transaction.query_one_raw(raise).await? else {
-        return Ok(None);
-    };
-    Ok(Some(Raised {
-        version: MaildropVersion(row.try_get_by_index(0)?),
-        quota_octets: row.try_get_by_index(1)?,
-        quota_messages: row.try_get_by_index(2)?,
-    }))
+    users: &[UserId],
+) -> Result<Vec<(UserId, Raised)>, DbErr> {
+    let mut raised = Vec::with_capacity(users.len());
+    for batch in users.chunks(LONGEST_BATCH) {
+        let places = places_for(batch.len(), 1);
+        let keys = || filled(batch.iter().map(|user| user.0).collect());
+        if transaction.get_database_backend() == DbBackend::Postgres {
+            // An UPDATE takes them in any order, and two might wait for each other.
+            let lock =
+                format!("SELECT id FROM users WHERE id IN ({places}) ORDER BY id FOR UPDATE");
+            transaction
+                .query_all_raw(statement(transaction, &lock, keys()))
+                .await?;
+        }
+        let raise = format!(
+            "UPDATE users SET maildrop_version = maildrop_version + 1 WHERE id IN ({places}) \
+             RETURNING id, maildrop_version, quota_octets, quota_messages"
+        );
+        for row in transaction
+            .query_all_raw(statement(transaction, &raise, keys()))
+            .await?
+        {
+            let quotas = Raised {
+                version: MaildropVersion(row.try_get_by_index(1)?),
+                quota_octets: row.try_get_by_index(2)?,
+                quota_messages: row.try_get_by_index(3)?,
+            };
+            raised.push((UserId(row.try_get_by_index(0)?), quotas));
+        }
+    }
+    Ok(raised)
 }
 
 /// How messages leave a maildrop.
@@ -275,34 +295,42 @@ fn entry(row: &QueryResult) -> Result<Entry, StoreError> {
     })
 }
 
+/// How long a list of so many keys is made.
+fn length_for(keys: usize) -> usize {
+    let enough = |length: &usize| *length >= keys;
+    BATCH_LENGTHS.into_iter().find(enough).unwrap_or(keys)
+}
+
+/// Places for so many keys, filled up, the first of which has this number.
+fn places_for(keys: usize, first: usize) -> String {
+    let places: Vec<String> = (first..first + length_for(keys))
+        .map(|n| format!("${n}"))
+        .collect();
+    places.join(",")
+}
+
+/// The keys, filled up with the last of them.
+fn filled(keys: Vec<i64>) -> Vec<Value> {
+    let length = length_for(keys.len());
+    let last = keys.last().copied().unwrap_or_default();
+    let filled = keys.into_iter().chain(std::iter::repeat(last));
+    filled.take(length).map(Value::from).collect()
+}
+
 /// The statement for so many messages, and the keys with the last one repeated.
 fn first_chunks_of(messages: &[Stored]) -> (String, Vec<Value>) {
-    let enough = |length: &usize| *length >= messages.len();
-    let length = BATCH_LENGTHS
-        .into_iter()
-        .find(enough)
-        .unwrap_or(messages.len());
-    let places = |first: usize| {
-        let places: Vec<String> = (first..first + length).map(|n| format!("${n}")).collect();
-        places.join(",")
-    };
-    let filled = |keys: Vec<i64>| {
-        let last = keys.last().copied().unwrap_or_default();
-        let filled = keys.into_iter().chain(std::iter::repeat(last));
-        filled.take(length).map(Value::from)
-    };
+    let contents: Vec<i64> = messages.iter().map(|message| message.content.0).collect();
     let mut sql = format!(
         "SELECT 0, content_id, octets FROM chunks WHERE number = 0 AND content_id IN ({})",
-        places(1)
+        places_for(contents.len(), 1)
     );
-    let contents = messages.iter().map(|message| message.content.0).collect();
-    let mut keys: Vec<Value> = filled(contents).collect();
+    let mut keys = filled(contents);
     let heads = messages.iter().filter(|message| message.has_head);
     let heads: Vec<i64> = heads.map(|message| message.message.0).collect();
     if !heads.is_empty() {
         sql.push_str(&format!(
             " UNION ALL SELECT 1, message_id, octets FROM heads WHERE message_id IN ({})",
-            places(1 + length)
+            places_for(heads.len(), 1 + keys.len())
         ));
         keys.extend(filled(heads));
     }
