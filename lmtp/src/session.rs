@@ -137,6 +137,12 @@ impl<R> Session<R> {
         }
     }
 
+    /// Refuses a line that ends with LF alone, whatever it says (RFC 5321, section 2.3.8). If it
+    /// were taken, LF.CRLF behind it could end a message.
+    pub fn refuse_bare_line_feed(self) -> Step<R> {
+        self.bad(Reply::new(500, "5.5.2", "a line ends with CR and LF"))
+    }
+
     /// Takes a line from the client.
     pub fn receive(mut self, line: Line<'_>) -> Step<R> {
         let command = match line {
@@ -262,7 +268,11 @@ impl<R> Session<R> {
             // The octets come all the same (RFC 3030, section 2).
             Err(reply) => {
                 self.bad_commands = self.bad_commands.saturating_add(1);
-                Step::Skip(size.octets, reply, self)
+                if self.bad_commands < MAX_BAD_COMMANDS {
+                    Step::Skip(size.octets, reply, self)
+                } else {
+                    Step::Close(self.too_many_bad_commands())
+                }
             }
         }
     }
@@ -306,8 +316,12 @@ impl<R> Session<R> {
         if self.bad_commands < MAX_BAD_COMMANDS {
             return Step::Reply(reply, self);
         }
+        Step::Close(self.too_many_bad_commands())
+    }
+
+    fn too_many_bad_commands(&self) -> Reply {
         let text = format!("{} too many bad commands", self.rules.server_name);
-        Step::Close(Reply::new(421, "4.7.0", text))
+        Reply::new(421, "4.7.0", text)
     }
 
     fn too_large(&self) -> Reply {

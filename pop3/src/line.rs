@@ -62,6 +62,15 @@ impl LineBuffer {
         Some(Line::Text(line.strip_suffix(b"\r").unwrap_or(line)))
     }
 
+    /// Does the next line end with LF alone? POP3 does not mind, other protocols do.
+    pub fn next_ends_with_lf_alone(&mut self) -> bool {
+        let Some(length) = self.find_end() else {
+            return false;
+        };
+        let line = self.octets().get(..length).unwrap_or_default();
+        !line.ends_with(b"\r\n")
+    }
+
     /// What was received and not yet taken out, for what does not come in lines.
     pub fn octets(&self) -> &[u8] {
         self.octets.get(self.start..).unwrap_or_default()
@@ -148,6 +157,13 @@ mod tests {
         buffer.consume(6);
         assert_eq!(buffer.next_line(99), Some(Line::Text(b"NOOP")));
         assert_eq!(buffer.octets(), b"rest");
+        assert!(!buffer.next_ends_with_lf_alone());
+        buffer.push(b"\r\n\nRSET\r\n");
+        for (line, lf_alone) in [(&b"rest"[..], false), (b"", true), (b"RSET", false)] {
+            assert_eq!(buffer.next_ends_with_lf_alone(), lf_alone);
+            assert_eq!(buffer.next_line(99), Some(Line::Text(line)));
+        }
+        buffer.push(b"more");
         buffer.consume(99);
         assert!(buffer.is_empty());
     }

@@ -74,8 +74,17 @@ impl Conversation {
         self.say(&Reply::greeting(server_name));
         let mut session = Session::new(Arc::clone(&service.rules));
         loop {
-            while let Some(line) = self.lines.next_line(MAX_LINE_OCTETS) {
-                session = match session.receive(line) {
+            loop {
+                let bare = self.lines.next_ends_with_lf_alone();
+                let Some(line) = self.lines.next_line(MAX_LINE_OCTETS) else {
+                    break;
+                };
+                let step = if bare {
+                    session.refuse_bare_line_feed()
+                } else {
+                    session.receive(line)
+                };
+                session = match step {
                     Step::Reply(reply, session) => {
                         self.say(&reply);
                         session

@@ -119,9 +119,18 @@ pub fn bind(settings: &Lmtp) -> Result<Vec<LmtpSocket>, LmtpSocketError> {
 
 impl UnixSocket {
     fn new(path: &Path, mode: u32) -> io::Result<Self> {
-        remove_stale(path)?;
-        let socket = StdUnixListener::bind(path)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+        refuse_other_owner(path)?;
+        // It gets its name when its mode is right, in the place of a dead server's.
+        let mut hidden = path.as_os_str().to_owned();
+        hidden.push(format!(".{}", std::process::id()));
+        let hidden = PathBuf::from(hidden);
+        let socket = StdUnixListener::bind(&hidden)?;
+        let named = std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(mode))
+            .and_then(|()| std::fs::rename(&hidden, path));
+        if let Err(error) = named {
+            let _ = std::fs::remove_file(&hidden);
+            return Err(error);
+        }
         socket.set_nonblocking(true)?;
         Ok(Self {
             socket,
@@ -141,8 +150,8 @@ impl Drop for UnixSocket {
     }
 }
 
-/// Removes the socket of a server that has ended; whatever else is there stays.
-fn remove_stale(path: &Path) -> io::Result<()> {
+/// Only the socket of a server that has ended may be there; whatever else is stays.
+fn refuse_other_owner(path: &Path) -> io::Result<()> {
     let there = match std::fs::symlink_metadata(path) {
         Ok(there) => there,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -153,7 +162,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         return Err(io::Error::new(ErrorKind::AlreadyExists, what));
     }
     match StdUnixStream::connect(path) {
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),
         Err(error) => Err(error),
         Ok(_) => {
             let what = "another program listens there; stop it, or set Lmtp__SocketPath";

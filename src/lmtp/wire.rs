@@ -78,7 +78,7 @@ impl Wire {
         })
     }
 
-    /// Waits for the next command. While it waits, a server that stops need not.
+    /// Waits for the next command. A server that stops waits for none, also if there is one.
     ///
     /// # Errors
     /// Why there will be none.
@@ -86,8 +86,8 @@ impl Wire {
         let (drain, timeout) = (self.drain.clone(), self.timeout);
         tokio::select! {
             biased;
-            read = self.next(lines) => read,
             () = drain.cancelled() => Err(Ending::Shutdown),
+            read = self.next(lines) => read,
             () = tokio::time::sleep(timeout) => Err(Ending::TimedOut),
         }
     }

@@ -154,6 +154,11 @@ fn no_message_hides_another() {
             assert!(reply.starts_with("250 2.0.0 <ada"), "{reply}");
             mta.expect("NOOP", "250");
         }
+        // A command that ends with LF alone is none, so what follows DATA is no message either.
+        let mut mta = office.mta();
+        mta.to(&[ADA]);
+        mta.send(b"DATA\n.\r\n");
+        assert!(mta.read().starts_with("500 5.5.2 ") && mta.read().starts_with("500 5.5.1 "));
         assert_eq!(office.received(0).len(), 8);
         assert_eq!(office.received(1).len(), 0);
     });

@@ -102,11 +102,18 @@ impl Daemon {
 
     /// How much memory it has, in KiB.
     pub(crate) fn resident_kib(&self) -> u64 {
+        self.memory_kib("VmRSS:")
+    }
+
+    /// How much memory it has that is no mapped file, in KiB.
+    pub(crate) fn anonymous_kib(&self) -> u64 {
+        self.memory_kib("RssAnon:")
+    }
+
+    fn memory_kib(&self, kind: &str) -> u64 {
         let status = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(status).unwrap();
-        let mut lines = status
-            .lines()
-            .filter_map(|line| line.strip_prefix("VmRSS:"));
+        let mut lines = status.lines().filter_map(|line| line.strip_prefix(kind));
         let resident = lines.next().unwrap().trim().trim_end_matches(" kB");
         resident.parse().unwrap()
     }

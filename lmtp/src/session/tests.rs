@@ -256,6 +256,16 @@ fn twenty_bad_commands_in_a_row_end_the_session_and_a_good_one_forgives_them() {
     }
     assert_eq!(talk.say("EHLO a.example"), ["421 4.7.0"]);
     assert!(talk.closed);
+    let mut talk = greeted();
+    for _ in 1..MAX_BAD_COMMANDS {
+        assert_eq!(talk.say("BDAT 0"), ["skip 0", "503 5.5.1"]);
+    }
+    assert_eq!(talk.say("BDAT 0"), ["421 4.7.0"]);
+    let session = greeted().session.unwrap();
+    let Step::Reply(reply, _) = session.refuse_bare_line_feed() else {
+        panic!("it is refused");
+    };
+    assert_eq!(reply.code(), 500);
     for last in ["QUIT", "BDAT many"] {
         let mut talk = greeted();
         let code = talk.say(last);
