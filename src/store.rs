@@ -31,7 +31,7 @@ pub use database::{Database, OpenError, sqlite_file};
 pub(crate) use database::{KEYS_PER_STATEMENT, sql_list, statement};
 pub(crate) use delivery::milliseconds;
 pub use delivery::{CHUNK_OCTETS, Delivery, Prepared};
-pub use imports::{Import, Known, Met};
+pub use imports::{Import, Known, Met, There};
 pub use intake::Intake;
 pub use leases::Lease;
 pub use letters::{Letter, Outcome, Recipient};

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use indicatif::ProgressBar;
@@ -19,6 +19,9 @@ const MESSAGES_AT_ONCE: usize = 200;
 
 /// How many octets of messages wait in memory to be stored.
 const OCTETS_AT_ONCE: u64 = 8 * 1024 * 1024;
+
+/// How long messages wait to be stored, when they come slowly.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// Where the password for another server is.
 const PASSWORD: &str = "RESTANTE_IMPORT_PASSWORD";
@@ -53,6 +56,8 @@ struct Tally {
     skipped: usize,
     /// How many of them a client of the old server would fetch again.
     again: usize,
+    /// How many of them no client has seen, because they were in subfolders.
+    unseen: usize,
 }
 
 struct Importer {
@@ -65,8 +70,11 @@ struct Importer {
     in_source: HashSet<String>,
     /// Those of them that were met. Who has one of them again is another message.
     met: HashSet<String>,
-    /// The time of the last message, if the source has times only in its messages.
+    /// Does the source tell the order in which its server had the messages?
+    ordered: bool,
+    /// The time of the last message, which the next one's is not before if there is an order.
     last_received_at: Option<SystemTime>,
+    stored_at: Instant,
     waiting: Vec<Message>,
     waiting_octets: u64,
     tally: Tally,
@@ -87,7 +95,9 @@ pub(super) async fn run(command: Import, database: Database) -> anyhow::Result<E
         began: SystemTime::now(),
         in_source,
         met: HashSet::new(),
+        ordered: source.has_uid_list(),
         last_received_at: None,
+        stored_at: Instant::now(),
         waiting: Vec::new(),
         waiting_octets: 0,
         tally: Tally::default(),
@@ -126,6 +136,7 @@ fn summary(tally: &Tally, dry_run: bool) -> std::io::Result<()> {
         deleted,
         skipped,
         again,
+        unseen,
     } = tally;
     let imported_word = if dry_run {
         "to be imported"
@@ -139,7 +150,13 @@ fn summary(tally: &Tally, dry_run: bool) -> std::io::Result<()> {
     let would = if dry_run { "would" } else { "will" };
     output::print(&format!(
         "{again} messages {would} be fetched again by clients of the old server"
-    ))
+    ))?;
+    if *unseen > 0 {
+        output::print(&format!(
+            "{unseen} messages were in subfolders: they are new to clients of POP3"
+        ))?;
+    }
+    Ok(())
 }
 
 /// Opens the source, wherever it is.
@@ -189,7 +206,9 @@ impl Importer {
         received_at: Option<SystemTime>,
         old_id: OldId,
     ) -> anyhow::Result<()> {
-        let mut id = old_id.told().map(str::to_owned);
+        let served = old_id != OldId::NeverServed;
+        self.tally.unseen += usize::from(!served);
+        let (mut id, mut unusable) = usable(old_id.told().map(str::to_owned));
         // It need not be read, or fetched over the network.
         if self.is_known_by(&mut id) {
             return Ok(());
@@ -215,9 +234,19 @@ impl Importer {
             self.skip(name, "it is empty");
             return Ok(());
         }
-        let served = old_id != OldId::NeverServed;
-        if old_id == OldId::Unknown {
-            id = sources::x_uidl(&beginning);
+        // Where there is a list, the server took no notice of the field.
+        if old_id == OldId::Unknown && !self.ordered {
+            (id, unusable) = usable(sources::x_uidl(&beginning));
+            if let Some(id) = &id
+                && !self.met.contains(id)
+                && self.known.differs(id, &message)
+            {
+                // Whoever sends a message may have written it, so it alone is no proof.
+                let reason = "its X-UIDL is that of a message which is known and says something \
+                              else; take the field out to import it";
+                self.skip(name, reason);
+                return Ok(self.database.abandon(&message).await?);
+            }
             if self.is_known_by(&mut id) {
                 return Ok(self.database.abandon(&message).await?);
             }
@@ -229,9 +258,16 @@ impl Importer {
             self.note_known(met, id.as_deref(), served);
             return Ok(self.database.abandon(&message).await?);
         }
-        let received_at = self.time(received_at, &beginning);
+        if unusable {
+            let what = "its unique-id is none that POP3 allows, so it gets a new one";
+            self.say(name, what);
+        }
+        let received_at = self.time(received_at, &beginning, served);
         self.add(name, message, received_at, id, served);
-        if self.waiting.len() >= MESSAGES_AT_ONCE || self.waiting_octets >= OCTETS_AT_ONCE {
+        if self.waiting.len() >= MESSAGES_AT_ONCE
+            || self.waiting_octets >= OCTETS_AT_ONCE
+            || self.stored_at.elapsed() >= LONGEST_WAIT
+        {
             self.store().await?;
         }
         Ok(())
@@ -256,26 +292,31 @@ impl Importer {
 
     fn note_known(&mut self, met: Met, id: Option<&str>, served: bool) {
         match met {
-            Met::There(unique_id) => {
+            Met::There(there) => {
                 self.tally.known += 1;
-                self.tally.again += usize::from(served && id != Some(unique_id.as_str()));
+                self.tally.again += usize::from(served && id != Some(there.unique_id.as_str()));
+                if served {
+                    self.last_received_at = self.last_received_at.max(Some(there.received_at));
+                }
             }
             Met::Deleted => self.tally.deleted += 1,
         }
     }
 
-    /// When a message was received. If only the messages say it, each is as late as the one before
+    /// When a message was received. If the source tells an order, each is as late as the one before
     /// it, so that they stay in the order in which the old server had them.
-    fn time(&mut self, received_at: Option<SystemTime>, beginning: &[u8]) -> SystemTime {
-        if let Some(received_at) = received_at {
-            return received_at.min(self.began);
+    fn time(
+        &mut self,
+        received_at: Option<SystemTime>,
+        beginning: &[u8],
+        served: bool,
+    ) -> SystemTime {
+        let said = received_at.or_else(|| sources::received_at(beginning));
+        let said = said.map(|at| at.min(self.began));
+        if !self.ordered || !served {
+            return said.unwrap_or(self.began);
         }
-        let said = sources::received_at(beginning).map(|at| at.min(self.began));
-        let time = match (said, self.last_received_at) {
-            (Some(said), Some(last)) => said.max(last),
-            (Some(time), None) | (None, Some(time)) => time,
-            (None, None) => SystemTime::UNIX_EPOCH,
-        };
+        let time = said.max(self.last_received_at).unwrap_or(self.began);
         self.last_received_at = Some(time);
         time
     }
@@ -288,16 +329,7 @@ impl Importer {
         old_id: Option<String>,
         served: bool,
     ) {
-        let unique_id = old_id.as_ref().and_then(|id| match UniqueId::new(id) {
-            Ok(unique_id) => Some(unique_id),
-            Err(_) => {
-                self.say(
-                    name,
-                    "its unique-id is none that POP3 allows, so it gets a new one",
-                );
-                None
-            }
-        });
+        let unique_id = old_id.as_ref().and_then(|id| UniqueId::new(id).ok());
         let unique_id = unique_id.filter(|unique_id| {
             let free = self.known.take_unique_id(unique_id);
             if !free {
@@ -323,6 +355,7 @@ impl Importer {
 
     async fn store(&mut self) -> anyhow::Result<()> {
         self.waiting_octets = 0;
+        self.stored_at = Instant::now();
         let waiting = std::mem::take(&mut self.waiting);
         if waiting.is_empty() {
             return Ok(());
@@ -341,6 +374,13 @@ impl Importer {
         let line = format!("{}: {what}", name.escape_debug());
         self.progress.suspend(|| eprintln!("{line}"));
     }
+}
+
+/// The name of a message if UIDL could say it, and whether there is one that it could not.
+fn usable(id: Option<String>) -> (Option<String>, bool) {
+    let usable = id.clone().filter(|id| UniqueId::new(id).is_ok());
+    let unusable = usable.is_none() && id.is_some();
+    (usable, unusable)
 }
 
 /// Why a message was not read to its end.

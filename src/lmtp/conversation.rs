@@ -1,5 +1,6 @@
 //! One session from its greeting to its end: read a line, take the step, send the reply.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -53,7 +54,7 @@ impl Conversation {
 
     /// Talks until the session ends, and says in the log how it did.
     pub(super) async fn run(mut self) {
-        let (Ok(ending) | Err(ending)) = self.talk().await;
+        let Err(ending) = self.talk().await;
         if let Some(mut broken_off) = self.message.take() {
             broken_off.abandon(&self.service).await;
         }
@@ -68,11 +69,11 @@ impl Conversation {
         }
     }
 
-    async fn talk(&mut self) -> Result<Ending, Ending> {
-        let service = Arc::clone(&self.service);
-        let server_name = &service.rules.server_name;
-        self.say(&Reply::greeting(server_name));
-        let mut session = Session::new(Arc::clone(&service.rules));
+    /// Talks until the session ends, which is told as an error.
+    async fn talk(&mut self) -> Result<Infallible, Ending> {
+        let rules = Arc::clone(&self.service.rules);
+        self.say(&Reply::greeting(&rules.server_name));
+        let mut session = Session::new(Arc::clone(&rules));
         loop {
             loop {
                 let bare = self.lines.next_ends_with_lf_alone();
@@ -84,39 +85,7 @@ impl Conversation {
                 } else {
                     session.receive(line)
                 };
-                session = match step {
-                    Step::Reply(reply, session) => {
-                        self.say(&reply);
-                        session
-                    }
-                    Step::Lookup(lookup) => self.look_up(lookup).await,
-                    Step::Receive(reply, incoming) => {
-                        self.say(&reply);
-                        self.flush().await?;
-                        self.receive(incoming).await?
-                    }
-                    Step::Chunk(chunk) => self.take_chunk(chunk).await?,
-                    Step::Skip(octets, reply, session) => {
-                        self.read_octets(octets).await?;
-                        self.say(&reply);
-                        session
-                    }
-                    Step::Close(reply) => {
-                        self.say(&reply);
-                        self.flush().await?;
-                        return Ok(if reply.code() == 221 {
-                            Ending::Quit
-                        } else {
-                            Ending::Refused
-                        });
-                    }
-                };
-                // After RSET, LHLO or a refusal, what BDAT has brought is of no use any more.
-                if !session.is_in_transaction()
-                    && let Some(mut forgotten) = self.message.take()
-                {
-                    forgotten.abandon(&service).await;
-                }
+                session = self.take(step).await?;
                 if self.out.len() >= GATHERED_OCTETS {
                     self.flush().await?;
                 }
@@ -124,14 +93,51 @@ impl Conversation {
             self.flush().await?;
             if let Err(ending) = self.wire.wait(&mut self.lines).await {
                 match ending {
-                    Ending::TimedOut => self.say(&Reply::timed_out(server_name)),
-                    Ending::Shutdown => self.say(&Reply::closing(server_name, "is stopping")),
+                    Ending::TimedOut => self.say(&Reply::timed_out(&rules.server_name)),
+                    Ending::Shutdown => {
+                        self.say(&Reply::closing(&rules.server_name, "is stopping"));
+                    }
                     Ending::Quit | Ending::Refused | Ending::Disconnected => {}
                 }
                 self.flush().await?;
-                return Ok(ending);
+                return Err(ending);
             }
         }
+    }
+
+    /// Does what a step says.
+    async fn take(&mut self, step: Step<Addressee>) -> Result<Session, Ending> {
+        let session = match step {
+            Step::Reply(reply, session) => {
+                self.say(&reply);
+                session
+            }
+            Step::Lookup(lookup) => self.look_up(lookup).await,
+            Step::Receive(reply, incoming) => {
+                self.say(&reply);
+                self.flush().await?;
+                self.receive(incoming).await?
+            }
+            Step::Chunk(chunk) => self.take_chunk(chunk).await?,
+            Step::Skip(octets, reply, session) => {
+                self.read_octets(octets).await?;
+                self.say(&reply);
+                session
+            }
+            Step::Close(reply) => {
+                self.say(&reply);
+                self.flush().await?;
+                let quit = reply.code() == 221;
+                return Err(if quit { Ending::Quit } else { Ending::Refused });
+            }
+        };
+        // After RSET, LHLO or a refusal, what BDAT has brought is of no use any more.
+        if !session.is_in_transaction()
+            && let Some(mut forgotten) = self.message.take()
+        {
+            forgotten.abandon(&self.service).await;
+        }
+        Ok(session)
     }
 
     async fn look_up(&mut self, lookup: Lookup<Addressee>) -> Session {

@@ -8,11 +8,16 @@ pub(super) fn x_uidl(beginning: &[u8]) -> Option<String> {
     Some(value.trim().to_owned())
 }
 
-/// When the last server on its way took the message, by its first Received field.
+/// When the last server on its way took the message, by its first Received field, or else when it
+/// was written, by its Date.
 pub(super) fn received_at(beginning: &[u8]) -> Option<SystemTime> {
-    let value = field(beginning, "Received")?;
-    let (_, date) = value.rsplit_once(';')?;
-    let date = jiff::fmt::rfc2822::parse(date.trim()).ok()?;
+    let received = field(beginning, "Received");
+    let received = received.and_then(|value| date(value.rsplit_once(';')?.1));
+    received.or_else(|| date(&field(beginning, "Date")?))
+}
+
+fn date(text: &str) -> Option<SystemTime> {
+    let date = jiff::fmt::rfc2822::parse(text.trim()).ok()?;
     Some(SystemTime::from(date.timestamp()))
 }
 
@@ -50,9 +55,7 @@ mod tests {
             .duration_since(SystemTime::UNIX_EPOCH);
         assert_eq!(since.unwrap().as_secs(), 1_795_759_200);
         assert_eq!(received_at(b"Received: nonsense\r\n\r\n"), None);
-        assert_eq!(
-            received_at(b"Date: Fri, 27 Nov 2026 07:00:00 +0100\r\n\r\n"),
-            None
-        );
+        let written = b"Received: nonsense\r\nDate: Fri, 27 Nov 2026 07:00:00 +0100\r\n\r\n";
+        assert_eq!(received_at(written), received_at(message));
     }
 }

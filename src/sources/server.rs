@@ -64,6 +64,9 @@ pub enum ServerError {
         /// What is wrong.
         reason: String,
     },
+    /// Something else than TLS is spoken there.
+    #[error("{0} does not speak TLS from the first octet on; pop3:// is for a port with STLS")]
+    NotTls(String),
     /// The server can't be trusted with a password.
     #[error(
         "{place} has no certificate to be trusted: {reason} (--ca FILE names a private authority)"
@@ -77,7 +80,7 @@ pub enum ServerError {
     /// The password would go in clear over a network.
     #[error(
         "{0} offers no TLS, so the password would go in clear: use pop3s://, or --plaintext if \
-         nobody can listen"
+         nobody can listen in"
     )]
     NoTls(String),
     /// The server refuses.
@@ -99,7 +102,8 @@ impl Address {
     /// # Errors
     /// If it is one and can't be used.
     pub fn parse(text: &str) -> Option<Result<Self, ServerError>> {
-        let tls = match text.split_once("://")?.0 {
+        let scheme = text.split_once("://")?.0.to_ascii_lowercase();
+        let tls = match scheme.as_str() {
             "pop3" => false,
             "pop3s" => true,
             _ => return None,
@@ -148,6 +152,16 @@ impl Address {
     }
 }
 
+/// A line of LIST or UIDL: the number of a message, and what is said of it.
+fn numbered(line: &str) -> Result<(u32, &str), ServerError> {
+    let numbered = line.trim().split_once([' ', '\t']);
+    let numbered = numbered.and_then(|(number, rest)| Some((number.parse().ok()?, rest.trim())));
+    numbered.ok_or_else(|| {
+        let what = format!("\"{}\" is no line of a list", line.escape_debug());
+        io::Error::new(ErrorKind::InvalidData, what).into()
+    })
+}
+
 /// An open maildrop.
 #[derive(Debug)]
 pub(super) struct Server {
@@ -194,18 +208,17 @@ impl Server {
             Err(ServerError::Refused { .. }) => Vec::new(),
             Err(error) => return Err(error),
         };
-        let split = |line: &String| {
-            let (number, rest) = line.split_once(' ')?;
-            Some((number.parse::<u32>().ok()?, rest.trim().to_owned()))
-        };
-        let mut unique_ids: HashMap<u32, String> = unique_ids.iter().filter_map(split).collect();
-        let message = |(number, octets): (u32, String)| {
-            let old_id = unique_ids
-                .remove(&number)
-                .map_or(OldId::Unknown, OldId::Told);
-            (number, octets.parse().unwrap_or_default(), old_id)
-        };
-        let messages = sizes.iter().filter_map(split).map(message).collect();
+        let mut told = HashMap::with_capacity(unique_ids.len());
+        for line in &unique_ids {
+            let (number, unique_id) = numbered(line)?;
+            told.insert(number, unique_id.to_owned());
+        }
+        let mut messages = Vec::with_capacity(sizes.len());
+        for line in &sizes {
+            let (number, octets) = numbered(line)?;
+            let old_id = told.remove(&number).map_or(OldId::Unknown, OldId::Told);
+            messages.push((number, octets.parse().unwrap_or_default(), old_id));
+        }
         Ok(Self {
             connection,
             place: address.place(),
@@ -312,6 +325,9 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if self.broken.is_some() {
+            return;
+        }
         // It deletes nothing, and a server that hears no QUIT has nothing to miss.
         let _ = self.connection.ask("QUIT", "QUIT");
     }

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::database::statement;
 use super::maildrops::raise_all;
-use super::reading::Read;
+use super::reading::{Read, time};
 use super::rows::{Copy, insert, insert_copies, store_contents};
 use super::{ContentId, Database, MessageId, Prepared, StoreError, UserId};
 use crate::identity::new_unique_id;
@@ -44,16 +44,27 @@ pub struct Known {
 struct Record {
     /// What UIDL called it where it came from.
     old_id: Option<String>,
-    /// What UIDL calls it; none if it is not there any more.
-    unique_id: Option<String>,
+    /// Where it is; none if it is not there any more.
+    there: Option<There>,
+    /// The SHA-256 of its octets; none if it has a head that nobody has looked behind.
+    digest: Option<Vec<u8>>,
     met: bool,
+}
+
+/// A message that is in the maildrop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct There {
+    /// What UIDL calls it.
+    pub unique_id: String,
+    /// When it was received.
+    pub received_at: SystemTime,
 }
 
 /// A message that is known already.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Met {
-    /// It is in the maildrop, and this is what UIDL calls it.
-    There(String),
+    /// It is in the maildrop.
+    There(There),
     /// It was imported, and somebody has deleted it.
     Deleted,
 }
@@ -63,6 +74,13 @@ impl Known {
     pub fn by_id(&mut self, old_id: &str) -> Option<Met> {
         let at = *self.by_id.get(old_id)?;
         self.meet(at)
+    }
+
+    /// Does the message that UIDL called so where it came from say something else than this one?
+    pub fn differs(&self, old_id: &str, message: &Prepared) -> bool {
+        let record = self.by_id.get(old_id).and_then(|at| self.records.get(*at));
+        let digest = record.and_then(|record| record.digest.as_deref());
+        digest.is_some_and(|digest| digest != message.digest())
     }
 
     /// A message of these octets. One that is not met yet and has one of the `reserved` names is
@@ -87,8 +105,8 @@ impl Known {
         if std::mem::replace(&mut record.met, true) {
             return None;
         }
-        Some(match &record.unique_id {
-            Some(unique_id) => Met::There(unique_id.clone()),
+        Some(match &record.there {
+            Some(there) => Met::There(there.clone()),
             None => Met::Deleted,
         })
     }
@@ -98,15 +116,25 @@ impl Known {
         self.taken.insert(unique_id.as_str().to_owned())
     }
 
-    fn add(&mut self, old_id: Option<String>, unique_id: Option<String>) -> usize {
+    fn add(
+        &mut self,
+        old_id: Option<String>,
+        there: Option<There>,
+        digest: Option<Vec<u8>>,
+    ) -> usize {
         let at = self.records.len();
         if let Some(old_id) = &old_id {
             self.by_id.entry(old_id.clone()).or_insert(at);
         }
-        self.taken.extend(unique_id.clone());
+        if let Some(digest) = &digest {
+            self.by_digest.entry(digest.clone()).or_default().push(at);
+        }
+        self.taken
+            .extend(there.as_ref().map(|there| there.unique_id.clone()));
         self.records.push(Record {
             old_id,
-            unique_id,
+            there,
+            digest,
             met: false,
         });
         at
@@ -119,7 +147,8 @@ impl Database {
     /// # Errors
     /// If the database can't say.
     pub async fn known(&self, user: UserId) -> Result<Known, StoreError> {
-        const IMPORTED: &str = "SELECT i.unique_id, i.digest, i.message_id, m.unique_id \
+        const IMPORTED: &str = "SELECT i.unique_id, i.digest, i.message_id, m.unique_id, \
+            m.received_at_ms \
             FROM imports i LEFT JOIN messages m ON m.id = i.message_id \
             WHERE i.user_id = $1 ORDER BY i.id";
         const PRESENT: &str = "SELECT m.id, m.content_id, m.head_octets, m.received_at_ms, m.octets, \
@@ -140,9 +169,13 @@ impl Database {
         {
             let message: i64 = row.try_get_by_index(2)?;
             imported.insert(message);
-            let at = known.add(row.try_get_by_index(0)?, row.try_get_by_index(3)?);
-            let digest = row.try_get_by_index(1)?;
-            known.by_digest.entry(digest).or_default().push(at);
+            let unique_id: Option<String> = row.try_get_by_index(3)?;
+            let received_at: Option<i64> = row.try_get_by_index(4)?;
+            let there = unique_id.zip(received_at).map(|(unique_id, at)| There {
+                unique_id,
+                received_at: time(at),
+            });
+            known.add(row.try_get_by_index(0)?, there, row.try_get_by_index(1)?);
         }
         for row in read
             .query_all_raw(statement(read, PRESENT, [user.0.into()]))
@@ -223,14 +256,19 @@ impl Database {
 /// Notes a message that has come otherwise than by an import.
 fn note_present(known: &mut Known, row: &QueryResult) -> Result<(), DbErr> {
     let message = Read::of_row(row)?;
-    let unique_id = message.unique_id.clone();
-    let at = known.add(Some(unique_id.clone()), Some(unique_id));
+    let there = There {
+        unique_id: message.unique_id.clone(),
+        received_at: message.received_at(),
+    };
+    let digest = if message.has_head() {
+        None
+    } else {
+        Some(row.try_get_by_index(6)?)
+    };
+    let at = known.add(Some(there.unique_id.clone()), Some(there), digest);
     if message.has_head() {
         let same_size = known.with_heads.entry(message.octets).or_default();
         same_size.push((message, at));
-    } else {
-        let digest = row.try_get_by_index(6)?;
-        known.by_digest.entry(digest).or_default().push(at);
     }
     Ok(())
 }

@@ -53,12 +53,17 @@ impl Read {
 
     /// When it was received.
     pub fn received_at(&self) -> SystemTime {
-        let since = Duration::from_millis(self.received_at_ms.unsigned_abs());
-        if self.received_at_ms < 0 {
-            SystemTime::UNIX_EPOCH - since
-        } else {
-            SystemTime::UNIX_EPOCH + since
-        }
+        time(self.received_at_ms)
+    }
+}
+
+/// The time that the tables keep so.
+pub(super) fn time(milliseconds: i64) -> SystemTime {
+    let since = Duration::from_millis(milliseconds.unsigned_abs());
+    if milliseconds < 0 {
+        SystemTime::UNIX_EPOCH - since
+    } else {
+        SystemTime::UNIX_EPOCH + since
     }
 }
 

@@ -317,6 +317,8 @@ fn every_format_of_dovecot_s_unique_ids_is_as_dovecot_writes_it() {
         "%g",
         "%010u",
         "%Uf",
+        "%08UXu%08XUv",
+        "%3u-%5Xv",
     ] {
         let place = sqlite();
         let key = mail::fill(&place.url, ADA, &[]);

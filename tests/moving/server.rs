@@ -66,6 +66,13 @@ fn a_server_s_maildrop_comes_over_with_its_unique_ids_and_is_fetched_once() {
         old.daemon.wait_for_log(" retr=0 ");
         assert_eq!(fetched(old.daemon.log()), before);
         assert_eq!(maildrop(&old.place).len(), 23);
+        // What comes there later stands behind, although nothing in it tells when it came.
+        let deliver = Cli::new(&old.place.url).args(["deliver", ADA]);
+        deliver.stdin(b"Subject: later\r\n").run().ok();
+        assert_eq!(said(old.import(place, &old.url(), &[])), [1, 22, 1, 0]);
+        let (moved, mut expected) = (maildrop(place), maildrop(&old.place));
+        expected.retain(|(id, _)| *id != unique_id);
+        assert!(moved == expected);
     });
 }
 

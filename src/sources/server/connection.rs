@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
+use tokio_rustls::rustls::{self, crypto::ring};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use super::{Access, Address, ServerError};
@@ -61,7 +61,8 @@ impl Connection {
         }
         let mut connection = Self::of(socket.try_clone()?);
         connection.reply("the connection")?;
-        if here || access.in_clear {
+        // On this machine nobody listens in, unless somebody has an authority to check.
+        if here && access.authority.is_none() {
             return Ok(connection);
         }
         let offered = match connection.ask("CAPA", "CAPA") {
@@ -70,7 +71,11 @@ impl Connection {
             Err(error) => return Err(error),
         };
         if !offered.iter().any(|line| line.eq_ignore_ascii_case("STLS")) {
-            return Err(ServerError::NoTls(place));
+            return if access.in_clear {
+                Ok(connection)
+            } else {
+                Err(ServerError::NoTls(place))
+            };
         }
         connection.ask("STLS", "STLS")?;
         if !connection.stream.buffer().is_empty() {
@@ -123,7 +128,7 @@ impl Connection {
     fn line(&mut self) -> io::Result<String> {
         let mut line = Vec::new();
         let mut limited = self.stream.by_ref().take(MAX_LINE_OCTETS);
-        limited.read_until(b'\n', &mut line)?;
+        limited.read_until(b'\n', &mut line).map_err(explained)?;
         let Some(text) = line.strip_suffix(b"\n") else {
             return Err(ErrorKind::UnexpectedEof.into());
         };
@@ -133,13 +138,22 @@ impl Connection {
 
     /// What has come and was not taken yet; nothing means that the server has closed.
     pub(super) fn octets(&mut self) -> io::Result<&[u8]> {
-        self.stream.fill_buf()
+        self.stream.fill_buf().map_err(explained)
     }
 
     /// Takes so many octets.
     pub(super) fn consume(&mut self, octets: usize) {
         self.stream.consume(octets);
     }
+}
+
+/// What the system says of a timeout tells nobody what it is.
+fn explained(error: io::Error) -> io::Error {
+    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) {
+        let silent = format!("the server has been silent for {} s", SILENCE.as_secs());
+        return io::Error::new(ErrorKind::TimedOut, silent);
+    }
+    error
 }
 
 fn connect(address: &Address) -> io::Result<TcpStream> {
@@ -184,7 +198,16 @@ fn shake_hands(
     };
     let mut session = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
     while session.is_handshaking() {
-        session.complete_io(&mut socket).map_err(untrusted)?;
+        session.complete_io(&mut socket).map_err(|error| {
+            let fault = error
+                .get_ref()
+                .and_then(|it| it.downcast_ref::<rustls::Error>());
+            if matches!(fault, Some(rustls::Error::InvalidMessage(_))) {
+                ServerError::NotTls(address.place())
+            } else {
+                untrusted(error)
+            }
+        })?;
     }
     Ok(StreamOwned::new(session, socket))
 }
