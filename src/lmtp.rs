@@ -42,6 +42,9 @@ const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
 /// How long a client that is sent away may take to read why.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How many refused clients are told why at the same time. More are closed without a word.
+const MAX_COURTESIES: usize = 100;
+
 /// What all LMTP sessions share.
 pub struct LmtpService {
     rules: Arc<Rules>,
@@ -51,6 +54,7 @@ pub struct LmtpService {
     intake: Intake,
     metrics: Arc<Metrics>,
     room: Arc<Semaphore>,
+    courtesies: Arc<Semaphore>,
     max_connections: u32,
     refusals: Seldom,
     faults: Seldom,
@@ -80,6 +84,7 @@ impl LmtpService {
             database,
             metrics,
             room: Arc::new(Semaphore::new(max_connections as usize)),
+            courtesies: Arc::new(Semaphore::new(MAX_COURTESIES)),
             max_connections,
             refusals: Seldom::default(),
             faults: Seldom::default(),
@@ -192,7 +197,12 @@ fn receive(service: &Arc<LmtpService>, thread: &ArbiterHandle, accepted: Accepte
                 LmtpSessionActor::new(service, wire, peer, room).start();
             }
             None => {
-                actix_rt::spawn(send_away(service, wire));
+                if let Ok(courtesy) = Arc::clone(&service.courtesies).try_acquire_owned() {
+                    actix_rt::spawn(async move {
+                        send_away(service, wire).await;
+                        drop(courtesy);
+                    });
+                }
             }
         }
     });

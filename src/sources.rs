@@ -81,6 +81,8 @@ pub enum Item {
         received_at: Option<SystemTime>,
         /// What UIDL called it there.
         old_id: OldId,
+        /// How many octets it has, if the source says so; to read it may take long then.
+        octets: Option<u64>,
     },
     /// Something that is no message, and why it was left out.
     Skipped {

@@ -31,7 +31,7 @@ pub use database::{Database, OpenError, sqlite_file};
 pub(crate) use database::{KEYS_PER_STATEMENT, sql_list, statement};
 pub(crate) use delivery::milliseconds;
 pub use delivery::{CHUNK_OCTETS, Delivery, Prepared};
-pub use imports::{Import, Known, Met, There};
+pub use imports::{Adoption, Import, Known, Met, There};
 pub use intake::Intake;
 pub use leases::Lease;
 pub use letters::{Letter, Outcome, Recipient};
@@ -95,6 +95,9 @@ pub enum StoreError {
     /// The database has not answered for too long; what was asked may have been done all the same.
     #[error("the database has not answered for {} s", .0.as_secs())]
     TimedOut(Duration),
+    /// Two imports into one maildrop would double what both bring.
+    #[error("another import into this maildrop is going on, or has just ended")]
+    ImportedMeanwhile,
     /// A row of the database holds what it can't hold.
     #[error("the database holds what it should not: {0}")]
     Corrupt(String),

@@ -116,6 +116,7 @@ fn stuffed(message: &[u8]) -> Vec<u8> {
         stream.push(*octet);
         at_start = message[..=at].ends_with(b"\r\n");
     }
+    // A bare LF would be no line end here.
     assert!(at_start, "the message ends within a line");
     stream.extend(b".\r\n");
     stream

@@ -15,6 +15,8 @@ pub struct Model {
     pub unique_id: Option<String>,
     /// The SHA-256 of its octets.
     pub digest: Vec<u8>,
+    /// How many octets it has.
+    pub octets: i64,
     /// The key of the row that it had in `messages`.
     pub message_id: i64,
 }

@@ -50,6 +50,7 @@ enum Imports {
     UserId,
     UniqueId,
     Digest,
+    Octets,
     MessageId,
 }
 
@@ -155,6 +156,7 @@ fn new_tables() -> Vec<TableCreateStatement> {
             .col(ColumnDef::new(Imports::UserId).big_integer().not_null())
             .col(optional_text(Imports::UniqueId))
             .col(ColumnDef::new(Imports::Digest).blob().not_null())
+            .col(ColumnDef::new(Imports::Octets).big_integer().not_null())
             .col(ColumnDef::new(Imports::MessageId).big_integer().not_null())
             .foreign_key(&mut user_of_import)
             .to_owned(),
@@ -183,11 +185,12 @@ fn new_indices() -> Vec<IndexCreateStatement> {
             .col(Departures::UserId)
             .col(Departures::SessionId)
             .to_owned(),
-        // What was imported for a user: when an import begins.
+        // What was imported for a user: when an import begins, and whether another has gone on.
         Index::create()
             .name("imports_of_user")
             .table(Imports::Table)
             .col(Imports::UserId)
+            .col(Imports::Id)
             .to_owned(),
     ]
 }

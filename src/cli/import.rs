@@ -12,7 +12,7 @@ use pop3::UniqueId;
 use super::output;
 use crate::accounts::Accounts;
 use crate::sources::{self, Access, Address, Item, OldId, Source, UidlFormat};
-use crate::store::{Database, Delivery, Import as Message, Known, Met, Prepared, UserId};
+use crate::store::{Adoption, Database, Delivery, Import as Message, Known, Met, Prepared, UserId};
 
 /// How many messages one transaction stores: each costs a wait for the disk.
 const MESSAGES_AT_ONCE: usize = 200;
@@ -76,6 +76,8 @@ struct Importer {
     last_received_at: Option<SystemTime>,
     stored_at: Instant,
     waiting: Vec<Message>,
+    /// The names that known messages get, since the last batch.
+    adoptions: Vec<Adoption>,
     waiting_octets: u64,
     tally: Tally,
     progress: ProgressBar,
@@ -99,6 +101,7 @@ pub(super) async fn run(command: Import, database: Database) -> anyhow::Result<E
         last_received_at: None,
         stored_at: Instant::now(),
         waiting: Vec::new(),
+        adoptions: Vec::new(),
         waiting_octets: 0,
         tally: Tally::default(),
         progress: output::progress_bar(source.total_octets()),
@@ -109,9 +112,10 @@ pub(super) async fn run(command: Import, database: Database) -> anyhow::Result<E
                 name,
                 received_at,
                 old_id,
+                octets,
             } => {
                 importer
-                    .take(&mut source, &name, received_at, old_id)
+                    .take(&mut source, &name, received_at, old_id, octets)
                     .await?;
             }
             Item::Skipped { name, reason } => importer.skip(&name, &reason),
@@ -205,12 +209,16 @@ impl Importer {
         name: &str,
         received_at: Option<SystemTime>,
         old_id: OldId,
+        octets: Option<u64>,
     ) -> anyhow::Result<()> {
         let served = old_id != OldId::NeverServed;
         self.tally.unseen += usize::from(!served);
         let (mut id, mut unusable) = usable(old_id.told().map(str::to_owned));
-        // It need not be read, or fetched over the network.
-        if self.is_known_by(&mut id) {
+        // What has this name and as many octets need not be fetched over the network.
+        if let (Some(name), Some(octets)) = (&id, octets)
+            && self.known.has_octets(name, octets)
+            && self.is_known_by(&mut id)
+        {
             return Ok(());
         }
         let mut delivery = if self.dry_run {
@@ -235,26 +243,32 @@ impl Importer {
             return Ok(());
         }
         // Where there is a list, the server took no notice of the field.
-        if old_id == OldId::Unknown && !self.ordered {
+        let is_field = old_id == OldId::Unknown && !self.ordered;
+        if is_field {
             (id, unusable) = usable(sources::x_uidl(&beginning));
-            if let Some(id) = &id
-                && !self.met.contains(id)
-                && self.known.differs(id, &message)
-            {
+        }
+        if self.has_name_of_another(&id, &message) {
+            if is_field {
                 // Whoever sends a message may have written it, so it alone is no proof.
                 let reason = "its X-UIDL is that of a message which is known and says something \
                               else; take the field out to import it";
                 self.skip(name, reason);
                 return Ok(self.database.abandon(&message).await?);
             }
-            if self.is_known_by(&mut id) {
-                return Ok(self.database.abandon(&message).await?);
-            }
+            self.say(
+                name,
+                "a message that is known has its unique-id and says something else",
+            );
+            id = None;
+        }
+        if self.is_known_by(&mut id) {
+            return Ok(self.database.abandon(&message).await?);
         }
         self.database
             .look_behind_heads(&mut self.known, message.octets())
             .await?;
         if let Some(met) = self.known.by_octets(&message, &self.in_source) {
+            self.adopt(&met, id.as_deref());
             self.note_known(met, id.as_deref(), served);
             return Ok(self.database.abandon(&message).await?);
         }
@@ -265,12 +279,33 @@ impl Importer {
         let received_at = self.time(received_at, &beginning, served);
         self.add(name, message, received_at, id, served);
         if self.waiting.len() >= MESSAGES_AT_ONCE
+            || self.adoptions.len() >= MESSAGES_AT_ONCE
             || self.waiting_octets >= OCTETS_AT_ONCE
             || self.stored_at.elapsed() >= LONGEST_WAIT
         {
             self.store().await?;
         }
         Ok(())
+    }
+
+    /// Is a known message of this name another one than this, which has not been met yet?
+    fn has_name_of_another(&self, id: &Option<String>, message: &Prepared) -> bool {
+        id.as_ref()
+            .is_some_and(|id| !self.met.contains(id) && self.known.differs(id, message))
+    }
+
+    /// Gives a message that was imported without a name the one that is known now: the old server
+    /// had not listed it yet.
+    fn adopt(&mut self, met: &Met, id: Option<&str>) {
+        let (Met::There(there), Some(Ok(to))) = (met, id.map(UniqueId::new)) else {
+            return;
+        };
+        if there.is_unnamed && self.known.take_unique_id(&to) {
+            self.adoptions.push(Adoption {
+                from: there.unique_id.clone(),
+                to,
+            });
+        }
     }
 
     /// Is the message of this name known? A name that another message had before is taken away.
@@ -294,7 +329,9 @@ impl Importer {
         match met {
             Met::There(there) => {
                 self.tally.known += 1;
-                self.tally.again += usize::from(served && id != Some(there.unique_id.as_str()));
+                let adopted = self.adoptions.iter().any(|it| it.from == there.unique_id);
+                let has_its_name = adopted || id == Some(there.unique_id.as_str());
+                self.tally.again += usize::from(served && !has_its_name);
                 if served {
                     self.last_received_at = self.last_received_at.max(Some(there.received_at));
                 }
@@ -329,7 +366,8 @@ impl Importer {
         old_id: Option<String>,
         served: bool,
     ) {
-        let unique_id = old_id.as_ref().and_then(|id| UniqueId::new(id).ok());
+        let old_id = old_id.and_then(|id| UniqueId::new(id).ok());
+        let unique_id = old_id.clone();
         let unique_id = unique_id.filter(|unique_id| {
             let free = self.known.take_unique_id(unique_id);
             if !free {
@@ -357,10 +395,15 @@ impl Importer {
         self.waiting_octets = 0;
         self.stored_at = Instant::now();
         let waiting = std::mem::take(&mut self.waiting);
-        if waiting.is_empty() {
+        let adoptions = std::mem::take(&mut self.adoptions);
+        if self.dry_run || (waiting.is_empty() && adoptions.is_empty()) {
             return Ok(());
         }
-        let stored = self.database.import(self.user, &waiting).await;
+        let known = &mut self.known;
+        let stored = self
+            .database
+            .import(self.user, known, &waiting, &adoptions)
+            .await;
         stored.context("the import stopped; what was imported before stays, run it again to go on")
     }
 

@@ -238,6 +238,7 @@ impl Conversation {
 
     /// Stores the message; an answer for each recipient, in their order.
     async fn deliver(&mut self, envelope: &Envelope<Addressee>) -> Vec<Answer> {
+        let octets = self.message.as_ref().map_or(0, Message::octets);
         let finished = self
             .message
             .take()
@@ -245,8 +246,9 @@ impl Conversation {
         let message = match finished {
             Ok(message) => message,
             Err(why) => {
-                self.count_refused(envelope, why);
-                return vec![why; envelope.recipients.len()];
+                let answers = vec![why; envelope.recipients.len()];
+                self.note(envelope, octets, &answers);
+                return answers;
             }
         };
         let octets = message.octets();

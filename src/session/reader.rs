@@ -159,6 +159,7 @@ fn refuse<T>(read: Result<Result<T, StoreError>, NobodyAnswered>) -> Result<T, R
             | StoreError::Uncommitted(_)
             | StoreError::DeliveryExpired
             | StoreError::TimedOut(_)
+            | StoreError::ImportedMeanwhile
             | StoreError::Corrupt(_),
         ))
         | Err(NobodyAnswered(_)) => Err(RetrieveRefusal::Unavailable),

@@ -112,6 +112,7 @@ impl Files {
                     name,
                     received_at: Some(entry.modified_at),
                     old_id: entry.old_id,
+                    octets: None,
                 }
             }
             Err(reason) => {
@@ -204,6 +205,7 @@ mod tests {
             name: last.display().to_string(),
             received_at: Some(fs::metadata(&last).unwrap().modified().unwrap()),
             old_id: OldId::Unknown,
+            octets: None,
         };
         assert_eq!(files.next_item(), Some(message));
         assert_eq!(read(&mut files), b"A: \0\xff\r\n");

@@ -90,16 +90,17 @@ fn in_order_of(list: &UidList, found: Vec<Entry>) -> Vec<Entry> {
     // It is stable, so what is not listed stays in the order of its times.
     found.sort_by_key(|(place, _)| *place);
     let mut found: Vec<_> = found.into_iter().map(|(_, entry)| entry).collect();
+    let is_listed = |entry: &Entry| entry.old_id.told().is_some() && entry.left_out.is_none();
     // The later one's time holds: a file that was touched is not to come behind newer mail.
-    let mut earliest = None;
-    for entry in found
-        .iter_mut()
-        .rev()
-        .filter(|entry| entry.left_out.is_none())
-    {
+    let (mut earliest, mut latest) = (None, None);
+    for entry in found.iter_mut().rev().filter(|entry| is_listed(entry)) {
         let time = earliest.map_or(entry.modified_at, |at| entry.modified_at.min(at));
         entry.modified_at = time;
         earliest = Some(time);
+        latest = latest.or(earliest);
+    }
+    for entry in found.iter_mut().filter(|entry| !is_listed(entry)) {
+        entry.modified_at = latest.map_or(entry.modified_at, |at| entry.modified_at.max(at));
     }
     found
 }

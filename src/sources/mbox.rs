@@ -106,6 +106,7 @@ impl<R: Read> Mbox<R> {
             name,
             received_at: Some(received_at),
             old_id: OldId::Unknown,
+            octets: None,
         }))
     }
 
@@ -297,6 +298,7 @@ mod tests {
             name: name.to_owned(),
             received_at: Some(UNIX_EPOCH + Duration::from_secs(seconds)),
             old_id: OldId::Unknown,
+            octets: None,
         };
         let [first, second, third] = [
             item("mbox inbox, message 1 (octet 0)", 60),

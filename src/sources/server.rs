@@ -162,18 +162,35 @@ fn numbered(line: &str) -> Result<(u32, &str), ServerError> {
     })
 }
 
+/// The number of a message, its octets, and its unique-id if the server has told it.
+type Listed = (u32, u64, OldId);
+
+/// How often a connection may break until nothing more is read.
+const MAX_BREAKS: u32 = 10;
+
 /// An open maildrop.
-#[derive(Debug)]
 pub(super) struct Server {
     connection: Connection,
-    place: String,
-    /// The octets of each message, oldest first, and its unique-id if the server has told it.
-    messages: Vec<(u32, u64, OldId)>,
+    address: Address,
+    access: Access,
+    password: String,
+    /// The oldest first.
+    messages: Vec<Listed>,
     next: usize,
     octets_behind: u64,
     reading: Option<Reading>,
-    /// Why nothing more can be read.
+    /// Why the connection can't be used any more.
     broken: Option<String>,
+    breaks: u32,
+}
+
+/// Without the password.
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How far a message has come.
@@ -184,13 +201,43 @@ struct Reading {
     asked: bool,
 }
 
+/// Logs in, and learns what is there.
+fn log_in(
+    address: &Address,
+    access: &Access,
+    password: &str,
+) -> Result<(Connection, Vec<Listed>), ServerError> {
+    let mut connection = Connection::open(address, access)?;
+    connection.ask("USER", &format!("USER {}", address.user))?;
+    connection.ask("PASS", &format!("PASS {password}"))?;
+    connection.ask("LIST", "LIST")?;
+    let sizes = connection.lines()?;
+    let unique_ids = match connection.ask("UIDL", "UIDL") {
+        Ok(()) => connection.lines()?,
+        // A server need not have it (RFC 1939, section 7).
+        Err(ServerError::Refused { .. }) => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let mut told = HashMap::with_capacity(unique_ids.len());
+    for line in &unique_ids {
+        let (number, unique_id) = numbered(line)?;
+        told.insert(number, unique_id.to_owned());
+    }
+    let mut messages = Vec::with_capacity(sizes.len());
+    for line in &sizes {
+        let (number, octets) = numbered(line)?;
+        let old_id = told.remove(&number).map_or(OldId::Unknown, OldId::Told);
+        messages.push((number, octets.parse().unwrap_or_default(), old_id));
+    }
+    Ok((connection, messages))
+}
+
 impl Server {
     pub(super) fn open(
         address: &Address,
         access: &Access,
         password: &str,
     ) -> Result<Self, ServerError> {
-        let mut connection = Connection::open(address, access)?;
         if password.contains(['\r', '\n']) {
             let reply = "a password has no line ends".to_owned();
             return Err(ServerError::Refused {
@@ -198,35 +245,18 @@ impl Server {
                 reply,
             });
         }
-        connection.ask("USER", &format!("USER {}", address.user))?;
-        connection.ask("PASS", &format!("PASS {password}"))?;
-        connection.ask("LIST", "LIST")?;
-        let sizes = connection.lines()?;
-        let unique_ids = match connection.ask("UIDL", "UIDL") {
-            Ok(()) => connection.lines()?,
-            // A server need not have it (RFC 1939, section 7).
-            Err(ServerError::Refused { .. }) => Vec::new(),
-            Err(error) => return Err(error),
-        };
-        let mut told = HashMap::with_capacity(unique_ids.len());
-        for line in &unique_ids {
-            let (number, unique_id) = numbered(line)?;
-            told.insert(number, unique_id.to_owned());
-        }
-        let mut messages = Vec::with_capacity(sizes.len());
-        for line in &sizes {
-            let (number, octets) = numbered(line)?;
-            let old_id = told.remove(&number).map_or(OldId::Unknown, OldId::Told);
-            messages.push((number, octets.parse().unwrap_or_default(), old_id));
-        }
+        let (connection, messages) = log_in(address, access, password)?;
         Ok(Self {
             connection,
-            place: address.place(),
+            address: address.clone(),
+            access: access.clone(),
+            password: password.to_owned(),
             messages,
             next: 0,
             octets_behind: 0,
             reading: None,
             broken: None,
+            breaks: 0,
         })
     }
 
@@ -246,20 +276,42 @@ impl Server {
     pub(super) fn next_item(&mut self) -> Option<Item> {
         self.finish_message();
         self.octets_behind += self.behind();
-        let (number, _, old_id) = self.messages.get(self.next)?.clone();
+        let (number, octets, old_id) = self.messages.get(self.next)?.clone();
         self.next += 1;
-        if let Some(error) = &self.broken {
-            let name = format!("{}, from message {number} on", self.place);
-            let reason = format!("the connection broke ({error}); run the import again to go on");
+        if let Some(error) = self.broken.take()
+            && let Err(again) = self.reconnect()
+        {
+            let name = format!("{}, from message {number} on", self.address.place());
+            let reason = format!(
+                "the connection broke ({error}), and there is no other ({again}); \
+                 run the import again to go on"
+            );
             self.next = self.messages.len() + 1;
             return Some(Item::Skipped { name, reason });
         }
         self.reading = Some(Reading::default());
         Some(Item::Message {
-            name: format!("{}, message {number}", self.place),
+            name: format!("{}, message {number}", self.address.place()),
             received_at: None,
             old_id,
+            octets: Some(octets),
         })
+    }
+
+    /// Logs in again after the connection broke: one message may be at fault, and the others not.
+    fn reconnect(&mut self) -> Result<(), ServerError> {
+        self.breaks += 1;
+        if self.breaks > MAX_BREAKS {
+            let often = io::Error::other("it broke too often");
+            return Err(often.into());
+        }
+        let (connection, messages) = log_in(&self.address, &self.access, &self.password)?;
+        if messages != self.messages {
+            let changed = io::Error::other("its messages are not the same any more");
+            return Err(changed.into());
+        }
+        self.connection = connection;
+        Ok(())
     }
 
     /// The octets of the message before the one that comes next.

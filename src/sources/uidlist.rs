@@ -89,8 +89,11 @@ fn dovecot(text: &str, format: &UidlFormat) -> Option<UidList> {
         let (uid, rest) = line.split_once(' ')?;
         let uid: u32 = uid.parse().ok()?;
         let (fields, file) = if version_3 {
-            // Neither a field nor the base of a name holds a colon.
-            rest.split_once(':')?
+            // The file is the word that begins with a colon; fields may hold one.
+            match rest.strip_prefix(':') {
+                Some(file) => ("", file),
+                None => rest.split_once(" :")?,
+            }
         } else {
             ("", rest)
         };
@@ -158,7 +161,8 @@ mod tests {
             2 W99 :20.M2.host\n\
             5 P000001 W7 :10.M1.host:2,\n\
             8 P :40.M4.host\n\
-            6 Gabcdef :50.M5.host\n";
+            6 Gabcdef :50.M5.host\n\
+            9 Pa:1 W7 :70.M7.host:2,\n";
         let list = dovecot(text, &UidlFormat::default()).unwrap();
         let expected = |place, unique_id: &str| Some((place, unique_id.to_owned()));
         assert_eq!(
@@ -175,6 +179,7 @@ mod tests {
             expected(3, "000000076b036933")
         );
         assert_eq!(said(&list, "40.M4.host"), expected(4, "40.M4.host"));
+        assert_eq!(said(&list, "70.M7.host:2,S"), expected(5, "a:1"));
         assert_eq!(said(&list, "60.host"), None);
         let list = dovecot(text, &"%g".parse().unwrap()).unwrap();
         assert_eq!(said(&list, "50.M5.host"), expected(2, "abcdef"));

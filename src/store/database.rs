@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use migration::{Migrator, MigratorTrait};
 use sea_orm::sqlx::{Connection, PgConnection};
@@ -11,6 +11,9 @@ use sea_orm::{
     RuntimeErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
     sqlx,
 };
+
+use super::StoreError;
+use super::delivery::milliseconds;
 
 /// How many connections read from SQLite at a time; more were no faster on two cores.
 const SQLITE_READERS: u32 = 4;
@@ -256,6 +259,20 @@ pub(super) fn clock(connection: &impl ConnectionTrait) -> &'static str {
     } else {
         "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
     }
+}
+
+/// What time it is for the database, in milliseconds since 1970.
+pub(super) async fn now(transaction: &DatabaseTransaction) -> Result<i64, StoreError> {
+    if transaction.get_database_backend() == DbBackend::Sqlite {
+        // Its clock is that of this machine.
+        return Ok(milliseconds(SystemTime::now()));
+    }
+    let now = format!("SELECT {}", clock(transaction));
+    let row = transaction
+        .query_one_raw(statement(transaction, &now, []))
+        .await?;
+    let row = row.ok_or_else(|| StoreError::Corrupt("the clock has no row".into()))?;
+    Ok(row.try_get_by_index(0)?)
 }
 
 /// Row keys as a list for SQL. They are numbers, so nothing in them needs quoting.

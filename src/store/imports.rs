@@ -4,13 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
 use pop3::UniqueId;
-use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryResult};
 use sha2::{Digest, Sha256};
 
 use super::database::statement;
 use super::maildrops::raise_all;
 use super::reading::{Read, time};
-use super::rows::{Copy, insert, insert_copies, store_contents};
+use super::rows::{Copy, insert, insert_copies, signed, store_contents};
 use super::{ContentId, Database, MessageId, Prepared, StoreError, UserId};
 use crate::identity::new_unique_id;
 
@@ -22,14 +22,23 @@ pub struct Import {
     /// When it was received; messages are numbered in this order.
     pub received_at: SystemTime,
     /// What UIDL called it where it comes from.
-    pub old_id: Option<String>,
+    pub old_id: Option<UniqueId>,
     /// What UIDL is to call it; a new name if none.
     pub unique_id: Option<UniqueId>,
 }
 
+/// A message that was imported before anybody knew what UIDL called it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adoption {
+    /// The name that it got.
+    pub from: String,
+    /// The name that it had.
+    pub to: UniqueId,
+}
+
 /// What an import knows of the messages of a maildrop: those that are there, and those that were
 /// imported and have been deleted since. Each is met once.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Known {
     records: Vec<Record>,
     by_id: HashMap<String, usize>,
@@ -38,6 +47,8 @@ pub struct Known {
     with_heads: HashMap<u64, Vec<(Read, usize)>>,
     /// The unique-ids that are taken.
     taken: HashSet<String>,
+    /// The last that was imported for this user, as far as is known here.
+    last_import: i64,
 }
 
 #[derive(Debug)]
@@ -48,6 +59,7 @@ struct Record {
     there: Option<There>,
     /// The SHA-256 of its octets; none if it has a head that nobody has looked behind.
     digest: Option<Vec<u8>>,
+    octets: u64,
     met: bool,
 }
 
@@ -58,6 +70,8 @@ pub struct There {
     pub unique_id: String,
     /// When it was received.
     pub received_at: SystemTime,
+    /// Was it imported without a name of its own?
+    pub is_unnamed: bool,
 }
 
 /// A message that is known already.
@@ -76,11 +90,20 @@ impl Known {
         self.meet(at)
     }
 
-    /// Does the message that UIDL called so where it came from say something else than this one?
+    /// Does the message that UIDL called so have so many octets? Otherwise it is another one.
+    pub fn has_octets(&self, old_id: &str, octets: u64) -> bool {
+        self.named(old_id)
+            .is_some_and(|record| record.octets == octets)
+    }
+
+    /// Does the message that UIDL called so say something else than this one?
     pub fn differs(&self, old_id: &str, message: &Prepared) -> bool {
-        let record = self.by_id.get(old_id).and_then(|at| self.records.get(*at));
-        let digest = record.and_then(|record| record.digest.as_deref());
+        let digest = self.named(old_id).and_then(|it| it.digest.as_deref());
         digest.is_some_and(|digest| digest != message.digest())
+    }
+
+    fn named(&self, old_id: &str) -> Option<&Record> {
+        self.records.get(*self.by_id.get(old_id)?)
     }
 
     /// A message of these octets. One that is not met yet and has one of the `reserved` names is
@@ -116,28 +139,69 @@ impl Known {
         self.taken.insert(unique_id.as_str().to_owned())
     }
 
-    fn add(
-        &mut self,
-        old_id: Option<String>,
-        there: Option<There>,
-        digest: Option<Vec<u8>>,
-    ) -> usize {
+    fn add(&mut self, record: Record) -> usize {
         let at = self.records.len();
-        if let Some(old_id) = &old_id {
+        if let Some(old_id) = &record.old_id {
             self.by_id.entry(old_id.clone()).or_insert(at);
         }
-        if let Some(digest) = &digest {
+        if let Some(digest) = &record.digest {
             self.by_digest.entry(digest.clone()).or_default().push(at);
         }
-        self.taken
-            .extend(there.as_ref().map(|there| there.unique_id.clone()));
-        self.records.push(Record {
+        let unique_id = record.there.as_ref().map(|there| there.unique_id.clone());
+        self.taken.extend(unique_id);
+        self.records.push(record);
+        at
+    }
+
+    /// Adds a row of what was ever imported.
+    fn add_imported(&mut self, row: &QueryResult) -> Result<MessageId, DbErr> {
+        let old_id: Option<String> = row.try_get_by_index(1)?;
+        let octets: i64 = row.try_get_by_index(3)?;
+        let unique_id: Option<String> = row.try_get_by_index(5)?;
+        let received_at: Option<i64> = row.try_get_by_index(6)?;
+        let there = unique_id.zip(received_at).map(|(unique_id, at)| There {
+            unique_id,
+            received_at: time(at),
+            is_unnamed: old_id.is_none(),
+        });
+        self.last_import = self.last_import.max(row.try_get_by_index(0)?);
+        self.add(Record {
             old_id,
             there,
-            digest,
+            digest: Some(row.try_get_by_index(2)?),
+            octets: octets.unsigned_abs(),
             met: false,
         });
-        at
+        Ok(MessageId(row.try_get_by_index(4)?))
+    }
+
+    /// Adds a message that has come otherwise than by an import.
+    fn add_present(&mut self, row: &QueryResult) -> Result<(), DbErr> {
+        let message = Read::of_row(row)?;
+        let (unique_id, octets) = (message.unique_id.clone(), message.octets);
+        let digest = if message.has_head() {
+            None
+        } else {
+            Some(row.try_get_by_index(6)?)
+        };
+        let at = self.add(Record {
+            old_id: Some(unique_id.clone()),
+            there: Some(There {
+                unique_id,
+                received_at: message.received_at(),
+                is_unnamed: false,
+            }),
+            digest,
+            octets,
+            met: false,
+        });
+        if message.has_head() {
+            self.with_heads
+                .entry(octets)
+                .or_default()
+                .push((message, at));
+        }
+        Ok(())
     }
 }
 
@@ -147,43 +211,27 @@ impl Database {
     /// # Errors
     /// If the database can't say.
     pub async fn known(&self, user: UserId) -> Result<Known, StoreError> {
-        const IMPORTED: &str = "SELECT i.unique_id, i.digest, i.message_id, m.unique_id, \
-            m.received_at_ms \
-            FROM imports i LEFT JOIN messages m ON m.id = i.message_id \
+        const IMPORTED: &str = "SELECT i.id, i.unique_id, i.digest, i.octets, i.message_id, \
+            m.unique_id, m.received_at_ms FROM imports i LEFT JOIN messages m ON m.id = i.message_id \
             WHERE i.user_id = $1 ORDER BY i.id";
         const PRESENT: &str = "SELECT m.id, m.content_id, m.head_octets, m.received_at_ms, m.octets, \
             m.unique_id, c.digest FROM messages m JOIN contents c ON c.id = m.content_id \
             WHERE m.user_id = $1 ORDER BY m.received_at_ms, m.id";
-        let mut known = Known {
-            records: Vec::new(),
-            by_id: HashMap::new(),
-            by_digest: HashMap::new(),
-            with_heads: HashMap::new(),
-            taken: HashSet::new(),
-        };
+        let mut known = Known::default();
         let read = self.read();
         let mut imported = HashSet::new();
         for row in read
             .query_all_raw(statement(read, IMPORTED, [user.0.into()]))
             .await?
         {
-            let message: i64 = row.try_get_by_index(2)?;
-            imported.insert(message);
-            let unique_id: Option<String> = row.try_get_by_index(3)?;
-            let received_at: Option<i64> = row.try_get_by_index(4)?;
-            let there = unique_id.zip(received_at).map(|(unique_id, at)| There {
-                unique_id,
-                received_at: time(at),
-            });
-            known.add(row.try_get_by_index(0)?, there, row.try_get_by_index(1)?);
+            imported.insert(known.add_imported(&row)?);
         }
         for row in read
             .query_all_raw(statement(read, PRESENT, [user.0.into()]))
             .await?
         {
-            let message: i64 = row.try_get_by_index(0)?;
-            if !imported.contains(&message) {
-                note_present(&mut known, &row)?;
+            if !imported.contains(&MessageId(row.try_get_by_index(0)?)) {
+                known.add_present(&row)?;
             }
         }
         Ok(known)
@@ -216,14 +264,29 @@ impl Database {
         Ok(())
     }
 
-    /// Puts messages into a maildrop whatever its quota, all or none, durably, and remembers them.
+    /// Puts messages into a maildrop whatever its quota, gives others the names that they had, and
+    /// remembers it: all or nothing, durably.
     ///
     /// # Errors
-    /// If the database refuses, as when a unique-id is taken; then nothing is imported.
-    pub async fn import(&self, user: UserId, messages: &[Import]) -> Result<(), StoreError> {
-        const REMEMBER: &str = "INSERT INTO imports (user_id, unique_id, digest, message_id)";
+    /// If another import into this maildrop has gone on meanwhile, or the database refuses; then
+    /// nothing has changed.
+    pub async fn import(
+        &self,
+        user: UserId,
+        known: &mut Known,
+        messages: &[Import],
+        adoptions: &[Adoption],
+    ) -> Result<(), StoreError> {
+        const REMEMBER: &str =
+            "INSERT INTO imports (user_id, unique_id, digest, octets, message_id)";
         let transaction = self.begin().await?;
         raise_all(&transaction, &[user]).await?;
+        if last_import(&transaction, user).await? != known.last_import {
+            return Err(StoreError::ImportedMeanwhile);
+        }
+        for adoption in adoptions {
+            adopt(&transaction, user, adoption).await?;
+        }
         let prepared: Vec<&Prepared> = messages.iter().map(|import| &import.message).collect();
         let contents = store_contents(&transaction, &prepared).await?;
         let copy = |(import, content): (&Import, ContentId)| Copy {
@@ -238,37 +301,46 @@ impl Database {
         let keys = insert_copies(&transaction, copies).await?;
         let remember = |(import, message): (&Import, MessageId)| {
             let digest = import.message.digest().to_vec();
-            let old_id = import.old_id.clone();
+            let old_id = import.old_id.as_ref().map(UniqueId::as_str);
+            let octets = signed(import.message.octets());
             vec![
                 user.0.into(),
                 old_id.into(),
                 digest.into(),
+                octets.into(),
                 message.0.into(),
             ]
         };
         let rows = messages.iter().zip(keys).map(remember).collect();
         insert(&transaction, REMEMBER, "", rows).await?;
+        known.last_import = last_import(&transaction, user).await?;
         transaction.commit().await?;
         Ok(())
     }
 }
 
-/// Notes a message that has come otherwise than by an import.
-fn note_present(known: &mut Known, row: &QueryResult) -> Result<(), DbErr> {
-    let message = Read::of_row(row)?;
-    let there = There {
-        unique_id: message.unique_id.clone(),
-        received_at: message.received_at(),
-    };
-    let digest = if message.has_head() {
-        None
-    } else {
-        Some(row.try_get_by_index(6)?)
-    };
-    let at = known.add(Some(there.unique_id.clone()), Some(there), digest);
-    if message.has_head() {
-        let same_size = known.with_heads.entry(message.octets).or_default();
-        same_size.push((message, at));
+async fn last_import(transaction: &DatabaseTransaction, user: UserId) -> Result<i64, StoreError> {
+    const LAST: &str = "SELECT COALESCE(MAX(id), 0) FROM imports WHERE user_id = $1";
+    let last = statement(transaction, LAST, [user.0.into()]);
+    let row = transaction.query_one_raw(last).await?;
+    let row = row.ok_or_else(|| StoreError::Corrupt("a maximum has no row".into()))?;
+    Ok(row.try_get_by_index(0)?)
+}
+
+/// Gives a message the name that it had.
+async fn adopt(
+    transaction: &DatabaseTransaction,
+    user: UserId,
+    Adoption { from, to }: &Adoption,
+) -> Result<(), StoreError> {
+    const REMEMBER: &str = "UPDATE imports SET unique_id = $3 WHERE user_id = $1 \
+        AND message_id IN (SELECT id FROM messages WHERE user_id = $1 AND unique_id = $2)";
+    const RENAME: &str = "UPDATE messages SET unique_id = $3 WHERE user_id = $1 AND unique_id = $2";
+    for sql in [REMEMBER, RENAME] {
+        let values = [user.0.into(), from.as_str().into(), to.as_str().into()];
+        transaction
+            .execute_raw(statement(transaction, sql, values))
+            .await?;
     }
     Ok(())
 }

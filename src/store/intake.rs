@@ -103,19 +103,30 @@ impl Shared {
         match self.try_to_store(letters).await {
             Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
             Err(error) if letters.len() > 1 && is_of_one_letter(&error) => {
-                let mut answers = Vec::with_capacity(letters.len());
-                for letter in letters {
-                    let outcomes = self.try_to_store(std::slice::from_ref(letter)).await;
-                    let outcomes = outcomes.map(|mut one| one.pop().unwrap_or_default());
-                    answers.push(outcomes.map_err(Arc::new));
-                }
-                answers
+                self.store_each(letters).await
             }
             Err(error) => {
                 let error = Arc::new(error);
                 letters.iter().map(|_| Err(Arc::clone(&error))).collect()
             }
         }
+    }
+
+    /// Stores letters one by one, as long as only some of them are at fault.
+    async fn store_each(&self, letters: &[Letter]) -> Vec<Answer> {
+        let mut answers: Vec<Answer> = Vec::with_capacity(letters.len());
+        for letter in letters {
+            if let [Err(error), Err(_)] = answers.as_slice() {
+                // The first two have failed, so it is the database: the others need not wait for it.
+                let error = Arc::clone(error);
+                answers.resize_with(letters.len(), || Err(Arc::clone(&error)));
+                break;
+            }
+            let outcomes = self.try_to_store(std::slice::from_ref(letter)).await;
+            let outcomes = outcomes.map(|mut one| one.pop().unwrap_or_default());
+            answers.push(outcomes.map_err(Arc::new));
+        }
+        answers
     }
 
     async fn try_to_store(&self, letters: &[Letter]) -> Result<Vec<Vec<Outcome>>, StoreError> {
@@ -134,7 +145,9 @@ impl Shared {
 fn is_of_one_letter(error: &StoreError) -> bool {
     match error {
         StoreError::DeliveryExpired | StoreError::NoContent(_) | StoreError::Corrupt(_) => true,
-        StoreError::Uncommitted(_) | StoreError::TimedOut(_) => false,
+        StoreError::Uncommitted(_) | StoreError::TimedOut(_) | StoreError::ImportedMeanwhile => {
+            false
+        }
         StoreError::Database(DbErr::Conn(_) | DbErr::ConnectionAcquire(_)) => false,
         StoreError::Database(_) => !error.is_broken_connection(),
     }

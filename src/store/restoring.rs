@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
+use sea_orm::{ConnectionTrait, DbErr, Value};
 
-use super::database::{clock, statement};
+use super::database::{clock, now, statement};
 use super::maildrops::raise_version;
 use super::{Database, StoreError, UserId};
 
@@ -104,13 +104,4 @@ impl Database {
         let deletions: Result<_, DbErr> = deletions.collect();
         Ok(deletions?)
     }
-}
-
-async fn now(transaction: &DatabaseTransaction) -> Result<i64, StoreError> {
-    let now = format!("SELECT {}", clock(transaction));
-    let row = transaction
-        .query_one_raw(statement(transaction, &now, []))
-        .await?;
-    let row = row.ok_or_else(|| StoreError::Corrupt("the clock has no row".into()))?;
-    Ok(row.try_get_by_index(0)?)
 }

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use pop3::UniqueId;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult, Value};
 
-use super::database::statement;
+use super::database::{now, statement};
 use super::delivery::{
     CHUNK_OCTETS, Prepared, Written, finish_content, insert_chunks, milliseconds,
 };
@@ -59,6 +59,10 @@ pub(super) async fn store_contents(
         }
         let key = keys.get_mut(message.digest().as_slice()).and_then(Vec::pop);
         let key = key.ok_or_else(|| StoreError::Corrupt("INSERT returned no key".into()))?;
+        if message.rest().is_empty() {
+            // A message may be nothing but its head; without a chunk it would pass for a lost one.
+            chunks.push(vec![key.into(), 0i32.into(), Vec::<u8>::new().into()]);
+        }
         for (number, octets) in (0i32..).zip(message.rest().chunks(CHUNK_OCTETS)) {
             chunks.push(vec![key.into(), number.into(), octets.to_vec().into()]);
         }
@@ -88,7 +92,7 @@ pub(super) async fn insert_copies(
     const INSERT: &str = "INSERT INTO messages \
         (user_id, content_id, octets, unique_id, received_at_ms, head_octets, stored_at_ms)";
     const HEADS: &str = "INSERT INTO heads (message_id, octets)";
-    let now = milliseconds(SystemTime::now());
+    let now = now(transaction).await?;
     let mut rows = Vec::with_capacity(copies.len());
     for copy in &copies {
         let head_octets = i32::try_from(copy.head.len());
@@ -159,7 +163,7 @@ fn places(rows: usize, width: usize) -> String {
 }
 
 /// As the tables count octets.
-fn signed(octets: u64) -> i64 {
+pub(super) fn signed(octets: u64) -> i64 {
     i64::try_from(octets).unwrap_or(i64::MAX)
 }
 

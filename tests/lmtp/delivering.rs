@@ -165,6 +165,21 @@ fn no_message_hides_another() {
 }
 
 #[test]
+fn a_message_of_nothing_is_its_head() {
+    on_each_blocking(|place| {
+        let office = Office::open(place);
+        let mut mta = office.mta();
+        mta.to(&[ADA]);
+        assert!(mta.data(b"", 1)[0].starts_with("250"));
+        mta.to(&[ADA]);
+        assert!(mta.bdat(b"", 1, 1)[0].starts_with("250"));
+        assert_eq!(office.received(0), [b"", b""]);
+        let mut client = office.daemon.login(ADA, &office.keys[0]);
+        assert_eq!(client.body("TOP 2 5"), client.body("RETR 2"));
+    });
+}
+
+#[test]
 fn a_whole_transaction_may_be_pipelined() {
     let place = sqlite();
     let office = Office::open(&place);

@@ -93,6 +93,78 @@ fn a_maildir_of_dovecot_keeps_its_unique_ids_and_its_order() {
 }
 
 #[test]
+fn what_dovecot_lists_later_gets_its_name_then() {
+    on_each_blocking(|place| {
+        cli::run(&place.url, "user add ada@example.com").ok();
+        let path = dovecot(place);
+        let maildir = path.to_str().unwrap();
+        assert_eq!(said(import(place, maildir, &[])), [6, 0, 0, 1]);
+        // A client has looked, and there is more.
+        let list = path.join("dovecot-uidlist");
+        let text = fs::read_to_string(&list).unwrap();
+        fs::write(&list, text + "9 :50.M5.host\n10 :70.M7.host\n").unwrap();
+        write(&path.join("new/70.M7.host"), "Subject: newest\n", 1);
+        assert_eq!(said(import(place, maildir, &["--dry-run"])), [1, 6, 0, 0]);
+        assert_eq!(said(import(place, maildir, &[])), [1, 6, 0, 0]);
+        assert_eq!(said(import(place, maildir, &[])), [0, 7, 0, 0]);
+        let moved = maildrop(place);
+        assert_eq!(moved[5].0, "000000096b036933");
+        assert_eq!(moved[6].0, "0000000a6b036933");
+        assert_eq!(subjects(place)[5..], ["new", "newest"]);
+    });
+}
+
+#[test]
+fn another_maildir_with_the_same_names_loses_nothing() {
+    on_each_blocking(|place| {
+        cli::run(&place.url, "user add ada@example.com").ok();
+        for (name, subject) in [("one", "from one"), ("two", "from two")] {
+            let path = place.folder.path().join(name);
+            write(
+                &path.join("cur/1.host:2,S"),
+                &format!("Subject: {subject}\n"),
+                1,
+            );
+            write(&path.join("dovecot-uidlist"), "3 V7 N2 G0\n1 :1.host\n", 1);
+            let outcome = import(place, path.to_str().unwrap(), &[]);
+            assert_eq!(outcome.code, Some(0), "{outcome:?}");
+            assert!(
+                outcome.stdout.starts_with("1 messages imported"),
+                "{outcome:?}"
+            );
+            assert_eq!(
+                outcome.stderr.contains("says something else"),
+                name == "two"
+            );
+        }
+        assert_eq!(subjects(place), ["from one", "from two"]);
+    });
+}
+
+#[test]
+fn two_imports_at_once_double_nothing() {
+    on_each_blocking(|place| {
+        cli::run(&place.url, "user add ada@example.com").ok();
+        let mbox = place.folder.path().join("mbox");
+        let message = |n| format!("From a\nSubject: {n}\n\n{}\n\n", "x".repeat(3000));
+        fs::write(&mbox, (0..2000).map(message).collect::<String>()).unwrap();
+        let mbox = mbox.to_str().unwrap();
+        let outcomes = std::thread::scope(|scope| {
+            let both = [(); 2].map(|()| scope.spawn(|| import(place, mbox, &[])));
+            both.map(|one| one.join().unwrap())
+        });
+        for outcome in outcomes.iter().filter(|outcome| outcome.code != Some(0)) {
+            assert!(
+                outcome.stderr.contains("another import into this maildrop"),
+                "{outcome:?}"
+            );
+        }
+        import(place, mbox, &[]).ok();
+        assert_eq!(maildrop(place).len(), 2000);
+    });
+}
+
+#[test]
 fn the_format_of_dovecot_s_unique_ids_can_be_told() {
     let place = sqlite();
     cli::run(&place.url, "user add ada@example.com").ok();

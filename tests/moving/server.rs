@@ -1,5 +1,7 @@
 //! The maildrop of another POP3 server; here, it is one of our own.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::path::PathBuf;
 
 use super::{delete, import, maildrop, said};
@@ -175,4 +177,51 @@ fn what_keeps_a_server_s_mail_away_is_told() {
         "{outcome:?}"
     );
     assert_eq!(maildrop(&place).len(), 22);
+}
+
+/// A server of three messages that hangs up when the second is asked for, each time.
+fn faulty() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            stream.write_all(b"+OK\r\n").unwrap();
+            let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            for line in lines.map_while(Result::ok) {
+                let reply = match line.split(' ').next().unwrap() {
+                    "LIST" => "+OK\r\n 1 12\r\n2 12\r\n3 12\r\n.\r\n",
+                    "UIDL" => "+OK\r\n1 a\r\n2 b\r\n3 c\r\n.\r\n",
+                    "RETR" if line.ends_with('2') => break,
+                    "RETR" if line.ends_with('1') => "+OK\r\nSubject: 1\r\n.\r\n",
+                    "RETR" => "+OK\r\nSubject: 3\r\n.\r\n",
+                    _ => "+OK\r\n",
+                };
+                stream.write_all(reply.as_bytes()).unwrap();
+            }
+        }
+    });
+    port
+}
+
+#[test]
+fn a_message_at_which_the_server_hangs_up_keeps_no_other_away() {
+    let place = sqlite();
+    cli::run(&place.url, "user add ada@example.com").ok();
+    let url = format!("pop3://ada@127.0.0.1:{}", faulty());
+    for imported in [2, 0] {
+        let outcome = Cli::new(&place.url)
+            .env("RESTANTE_IMPORT_PASSWORD", "x")
+            .args(["import", ADA, &url])
+            .run();
+        assert_eq!(outcome.code, Some(1), "{outcome:?}");
+        assert!(
+            outcome.stderr.contains("message 2: it could not be read"),
+            "{outcome:?}"
+        );
+        let said = format!("{imported} messages imported");
+        assert!(outcome.stdout.starts_with(&said), "{outcome:?}");
+    }
+    let unique_ids: Vec<_> = maildrop(&place).into_iter().map(|it| it.0).collect();
+    assert_eq!(unique_ids, ["a", "c"]);
 }
