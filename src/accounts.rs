@@ -110,6 +110,9 @@ pub enum AccountError {
     /// A key that ends at once would open nothing.
     #[error("a key must work for some time: give a time such as 90d, or none for ever")]
     AlreadyExpired,
+    /// More than any database can count.
+    #[error("a limit is at most {max}; for no limit, give none", max = i64::MAX)]
+    QuotaTooLarge,
     /// The database could not say.
     #[error("the database did not answer as it should: {0}")]
     Database(#[from] DbErr),
@@ -157,8 +160,8 @@ impl Accounts {
             address: Set(address.clone()),
             created_at_ms: Set(milliseconds(SystemTime::now())),
             maildrop_version: Set(0),
-            quota_octets: Set(quota.octets.map(stored)),
-            quota_messages: Set(quota.messages.map(stored)),
+            quota_octets: Set(stored(quota.octets)?),
+            quota_messages: Set(stored(quota.messages)?),
             ..Default::default()
         };
         let mut addresses = vec![address.clone()];
@@ -306,10 +309,10 @@ impl Accounts {
         let transaction = self.database.begin().await?;
         let mut user = require(&transaction, address).await?.into_active_model();
         if let Some(octets) = change.octets {
-            user.quota_octets = Set(octets.map(stored));
+            user.quota_octets = Set(stored(octets)?);
         }
         if let Some(messages) = change.messages {
-            user.quota_messages = Set(messages.map(stored));
+            user.quota_messages = Set(stored(messages)?);
         }
         user.update(&transaction).await?;
         transaction.commit().await?;
@@ -335,9 +338,10 @@ impl From<Quota> for QuotaChange {
     }
 }
 
-/// A limit as its column holds it. Nothing reaches the largest number.
-fn stored(limit: u64) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
+/// A limit as its column holds it.
+fn stored(limit: Option<u64>) -> Result<Option<i64>, AccountError> {
+    let limit = limit.map(i64::try_from).transpose();
+    limit.map_err(|_| AccountError::QuotaTooLarge)
 }
 
 /// The address in the form in which it is kept and compared.

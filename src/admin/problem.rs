@@ -80,6 +80,7 @@ impl From<AccountError> for Problem {
             | AccountError::BadKeyName
             | AccountError::UnknownScope(_)
             | AccountError::NoScope
+            | AccountError::QuotaTooLarge
             | AccountError::AlreadyExpired => StatusCode::BAD_REQUEST,
             AccountError::NoSuchUser(_) | AccountError::NoSuchKey(_) => StatusCode::NOT_FOUND,
             AccountError::AddressTaken(_) | AccountError::KeyNameTaken { .. } => {

@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use actix_web::{HttpResponse, web};
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::Admin;
@@ -30,8 +31,8 @@ pub(super) struct NewUser {
     #[serde(default)]
     aliases: Vec<String>,
     /// How much the maildrop may hold; no limit unless told.
-    #[serde(default)]
-    quota: Quota,
+    #[serde(default, deserialize_with = "quota")]
+    quota: Option<Quota>,
 }
 
 /// What to change about a user.
@@ -42,8 +43,15 @@ pub(super) struct UserChange {
     #[serde(default)]
     disabled: Option<bool>,
     /// How much the maildrop may hold.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "quota")]
     quota: Option<Quota>,
+}
+
+/// Reads a quota from an object alone; left to itself, serde takes an array too.
+fn quota<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Quota>, D::Error> {
+    let object = Option::<serde_json::Map<_, _>>::deserialize(deserializer)?;
+    let quota = object.map(|object| serde_json::from_value(object.into()));
+    quota.transpose().map_err(D::Error::custom)
 }
 
 /// All keys of a user.
@@ -105,7 +113,7 @@ pub(super) async fn add(
 ) -> Result<HttpResponse, Problem> {
     let accounts = &admin.accounts;
     accounts
-        .add_with_quota(&user.address, &user.aliases, user.quota)
+        .add_with_quota(&user.address, &user.aliases, user.quota.unwrap_or_default())
         .await?;
     Ok(HttpResponse::Created().finish())
 }

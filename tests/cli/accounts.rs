@@ -85,6 +85,8 @@ fn a_quota_is_given_changed_and_enforced_at_delivery() {
             assert_eq!(refused.code, Some(2), "{refused:?}");
             assert!(refused.stderr.contains(what), "{refused:?}");
         }
+        let refused = user("quota ada@example.com --messages 9223372036854775808").failed(1);
+        assert!(refused.contains("for no limit, give none"), "{refused}");
         let refused = user("quota bob@example.com --octets 1").failed(1);
         assert!(refused.contains("there is no user bob@example.com"));
     });
