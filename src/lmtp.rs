@@ -34,7 +34,7 @@ use socket::{Accepted, Peer};
 use wire::Wire;
 
 pub use self_test::test;
-pub use socket::{Endpoint, LmtpSocket, LmtpSocketError, bind};
+pub use socket::{Endpoint, LmtpSocket, LmtpSocketError, bind, probe};
 
 /// How long to wait when no connection could be accepted.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);

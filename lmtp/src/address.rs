@@ -130,7 +130,7 @@ fn unquoted(text: &str) -> Option<String> {
 }
 
 /// Is it a domain (RFC 5321, section 4.1.2)?
-pub(crate) fn is_domain(text: &str) -> bool {
+fn is_domain(text: &str) -> bool {
     let is_letter = |c: char| c.is_ascii_alphanumeric() || is_utf8(c);
     let is_label = |label: &str| {
         label.starts_with(is_letter)

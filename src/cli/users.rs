@@ -28,7 +28,8 @@ pub(super) enum UserCommand {
     },
     /// Limit how much mail a user may have.
     ///
-    /// What would be more is refused when it comes, and what is there stays.
+    /// What would be more is refused when it is delivered. What is there stays, and an import is not
+    /// refused.
     Quota {
         /// Any of their addresses.
         address: String,

@@ -41,7 +41,7 @@ pub enum Endpoint {
 
 /// Why a socket can't listen.
 #[derive(Debug, thiserror::Error)]
-#[error("LMTP cannot listen on {place}: {reason}")]
+#[error("LMTP cannot listen on {place}: {reason} (see Lmtp__Port and Lmtp__SocketPath)")]
 pub struct LmtpSocketError {
     /// The address or path.
     pub place: String,
@@ -115,6 +115,15 @@ pub fn bind(settings: &Lmtp) -> Result<Vec<LmtpSocket>, LmtpSocketError> {
         sockets.push(LmtpSocket::Unix(socket));
     }
     Ok(sockets)
+}
+
+/// Could a server listen at this path?
+///
+/// # Errors
+/// If something else is there, or the path can't be one of a socket.
+pub fn probe(path: &Path) -> io::Result<()> {
+    std::os::unix::net::SocketAddr::from_pathname(path)?;
+    refuse_other_owner(path)
 }
 
 impl UnixSocket {

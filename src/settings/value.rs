@@ -254,10 +254,17 @@ impl FromText for Vec<PathBuf> {
 
 impl FromText for FileMode {
     fn from_text(text: &str) -> Result<Self, String> {
-        let mode = u32::from_str_radix(text.trim(), 8).ok();
-        let mode = mode.filter(|mode| *mode <= 0o777);
-        mode.map(Self)
-            .ok_or_else(|| format!("{text:?} is no mode of a file; write one such as 0660"))
+        // TOML's 0o660 arrives as 432, which would be another mode: so a mode begins with 0.
+        let digits = text.trim().strip_prefix('0');
+        let digits = digits.filter(|it| it.len() == 3 && it.bytes().all(|c| c.is_ascii_digit()));
+        let mode = digits.and_then(|digits| u32::from_str_radix(digits, 8).ok());
+        let mode = mode.filter(|mode| mode & 0o600 == 0o600);
+        mode.map(Self).ok_or_else(|| {
+            format!(
+                "{text:?} is no mode of a file that its owner may use; write it as \"0660\", with \
+                 four digits in quotes"
+            )
+        })
     }
 }
 
@@ -404,6 +411,17 @@ mod tests {
         let paths = Vec::<PathBuf>::from_text(" /a b.pem, /c.pem ,").unwrap();
         assert_eq!(paths, [PathBuf::from("/a b.pem"), PathBuf::from("/c.pem")]);
         assert!(Vec::<PathBuf>::from_text("").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_mode_has_four_digits_and_lets_its_owner_in() {
+        assert_eq!(FileMode::from_text("0660"), Ok(FileMode(0o660)));
+        assert_eq!(FileMode::from_text("0600"), Ok(FileMode(0o600)));
+        for refused in [
+            "432", "660", "0", "0000", "0060", "0o660", "0680", "01660", "rw",
+        ] {
+            assert!(FileMode::from_text(refused).is_err(), "{refused}");
+        }
     }
 
     #[test]

@@ -21,6 +21,13 @@ pub(super) fn maildir(path: &Path, list: Option<&UidList>) -> io::Result<Vec<Ent
     let mut found = mailbox(path);
     if let Some(list) = list {
         found = in_order_of(list, found);
+        let told = |line: &usize| {
+            Entry::left_out(
+                path.join(format!("its list of unique-ids, line {line}")),
+                "it can't be understood",
+            )
+        };
+        found.extend(list.bad_lines.iter().map(told));
     }
     let mut folders = fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?;
     folders.sort_by_key(DirEntry::file_name);
@@ -107,7 +114,7 @@ fn in_order_of(list: &UidList, found: Vec<Entry>) -> Vec<Entry> {
 
 /// A message of a Maildir, unless its flags say that it was thrown away.
 fn delivered(file: &DirEntry) -> Entry {
-    let entry = Entry::new(file.path());
+    let entry = found(file);
     let name = file.file_name();
     let name = name.to_string_lossy();
     let flags = name.rsplit_once(":2,").map_or("", |(_, flags)| flags);
@@ -141,7 +148,7 @@ fn collect_below(folder: &Path, found: &mut Vec<Entry>) -> io::Result<()> {
         }
         if !path.is_dir() {
             found.push(if is_eml(&path) {
-                Entry::new(path)
+                self::found(&entry)
             } else {
                 Entry::left_out(path, "its name does not end in .eml")
             });
@@ -154,6 +161,15 @@ fn collect_below(folder: &Path, found: &mut Vec<Entry>) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A message in a folder. Who owns the folder may not read whatever whoever imports it may read, so
+/// no link is followed.
+fn found(file: &DirEntry) -> Entry {
+    if file.file_type().is_ok_and(|kind| kind.is_symlink()) {
+        return Entry::left_out(file.path(), "it is a symbolic link, which is not followed");
+    }
+    Entry::new(file.path())
 }
 
 /// Whether the name of a file says that it is a message.
@@ -322,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn links_to_files_are_followed_and_links_to_folders_are_not() {
+    fn no_link_is_followed_wherever_it_leads() {
         let folder = folder_of(&[("a/b.eml", 1)]);
         let link = |to: &Path, name| {
             std::os::unix::fs::symlink(to, folder.path().join(name)).unwrap();
@@ -331,9 +347,13 @@ mod tests {
         link(&folder.path().join("a/b.eml"), "c.eml");
         link(&folder.path().join("gone"), "d.eml");
         let (messages, left_out) = split(&folder, messages_below(folder.path()).unwrap());
-        assert_eq!(messages, ["a/b.eml", "c.eml"]);
+        assert_eq!(messages, ["a/b.eml"]);
         let names: Vec<_> = left_out.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["a/loop", "d.eml"]);
+        assert_eq!(names, ["a/loop", "c.eml", "d.eml"]);
+        let maildir = folder_of(&[("cur/1.host", 1)]);
+        std::os::unix::fs::symlink("/etc/passwd", maildir.path().join("cur/2.host")).unwrap();
+        let (messages, left_out) = split(&maildir, super::maildir(maildir.path(), None).unwrap());
+        assert_eq!((messages.len(), left_out.len()), (1, 1));
     }
 
     proptest! {

@@ -4,7 +4,7 @@
 
 mod connection;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
@@ -154,9 +154,10 @@ impl Address {
 
 /// A line of LIST or UIDL: the number of a message, and what is said of it.
 fn numbered(line: &str) -> Result<(u32, &str), ServerError> {
-    let numbered = line.trim().split_once([' ', '\t']);
-    let numbered = numbered.and_then(|(number, rest)| Some((number.parse().ok()?, rest.trim())));
-    numbered.ok_or_else(|| {
+    let line = line.trim();
+    let (number, rest) = line.split_once([' ', '\t']).unwrap_or((line, ""));
+    let number = number.parse().map(|number| (number, rest.trim()));
+    number.map_err(|_| {
         let what = format!("\"{}\" is no line of a list", line.escape_debug());
         io::Error::new(ErrorKind::InvalidData, what).into()
     })
@@ -221,11 +222,16 @@ fn log_in(
     let mut told = HashMap::with_capacity(unique_ids.len());
     for line in &unique_ids {
         let (number, unique_id) = numbered(line)?;
-        told.insert(number, unique_id.to_owned());
+        if !unique_id.is_empty() {
+            told.insert(number, unique_id.to_owned());
+        }
     }
-    let mut messages = Vec::with_capacity(sizes.len());
+    let (mut messages, mut seen) = (Vec::with_capacity(sizes.len()), HashSet::new());
     for line in &sizes {
         let (number, octets) = numbered(line)?;
+        if !seen.insert(number) {
+            continue;
+        }
         let old_id = told.remove(&number).map_or(OldId::Unknown, OldId::Told);
         messages.push((number, octets.parse().unwrap_or_default(), old_id));
     }
@@ -261,12 +267,13 @@ impl Server {
     }
 
     pub(super) fn total_octets(&self) -> u64 {
-        self.messages.iter().map(|(_, octets, _)| octets).sum()
+        let octets = self.messages.iter().map(|(_, octets, _)| *octets);
+        octets.fold(0, u64::saturating_add)
     }
 
     pub(super) fn octets_read(&self) -> u64 {
         let current = self.reading.as_ref().map_or(0, |reading| reading.octets);
-        self.octets_behind + current
+        self.octets_behind.saturating_add(current)
     }
 
     pub(super) fn old_ids(&self) -> impl Iterator<Item = &OldId> {
@@ -275,7 +282,7 @@ impl Server {
 
     pub(super) fn next_item(&mut self) -> Option<Item> {
         self.finish_message();
-        self.octets_behind += self.behind();
+        self.octets_behind = self.octets_behind.saturating_add(self.behind());
         let (number, octets, old_id) = self.messages.get(self.next)?.clone();
         self.next += 1;
         if let Some(error) = self.broken.take()

@@ -15,7 +15,11 @@ const COURIER: &str = "courierpop3dsizelist";
 
 /// What a list says of messages, by the names of their files without flags.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct UidList(HashMap<String, Listed>);
+pub(super) struct UidList {
+    listed: HashMap<String, Listed>,
+    /// The numbers of the lines that can't be understood, as where it was cut off.
+    pub(super) bad_lines: Vec<usize>,
+}
 
 /// What a list says of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +49,7 @@ impl UidList {
 
     /// What is said of the file of this name, whatever its flags.
     pub(super) fn of(&self, file: &str) -> Option<&Listed> {
-        self.0.get(without_flags(file))
+        self.listed.get(without_flags(file))
     }
 }
 
@@ -84,39 +88,52 @@ fn dovecot(text: &str, format: &UidlFormat) -> Option<UidList> {
         header.get(1)?
     };
     let uidvalidity: u32 = uidvalidity.parse().ok()?;
-    let mut by_uid = Vec::new();
-    for line in lines.filter(|line| !line.is_empty()) {
-        let (uid, rest) = line.split_once(' ')?;
-        let uid: u32 = uid.parse().ok()?;
-        let (fields, file) = if version_3 {
-            // The file is the word that begins with a colon; fields may hold one.
-            match rest.strip_prefix(':') {
-                Some(file) => ("", file),
-                None => rest.split_once(" :")?,
-            }
-        } else {
-            ("", rest)
-        };
-        let file = without_flags(file);
-        let field = |key| fields.split(' ').find_map(|field| field.strip_prefix(key));
-        let facts = Facts {
-            uid,
-            uidvalidity,
-            file,
-            guid: field('G'),
-        };
-        let unique_id = match field('P') {
-            // What Dovecot has saved wins; an empty field means the name of the file.
-            Some("") => file.to_owned(),
-            Some(saved) => saved.to_owned(),
-            None => format.apply(&facts),
-        };
-        by_uid.push((uid, file.to_owned(), unique_id));
+    let (mut by_uid, mut bad_lines) = (Vec::new(), Vec::new());
+    for (number, line) in (2..).zip(lines).filter(|(_, line)| !line.is_empty()) {
+        match dovecot_line(line, version_3, uidvalidity, format) {
+            Some(message) => by_uid.push(message),
+            None => bad_lines.push(number),
+        }
     }
     by_uid.sort_by_key(|(uid, ..)| *uid);
     let listed = by_uid.into_iter().enumerate();
     let listed = listed.map(|(place, (_, file, unique_id))| (file, Listed { place, unique_id }));
-    Some(UidList(listed.collect()))
+    Some(UidList {
+        listed: listed.collect(),
+        bad_lines,
+    })
+}
+
+/// The UID, the file and the unique-id of a message.
+fn dovecot_line(
+    line: &str,
+    version_3: bool,
+    uidvalidity: u32,
+    format: &UidlFormat,
+) -> Option<(u32, String, String)> {
+    let (uid, rest) = line.split_once(' ')?;
+    let uid: u32 = uid.parse().ok()?;
+    let (fields, file) = match rest.strip_prefix(':') {
+        _ if !version_3 => ("", rest),
+        // The file is the word that begins with a colon; fields may hold one.
+        Some(file) => ("", file),
+        None => rest.split_once(" :")?,
+    };
+    let file = without_flags(file);
+    let field = |key| fields.split(' ').find_map(|field| field.strip_prefix(key));
+    let facts = Facts {
+        uid,
+        uidvalidity,
+        file,
+        guid: field('G'),
+    };
+    let unique_id = match field('P') {
+        // What Dovecot has saved wins; an empty field means the name of the file.
+        Some("") => file.to_owned(),
+        Some(saved) => saved.to_owned(),
+        None => format.apply(&facts),
+    };
+    Some((uid, file.to_owned(), unique_id))
 }
 
 /// Begins with `/2 NEXT UIDVALIDITY` (or `/3`), and has lines `FILE OCTETS UID:UIDVALIDITY`. With a
@@ -127,22 +144,32 @@ fn courier(text: &str) -> Option<UidList> {
     if !(header.starts_with("/2 ") || header.starts_with("/3 ")) {
         return None;
     }
-    let mut listed = HashMap::new();
-    for (place, line) in lines.filter(|line| !line.is_empty()).enumerate() {
-        let mut words = line.split(' ');
-        let file = without_flags(words.next()?);
-        let _octets = words.next()?;
-        let mut numbers = words.next()?.split(':');
-        let mut number = || -> Option<u64> { numbers.next()?.parse().ok() };
-        let (uid, uidvalidity) = (number()?, number()?);
-        let unique_id = match (uid, uidvalidity) {
-            (0, _) => file.to_owned(),
-            (uid, 0) => format!("UID{uid}"),
-            (uid, uidvalidity) => format!("UID{uid}-{uidvalidity}"),
-        };
-        listed.insert(file.to_owned(), Listed { place, unique_id });
+    let mut list = UidList::default();
+    for (number, line) in (2..).zip(lines).filter(|(_, line)| !line.is_empty()) {
+        let place = list.listed.len();
+        match courier_line(line) {
+            Some((file, unique_id)) => {
+                list.listed.insert(file, Listed { place, unique_id });
+            }
+            None => list.bad_lines.push(number),
+        }
     }
-    Some(UidList(listed))
+    Some(list)
+}
+
+/// The file and the unique-id of a message.
+fn courier_line(line: &str) -> Option<(String, String)> {
+    let mut words = line.split(' ');
+    let file = without_flags(words.next()?);
+    let _octets = words.next()?;
+    let mut numbers = words.next()?.split(':');
+    let mut number = || -> Option<u64> { numbers.next()?.parse().ok() };
+    let unique_id = match (number()?, number()?) {
+        (0, _) => file.to_owned(),
+        (uid, 0) => format!("UID{uid}"),
+        (uid, uidvalidity) => format!("UID{uid}-{uidvalidity}"),
+    };
+    Some((file.to_owned(), unique_id))
 }
 
 #[cfg(test)]
@@ -214,18 +241,17 @@ mod tests {
     #[test]
     fn a_list_that_is_not_understood_is_no_empty_list() {
         let format = UidlFormat::default();
-        for text in [
-            "",
-            "4 V1 N2\n",
-            "3 N2\n",
-            "3 V1 N2\nx :a\n",
-            "3 V1 N2\n1 a\n",
-        ] {
+        for text in ["", "4 V1 N2\n", "3 N2\n", "what?\n"] {
             assert_eq!(dovecot(text, &format), None, "{text:?}");
         }
-        for text in ["", "/1 1 1\n", "/2 1 1\na 1\n", "/2 1 1\na 1 x:y\n"] {
+        for text in ["", "/1 1 1\n"] {
             assert_eq!(courier(text), None, "{text:?}");
         }
+        // A line that is not keeps no other away, and is told.
+        let cut = dovecot("3 V1 N4\nx :a\n1 :b.host\n2 a\n3 ", &format).unwrap();
+        assert_eq!((cut.listed.len(), cut.bad_lines), (1, vec![2, 4, 5]));
+        let cut = courier("/2 1 1\na 1\nb 1 2:3\nc 1 x:y\n").unwrap();
+        assert_eq!((cut.listed.len(), cut.bad_lines), (1, vec![2, 4]));
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(UidList::read(folder.path(), &format).unwrap(), None);
         fs::write(folder.path().join(DOVECOT), "nonsense").unwrap();

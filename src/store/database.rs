@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use migration::{Migrator, MigratorTrait};
 use sea_orm::sqlx::{Connection, PgConnection};
@@ -27,6 +27,9 @@ const POSTGRES_TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 /// How long to wait for another process that writes to the same SQLite file.
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long to wait until a file is tried again that another process has for itself.
+const LOCKED_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long to wait for a connection, to the database or out of the pool.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -115,7 +118,7 @@ impl Database {
         };
         make_folder(&file)?;
         // The writer first: it makes the file and switches it to WAL.
-        let write = connect(sqlite_options(url, 1)).await?;
+        let write = connect_when_unlocked(url).await?;
         let read = connect(sqlite_options(url, SQLITE_READERS)).await?;
         let file = identity(&file).map(|opened| (file, opened));
         Ok(Self { read, write, file })
@@ -289,6 +292,30 @@ async fn connect(options: ConnectOptions) -> Result<DatabaseConnection, OpenErro
     sea_orm::Database::connect(options)
         .await
         .map_err(OpenError::Connect)
+}
+
+/// Connects the one that writes. To switch a new file to WAL it must have the file for itself, and
+/// SQLite does not wait for that as it does elsewhere.
+async fn connect_when_unlocked(url: &str) -> Result<DatabaseConnection, OpenError> {
+    let until = Instant::now() + SQLITE_BUSY_TIMEOUT;
+    loop {
+        match connect(sqlite_options(url, 1)).await {
+            Err(OpenError::Connect(error)) if is_locked(&error) && Instant::now() < until => {
+                tokio::time::sleep(LOCKED_PAUSE).await;
+            }
+            connected => return connected,
+        }
+    }
+}
+
+/// Does another process have the file for itself (`SQLITE_BUSY`)?
+fn is_locked(error: &DbErr) -> bool {
+    const BUSY: &str = "5";
+    let DbErr::Conn(RuntimeErr::SqlxError(error)) = error else {
+        return false;
+    };
+    let error = error.as_database_error();
+    error.is_some_and(|error| error.code().is_some_and(|code| code == BUSY))
 }
 
 /// Connects once: a pool would only tell that it timed out.

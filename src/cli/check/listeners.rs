@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
 use pop3::Reply;
@@ -58,6 +59,7 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     }
     findings.extend(admin(&config.admin, is_running));
     findings.extend(lmtp(&config.lmtp, is_running));
+    findings.extend(collisions(config));
     findings
 }
 
@@ -189,14 +191,16 @@ fn lmtp(settings: &Lmtp, is_running: bool) -> Vec<Finding> {
             "set Lmtp__BindAddress=127.0.0.1, or let only the MTA reach it",
         ));
     }
-    if let Some(path) = &settings.socket_path
-        && !path.parent().is_some_and(std::path::Path::is_dir)
-    {
-        findings.push(Finding::problem(
-            "lmtp",
-            format!("there is no folder for the socket {}", path.display()),
-            "make the folder, or set Lmtp__SocketPath",
-        ));
+    if let Some(path) = &settings.socket_path {
+        if path.parent().is_some_and(Path::is_dir) {
+            findings.push(socket(path, is_running));
+        } else {
+            findings.push(Finding::problem(
+                "lmtp",
+                format!("there is no folder for the socket {}", path.display()),
+                "make the folder, or set Lmtp__SocketPath",
+            ));
+        }
     }
     findings.extend(other_port(
         "lmtp",
@@ -205,6 +209,44 @@ fn lmtp(settings: &Lmtp, is_running: bool) -> Vec<Finding> {
         (settings.bind_address, settings.port),
         is_running,
     ));
+    findings
+}
+
+fn socket(path: &Path, is_running: bool) -> Finding {
+    let place = path.display();
+    match crate::lmtp::probe(path) {
+        Ok(()) => Finding::ok("lmtp", format!("LMTP: {place} is free")),
+        Err(error) if is_running && error.kind() == ErrorKind::AddrInUse => Finding::ok(
+            "lmtp",
+            format!("LMTP: {place} is in use, as restante runs already"),
+        ),
+        Err(error) => Finding::problem(
+            "lmtp",
+            format!("LMTP can't listen at {place}: {error}"),
+            "set Lmtp__SocketPath to another path",
+        ),
+    }
+}
+
+/// Two settings that ask for the same port: only one of them can have it.
+fn collisions(config: &Config) -> Vec<Finding> {
+    let ports = [
+        ("Pop3__Port", config.pop3.port),
+        ("Pop3__SecurePort", config.pop3.secure_port),
+        ("Admin__Port", config.admin.port),
+        ("Lmtp__Port", config.lmtp.port),
+    ];
+    let mut findings = Vec::new();
+    for (at, (name, port)) in ports.iter().enumerate() {
+        let same = ports.iter().take(at).find(|(_, other)| other == port);
+        if let (Some((other, _)), true) = (same, *port != 0) {
+            findings.push(Finding::problem(
+                "settings",
+                format!("{other} and {name} are both {port}"),
+                "give each a port of its own",
+            ));
+        }
+    }
     findings
 }
 
