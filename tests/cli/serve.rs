@@ -19,7 +19,8 @@ fn a_server_that_can_not_start_says_why() {
     let serve = |settings: &[(&str, &str)]| {
         let mut cli = Cli::new(&place.url)
             .args(["serve"])
-            .env("Pop3__BindAddress", "127.0.0.1");
+            .env("Pop3__BindAddress", "127.0.0.1")
+            .env("Admin__Port", "0");
         for (name, value) in settings {
             cli = cli.env(name, value);
         }
