@@ -4,7 +4,6 @@
 
 pub mod accounts;
 pub mod admin;
-pub mod attempts;
 pub mod cli;
 pub mod demo_mail;
 pub mod exports;
@@ -13,6 +12,7 @@ mod faults;
 pub mod identity;
 pub mod listener;
 pub mod lmtp;
+pub mod login_throttle;
 pub mod mailbox;
 pub mod metrics;
 pub mod networks;

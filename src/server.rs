@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Accounts;
 use crate::admin::{self, Admin, Endpoint, Health};
-use crate::attempts::Attempts;
 use crate::identity::new_name;
 use crate::listener::{Bound, ListenerActor, Place, Reception};
 use crate::lmtp::{self, LmtpListenerActor, LmtpService, LmtpSocket};
+use crate::login_throttle::{Delays, LoginThrottle};
 use crate::mailbox::{Mailbox, MailboxActor};
 use crate::metrics::Metrics;
 use crate::registry::{
@@ -154,10 +154,7 @@ impl Server {
         let tls = Tls::load(&config.pop3, Arc::clone(&metrics))?.map(Arc::new);
         let table = Table::new(AdmissionLimits::from(&config.pop3), Arc::clone(&metrics));
         let proxy_faults = Arc::<Seldom>::default();
-        let attempts = Arc::new(Attempts::new(
-            config.pop3.auth_failure_delay,
-            config.pop3.max_auth_failure_delay,
-        ));
+        let login_throttle = Arc::new(LoginThrottle::new(Delays::from(&config.pop3)));
         let keeping = Keeping {
             deleted: config.pop3.deleted_retention,
             expire_after: config.pop3.expire_after.duration(),
@@ -200,7 +197,7 @@ impl Server {
                 session_timeout: config.pop3.session_timeout,
                 login_timeout: config.pop3.login_timeout,
                 write_timeout: config.pop3.write_timeout,
-                attempts: Arc::clone(&attempts),
+                login_throttle: Arc::clone(&login_throttle),
                 proxy_faults: Arc::clone(&proxy_faults),
                 plaintext_auth: config.pop3.plaintext_auth.clone(),
                 scram_offered: config.pop3.require_authentication,

@@ -25,7 +25,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::attempts::Attempts;
+use crate::login_throttle::LoginThrottle;
 use crate::mailbox::MailboxActor;
 use crate::metrics::Metrics;
 use crate::registry::{Admission, Ending, Kill, Live, RegistryActor, State};
@@ -51,8 +51,8 @@ pub struct Service {
     pub login_timeout: Duration,
     /// How long a client may read nothing of what is sent to it.
     pub write_timeout: Duration,
-    /// The wrong keys that came lately.
-    pub attempts: Arc<Attempts>,
+    /// Delays logins after failed ones.
+    pub login_throttle: Arc<LoginThrottle>,
     /// When it was last told that the proxies and the settings do not agree.
     pub proxy_faults: Arc<Seldom>,
     /// Where a key may be sent in clear.

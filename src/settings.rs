@@ -187,7 +187,7 @@ impl Config {
                 "a command line has 255 octets (RFC 2449, section 4), or up to 65536",
             ),
             (
-                pop3.auth_failure_delay <= pop3.max_auth_failure_delay,
+                pop3.auth_failure_delay <= Some(pop3.max_auth_failure_delay),
                 "pop3.auth_failure_delay",
                 "the first delay is longer than the longest, Pop3__MaxAuthFailureDelay",
             ),

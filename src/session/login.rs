@@ -26,7 +26,7 @@ impl Conversation {
         lookup: VerifierLookup,
     ) -> Result<(Reply, Option<Session>), Over> {
         // The proof will be looked at as soon as it comes, so this is the time to wait.
-        self.wait_for_gate().await?;
+        self.wait_for_gate(lookup.name()).await?;
         let find = || FindVerifier {
             name: lookup.name().to_owned(),
         };
@@ -42,8 +42,8 @@ impl Conversation {
 
     pub(super) async fn login(&mut self, login: Login) -> Result<(Reply, Option<Session>), Over> {
         self.service.metrics.auth_attempt();
-        if let Credentials::Secret { .. } = login.credentials() {
-            self.wait_for_gate().await?;
+        if let Credentials::Secret { name, .. } = login.credentials() {
+            self.wait_for_gate(name).await?;
         }
         self.live.set_verifying(true);
         let began = Instant::now();
@@ -54,6 +54,9 @@ impl Conversation {
         self.live.set_verifying(false);
         Ok(match opened {
             Ok((snapshot, access)) => {
+                if let Some(name) = login.credentials().name() {
+                    self.service.login_throttle.succeeded(self.live.ip(), name);
+                }
                 let (reply, session) = login.granted(snapshot, access);
                 (reply, Some(session))
             }
@@ -65,18 +68,32 @@ impl Conversation {
                 let user = login.credentials().name().or(certified).map(shown);
                 tracing::info!(reason = ?why, user, "login refused");
                 if why == LoginRefusal::Credentials {
-                    let gate = self.service.attempts.failed(self.live.ip(), Instant::now());
-                    self.pause_until(gate).await?;
+                    self.pause_until(self.answer_at(login.credentials()))
+                        .await?;
                 }
                 login.refused(why)
             }
         })
     }
 
-    /// Waits if wrong keys came from the client's network lately. Who hangs up meanwhile gains
-    /// nothing: the gate stays, and the connection counts until it has passed.
-    async fn wait_for_gate(&mut self) -> Result<(), Over> {
-        match self.service.attempts.gate(self.live.ip(), Instant::now()) {
+    /// Records a failed login, and returns when the client may be told.
+    fn answer_at(&self, credentials: &Credentials) -> Instant {
+        let now = Instant::now();
+        let (name, secret) = match credentials {
+            Credentials::Secret { name, secret } => (name, Some(secret.expose())),
+            Credentials::Proven { name, .. } | Credentials::Disproven { name } => (name, None),
+            // It was shown in the handshake, and nothing was guessed.
+            Credentials::Certificate { .. } => return now,
+        };
+        let throttle = &self.service.login_throttle;
+        throttle.failed(self.live.ip(), name, secret, now)
+    }
+
+    /// Waits if this name has failed from the client's network lately. A client that hangs up
+    /// meanwhile gains nothing: the gate stays, and the connection counts until it has passed.
+    async fn wait_for_gate(&mut self, name: &str) -> Result<(), Over> {
+        let throttle = &self.service.login_throttle;
+        match throttle.wait_until(self.live.ip(), name, Instant::now()) {
             Some(gate) => {
                 self.service.metrics.auth_delayed();
                 self.flush().await?;

@@ -48,6 +48,23 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(
     read(deserializer)
 }
 
+/// A duration that may be left unset.
+pub(super) mod optional {
+    use super::{Duration, Serializer, shown};
+
+    pub(in crate::settings) use super::super::value::read as deserialize;
+
+    pub(in crate::settings) fn serialize<S: Serializer>(
+        duration: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match duration {
+            Some(duration) => serializer.serialize_str(&shown(*duration)),
+            None => serializer.serialize_none(),
+        }
+    }
+}
+
 impl FromText for Duration {
     fn from_text(text: &str) -> Result<Self, String> {
         let plain = text.trim().to_ascii_lowercase();

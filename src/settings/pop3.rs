@@ -78,11 +78,11 @@ pub struct Pop3 {
     /// How many messages a session may mark as deleted at once; 0 is no limit.
     #[serde(deserialize_with = "read")]
     pub max_deletions_per_session: u32,
-    /// How long the first wrong key keeps its client's address waiting; 0 is not at all. It
-    /// doubles with each that follows.
-    #[serde(with = "duration")]
-    pub auth_failure_delay: Duration,
-    /// The longest that wrong keys keep an address waiting.
+    /// The delay after the first failed login of a name from a network, doubled with each that
+    /// follows; 0 is none. `None` is [`Pop3::AUTH_FAILURE_DELAY`], and none for loopback and proxies.
+    #[serde(with = "duration::optional")]
+    pub auth_failure_delay: Option<Duration>,
+    /// The longest delay after failed logins.
     #[serde(with = "duration")]
     pub max_auth_failure_delay: Duration,
     /// How many messages a session sees, the newest; 0 is all.
@@ -108,6 +108,9 @@ pub struct Pop3 {
 impl Pop3 {
     /// How many sessions one client address may have unless it is set.
     pub const MAX_CONNECTIONS_PER_ADDRESS: u32 = 100;
+
+    /// The delay after the first failed login unless it is set.
+    pub const AUTH_FAILURE_DELAY: Duration = Duration::from_secs(2);
 }
 
 impl Pop3 {
@@ -159,7 +162,7 @@ impl Default for Pop3 {
             max_bad_commands: 20,
             max_line_octets: 255,
             max_deletions_per_session: 10_000,
-            auth_failure_delay: Duration::from_secs(2),
+            auth_failure_delay: None,
             max_auth_failure_delay: Duration::from_secs(15),
             max_messages_per_session: 1000,
             shutdown_timeout: Duration::from_secs(30),

@@ -124,7 +124,7 @@ fn wrong_keys_slow_the_client_and_not_the_proxy() {
     ]);
     let owner = served.owner(&[]);
     let mut wrong = proxied(served.plain, V1).greeted();
-    wrong.ok("USER nobody@example.com");
+    wrong.ok(&format!("USER {}", owner.address));
     wrong.send(b"PASS wrong\r\n");
     let failures = "pop3_auth_failures_total{reason=\"credentials\"}";
     super::wait_for_metric(&served, failures, 1);
