@@ -6,6 +6,7 @@
 
 mod arrival;
 mod conversation;
+mod farewell;
 mod login;
 mod proxy;
 mod reader;

@@ -164,12 +164,12 @@ impl Config {
             (
                 !pop3.login_timeout.is_zero(),
                 "pop3.login_timeout",
-                "0 would let nobody log in; give a time such as 60s",
+                "0 would let nobody log in; give a time such as 180s",
             ),
             (
                 !pop3.write_timeout.is_zero(),
                 "pop3.write_timeout",
-                "0 would let nobody read a message; give a time such as 60s",
+                "0 would let nobody read a message; give a time such as 10m",
             ),
             (
                 pop3.max_connections_before_login > 0,

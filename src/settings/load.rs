@@ -67,7 +67,11 @@ pub enum ConfigError {
     },
 }
 
+/// Settings that have the value of another one unless they are set.
+const FOLLOWERS: [(&str, &str); 1] = [("pop3.write_timeout", "pop3.session_timeout")];
+
 /// The text of a setting, and where it came from.
+#[derive(Clone)]
 pub(super) struct Setting {
     pub(super) origin: String,
     pub(super) text: String,
@@ -113,7 +117,8 @@ impl Given {
         }
     }
 
-    fn loaded(self, mut warnings: Vec<String>) -> Result<Loaded, ConfigError> {
+    fn loaded(mut self, mut warnings: Vec<String>) -> Result<Loaded, ConfigError> {
+        self.follow();
         let config = self.deserialise().map_err(|error| self.explained(&error))?;
         if let Some((path, reason)) = config.mistake() {
             return Err(self.invalid(path, reason));
@@ -126,6 +131,20 @@ impl Given {
             warnings,
             origins,
         })
+    }
+
+    /// Gives each follower that is not set the value and the origin of the setting it follows.
+    fn follow(&mut self) {
+        for (follower, leader) in FOLLOWERS {
+            let is_set = |setting: &Setting| !setting.text.trim().is_empty();
+            if self.0.get(follower).is_some_and(is_set) {
+                continue;
+            }
+            match self.0.get(leader).cloned() {
+                Some(setting) => self.0.insert(follower.to_owned(), setting),
+                None => self.0.remove(follower),
+            };
+        }
     }
 
     fn deserialise(&self) -> Result<Config, config::ConfigError> {
@@ -334,6 +353,37 @@ mod tests {
             ("Pop3__SessionTimeout", "1ms"),
         ]);
         assert_eq!(allowed.config.pop3.shutdown_timeout, Duration::ZERO);
+    }
+
+    #[test]
+    fn the_write_timeout_is_the_session_timeout_unless_it_is_set() {
+        let timeouts = |settings: &[(&str, &str)]| {
+            let pop3 = loaded(settings).config.pop3;
+            [pop3.session_timeout, pop3.write_timeout].map(|timeout| timeout.as_secs())
+        };
+        let (session, write) = (
+            ("Pop3__SessionTimeout", "20m"),
+            ("Pop3__WriteTimeout", "90s"),
+        );
+        assert_eq!(timeouts(&[]), [600, 600]);
+        assert_eq!(timeouts(&[session]), [1200, 1200]);
+        assert_eq!(timeouts(&[write]), [600, 90]);
+        assert_eq!(timeouts(&[session, write]), [1200, 90]);
+        assert_eq!(timeouts(&[("Pop3__WriteTimeout", "")]), [600, 600]);
+        assert_eq!(
+            timeouts(&[session, ("Pop3__WriteTimeout", " ")]),
+            [1200, 1200]
+        );
+        let origins = loaded(&[session]).origins;
+        assert_eq!(
+            origins["pop3.write_timeout"],
+            "environment variable Pop3__SessionTimeout"
+        );
+        assert_eq!(
+            error("Pop3__WriteTimeout", "0"),
+            "environment variable Pop3__WriteTimeout: \
+             0 would let nobody read a message; give a time such as 10m"
+        );
     }
 
     #[test]

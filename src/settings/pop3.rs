@@ -65,7 +65,8 @@ pub struct Pop3 {
     /// How long a client may take to log in, more than 0.
     #[serde(with = "duration")]
     pub login_timeout: Duration,
-    /// How long a client may read nothing of what is sent to it, more than 0.
+    /// How long a client may read nothing of what is sent to it, more than 0. Unless it is set, it
+    /// is the session timeout.
     #[serde(with = "duration")]
     pub write_timeout: Duration,
     /// So many lines in a row that are no command, or none of their state, end the session; at
@@ -154,8 +155,8 @@ impl Default for Pop3 {
             max_connections_before_login: 2000,
             max_connections_per_user: 5,
             session_timeout: Duration::from_secs(10 * 60),
-            login_timeout: Duration::from_secs(60),
-            write_timeout: Duration::from_secs(60),
+            login_timeout: Duration::from_secs(180),
+            write_timeout: Duration::from_secs(10 * 60),
             max_bad_commands: 20,
             max_line_octets: 255,
             max_deletions_per_session: 10_000,
