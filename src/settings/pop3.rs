@@ -76,7 +76,8 @@ pub struct Pop3 {
     /// How many octets a command line may have with its CRLF, from 255 to 64 KiB.
     #[serde(deserialize_with = "read")]
     pub max_line_octets: u32,
-    /// How many messages a session may mark as deleted at once; 0 is no limit.
+    /// A session that deletes more messages is told in the log; 0 is no limit. None is refused, since
+    /// a client that is never gets to its QUIT, and fetches everything again.
     #[serde(deserialize_with = "read")]
     pub max_deletions_per_session: u32,
     /// How long the first wrong key keeps its client's address waiting; 0 is not at all. It
@@ -159,10 +160,10 @@ impl Default for Pop3 {
             write_timeout: Duration::from_secs(10 * 60),
             max_bad_commands: 20,
             max_line_octets: 255,
-            max_deletions_per_session: 10_000,
+            max_deletions_per_session: 0,
             auth_failure_delay: Duration::from_secs(2),
             max_auth_failure_delay: Duration::from_secs(15),
-            max_messages_per_session: 1000,
+            max_messages_per_session: 0,
             shutdown_timeout: Duration::from_secs(30),
             deleted_retention: Duration::ZERO,
             expire_after: ExpireAfter::Never,
