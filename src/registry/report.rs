@@ -60,7 +60,7 @@ pub struct SessionReport {
     pub last_activity_at: SystemTime,
     /// How many messages the session sees.
     pub messages: u64,
-    /// How many older messages MaxMessagesPerSession hides from it.
+    /// How many older messages `MaxMessagesPerSession` hides from it.
     pub hidden: u64,
     /// How many octets they have.
     pub octets: u64,

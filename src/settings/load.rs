@@ -332,6 +332,12 @@ mod tests {
             ("Pop3__ServerName", ""),
             ("Pop3__ServerName", "two words"),
             ("Pop3__ServerName", "a\r\nb"),
+            ("Pop3__ServerName", "caf\u{e9}.example.org"),
+            ("Pop3__ServerName", "<1896.697170952@mail.example.org>"),
+            ("Pop3__ServerName", "mail.example.org<1@x>"),
+            ("Pop3__ServerName", "<"),
+            ("Pop3__ServerName", "[192.0.2.1]"),
+            ("Pop3__ServerName", "[AUTH]mail.example.org"),
             ("Pop3__MaxConnectionsPerUser", "0"),
             ("Pop3__SessionTimeout", "0s"),
             ("Pop3__ExpireAfter", "0"),
@@ -346,6 +352,7 @@ mod tests {
             assert!(error.starts_with(&origin), "{error}");
         }
         let allowed = loaded(&[
+            ("Pop3__ServerName", "192.0.2.1"),
             ("Pop3__ShutdownTimeout", "0"),
             ("Pop3__MaxMessagesPerSession", "0"),
             ("Pop3__Port", "0"),
@@ -353,6 +360,23 @@ mod tests {
             ("Pop3__SessionTimeout", "1ms"),
         ]);
         assert_eq!(allowed.config.pop3.shutdown_timeout, Duration::ZERO);
+    }
+
+    #[test]
+    fn a_server_name_fits_into_the_greeting_and_with_lmtp_into_a_domain() {
+        let name = |octets: usize| "x".repeat(octets);
+        loaded(&[("Pop3__ServerName", &name(488))]);
+        let error = |settings: &[(&str, &str)]| {
+            let error = load(None, variables(settings)).unwrap_err();
+            error.to_string()
+        };
+        let too_long = error(&[("Pop3__ServerName", &name(489))]);
+        assert!(too_long.contains("more than 512 octets"), "{too_long}");
+        for lmtp in [("Lmtp__Port", "24"), ("Lmtp__SocketPath", "/run/lmtp.sock")] {
+            loaded(&[lmtp, ("Pop3__ServerName", &name(255))]);
+            let too_long = error(&[lmtp, ("Pop3__ServerName", &name(256))]);
+            assert!(too_long.contains("at most 255 octets"), "{too_long}");
+        }
     }
 
     #[test]
