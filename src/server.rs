@@ -133,10 +133,6 @@ fn limits(settings: &Pop3) -> Limits {
     Limits {
         bad_commands: settings.max_bad_commands,
         line_octets: count(settings.max_line_octets),
-        marks: match settings.max_deletions_per_session {
-            0 => usize::MAX,
-            most => count(most),
-        },
     }
 }
 
@@ -206,6 +202,7 @@ impl Server {
                     .expire_after
                     .map(|it| it.as_secs() / SECONDS_OF_A_DAY),
                 limits: limits(&config.pop3),
+                max_deletions: config.pop3.max_deletions_per_session,
                 tls: tls.clone(),
                 mailbox: Post::keep(
                     "mailbox",
@@ -389,6 +386,7 @@ impl Server {
                 write_timeout: settings.write_timeout,
                 plaintext_auth: settings.plaintext_auth.clone(),
                 limits: limits(settings),
+                max_deletions: settings.max_deletions_per_session,
                 ..Service::clone(&before)
             });
         }

@@ -6,6 +6,7 @@
 
 mod arrival;
 mod conversation;
+mod farewell;
 mod login;
 mod proxy;
 mod reader;
@@ -63,6 +64,8 @@ pub struct Service {
     pub expire_days: Option<u64>,
     /// How much a client may do.
     pub limits: Limits,
+    /// A session that deletes more messages is told in the log; 0 is none.
+    pub max_deletions: u32,
     /// How to shake hands, if there is a certificate.
     pub tls: Option<Arc<Tls>>,
     /// Where maildrops are opened and read; it lives on the same thread.
@@ -247,6 +250,7 @@ impl Drop for EndOfSession {
             octets_sent = report.octets_sent,
             deleted,
             left = report.messages.saturating_sub(deleted),
+            hidden = (report.hidden > 0).then_some(report.hidden),
             "session ended"
         );
     }

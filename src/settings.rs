@@ -27,6 +27,9 @@ pub use load::{ConfigError, Loaded};
 pub use pop3::Pop3;
 pub use value::{ExpireAfter, FileMode, LogFormat, PlaintextAuth, Secret};
 
+/// The longest domain (RFC 5321, section 4.5.3.1.2).
+const LONGEST_DOMAIN_OCTETS: usize = 255;
+
 /// All settings.
 ///
 /// Every value is deserialised from text, as an environment variable has it. What is serialised
@@ -152,6 +155,30 @@ impl Config {
                 "a server name is one word in ASCII, such as mail.example.org",
             ),
             (
+                !pop3.server_name.contains(['<', '>']),
+                "pop3.server_name",
+                "clients take <...> in the greeting for the timestamp of APOP, which is not offered; \
+                 write the name alone, such as mail.example.org",
+            ),
+            (
+                !pop3.server_name.starts_with('['),
+                "pop3.server_name",
+                "clients take [...] at the start of the greeting for a response code (RFC 2449, \
+                 section 8); write the name or the address without brackets",
+            ),
+            (
+                ::pop3::Reply::greeting(&pop3.server_name).as_bytes().len()
+                    <= ::pop3::Reply::MAX_LINE_OCTETS,
+                "pop3.server_name",
+                "the greeting would have more than 512 octets (RFC 2449, section 4); give a name of at \
+                 most 488",
+            ),
+            (
+                !lmtp.is_on() || pop3.server_name.len() <= LONGEST_DOMAIN_OCTETS,
+                "pop3.server_name",
+                "LMTP tells it as a domain, which has at most 255 octets (RFC 5321, section 4.5.3.1.2)",
+            ),
+            (
                 pop3.max_connections_per_user > 0,
                 "pop3.max_connections_per_user",
                 "0 would let nobody log in; the least is 1",
@@ -164,12 +191,12 @@ impl Config {
             (
                 !pop3.login_timeout.is_zero(),
                 "pop3.login_timeout",
-                "0 would let nobody log in; give a time such as 60s",
+                "0 would let nobody log in; give a time such as 180s",
             ),
             (
                 !pop3.write_timeout.is_zero(),
                 "pop3.write_timeout",
-                "0 would let nobody read a message; give a time such as 60s",
+                "0 would let nobody read a message; give a time such as 10m",
             ),
             (
                 pop3.max_connections_before_login > 0,
@@ -239,6 +266,13 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 /// If it is none; the text says what is possible.
 pub fn parse_octets(text: &str) -> Result<u64, String> {
     value::octets_from_text(text)
+}
+
+impl Lmtp {
+    /// Is there anything to listen on?
+    fn is_on(&self) -> bool {
+        self.port != 0 || self.socket_path.is_some()
+    }
 }
 
 impl Database {

@@ -136,13 +136,14 @@ pub struct Maildrop {
 }
 
 impl Maildrop {
-    fn new(user: UserId, oldest_first: Vec<Entry>) -> Self {
+    fn new(user: UserId, oldest_first: Vec<Entry>, hidden: u64) -> Self {
         let mut snapshot = Snapshot::with_capacity(oldest_first.len());
         let mut messages = Vec::with_capacity(oldest_first.len());
         for entry in oldest_first {
             snapshot.push(entry.octets, &entry.unique_id);
             messages.push(entry.stored);
         }
+        snapshot.hide(hidden);
         Self {
             user,
             snapshot: Arc::new(snapshot),
@@ -174,7 +175,8 @@ pub trait MailStore: Send + Sync {
     /// Keeps what a maildrop holds at this version readable, until the lease is dropped.
     fn lease(&self, user: UserId, version: MaildropVersion) -> Lease;
 
-    /// The newest messages of a maildrop, at most `limit` of them; 0 means all.
+    /// The newest messages of a maildrop, at most `limit` of them; 0 means all. Its snapshot tells how
+    /// many older ones there are.
     ///
     /// No message body is read.
     ///

@@ -102,7 +102,7 @@ fn mark_some(client: &mut crate::support::client::Client) -> BTreeSet<String> {
 
 /// Reads everything as a client does.
 fn check_every_message(place: &Place, key: &str, expected: &BTreeMap<String, Vec<u8>>) {
-    let daemon = Daemon::start_with(&place.url, &[("Pop3__MaxMessagesPerSession", "0")]);
+    let daemon = Daemon::start(&place.url);
     let mut client = daemon.login(ADA, key);
     let listing = String::from_utf8(client.body("UIDL")).unwrap();
     assert_eq!(listing.lines().count(), expected.len());

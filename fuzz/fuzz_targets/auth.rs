@@ -35,7 +35,6 @@ const POLICY: Policy = Policy {
     limits: Limits {
         bad_commands: 1000,
         line_octets: 255,
-        marks: 10,
     },
 };
 

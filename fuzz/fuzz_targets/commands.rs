@@ -25,7 +25,6 @@ fuzz_target!(|input: &[u8]| {
         limits: Limits {
             bad_commands: 20,
             line_octets: 255,
-            marks: 4,
         },
     };
     let mut session = Some(Session::new(policy));

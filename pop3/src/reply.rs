@@ -31,6 +31,9 @@ impl ResponseCode {
 pub struct Reply(String);
 
 impl Reply {
+    /// The longest first line of a reply with its CRLF, in octets (RFC 2449, section 4).
+    pub const MAX_LINE_OCTETS: usize = 512;
+
     /// `+OK text`.
     pub fn ok(text: impl Display) -> Self {
         Self(format!("+OK {text}\r\n"))

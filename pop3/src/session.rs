@@ -42,8 +42,6 @@ pub struct Limits {
     pub bad_commands: u32,
     /// So many octets a command line may have with its CRLF.
     pub line_octets: usize,
-    /// So many messages may be marked at once.
-    pub marks: usize,
 }
 
 /// The state of a session between two lines.

@@ -74,6 +74,7 @@ pub struct Snapshot {
     entries: Vec<Entry>,
     unique_ids: String,
     octets: u64,
+    hidden: u64,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -99,6 +100,16 @@ impl Snapshot {
             octets,
             unique_id_end: self.unique_ids.len(),
         });
+    }
+
+    /// Notes that the maildrop has so many older messages, which a limit hides from the session.
+    pub fn hide(&mut self, older: u64) {
+        self.hidden = older;
+    }
+
+    /// The number of older messages that a limit hides from the session.
+    pub fn hidden(&self) -> u64 {
+        self.hidden
     }
 
     /// The number of messages.

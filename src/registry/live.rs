@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use actix::Recipient;
-use pop3::Verb;
+use pop3::{Snapshot, Verb};
 
 use super::Kill;
 use super::ending::Ending;
@@ -71,6 +71,7 @@ struct Login {
     address: Box<str>,
     key_name: Box<str>,
     messages: u64,
+    hidden: u64,
     octets: u64,
 }
 
@@ -260,15 +261,16 @@ impl Live {
             .store(u64::try_from(since).unwrap_or(u64::MAX), Relaxed);
     }
 
-    /// They are logged in, and see so many messages of so many octets.
-    pub(crate) fn set_login(&self, user: &Verified, messages: usize, octets: u64) {
+    /// They are logged in, and see this.
+    pub(crate) fn set_login(&self, user: &Verified, snapshot: &Snapshot) {
         let _ = self.login.set(Box::new(Login {
             user: user.user,
             key: user.key,
             address: user.address.as_str().into(),
             key_name: user.key_name.as_str().into(),
-            messages: messages as u64,
-            octets,
+            messages: snapshot.len() as u64,
+            hidden: snapshot.hidden(),
+            octets: snapshot.octets(),
         }));
     }
 
@@ -343,6 +345,7 @@ impl Live {
             connected_at: self.connected_at,
             last_activity_at: self.connected_at + since,
             messages: login.map_or(0, |login| login.messages),
+            hidden: login.map_or(0, |login| login.hidden),
             octets: login.map_or(0, |login| login.octets),
             deleted: self.marked.load(Relaxed).into(),
             retrieved: self.retrieved.load(Relaxed).into(),

@@ -58,8 +58,10 @@ pub struct SessionReport {
     #[serde(serialize_with = "rfc3339")]
     #[schema(value_type = String, format = DateTime)]
     pub last_activity_at: SystemTime,
-    /// How many messages the maildrop had at login.
+    /// How many messages the session sees.
     pub messages: u64,
+    /// How many older messages `MaxMessagesPerSession` hides from it.
+    pub hidden: u64,
     /// How many octets they have.
     pub octets: u64,
     /// How many of them are marked as deleted.

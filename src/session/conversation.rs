@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pop3::{Line, LineBuffer, Listing, Policy, Reply, ResponseCode, Session, Step, Verb};
-use tokio::time::{Instant, timeout, timeout_at};
+use pop3::{Line, LineBuffer, Listing, Policy, Reply, Session, Step, Verb};
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::rustls;
 use tracing::{Instrument, Span};
 
@@ -31,9 +31,6 @@ const READ_AHEAD_KEPT: Duration = Duration::from_secs(2);
 
 /// How long a logged-in client may be silent, or read nothing, while the server stops.
 pub(super) const DRAIN_SILENCE: Duration = Duration::from_secs(5);
-
-/// How long a client may take to read why it is sent away.
-const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a conversation works with.
 pub(super) struct Conversation {
@@ -81,6 +78,7 @@ enum Waited {
     Received,
     Closed,
     TimedOut,
+    LoginTimedOut,
     Draining,
     MakesRoom,
 }
@@ -195,8 +193,9 @@ impl Conversation {
                 Waited::Received => {}
                 Waited::Closed => return Ok(Ending::Disconnected),
                 Waited::TimedOut => return Ok(Ending::TimedOut),
+                Waited::LoginTimedOut => return Ok(Box::pin(self.end_login()).await),
                 Waited::Draining => return Ok(Ending::Shutdown),
-                Waited::MakesRoom => return Box::pin(self.make_room()).await,
+                Waited::MakesRoom => return Ok(Box::pin(self.make_room()).await),
             }
         }
     }
@@ -256,9 +255,9 @@ impl Conversation {
                 None => inactive_at,
             };
             if let Some(login_by) = self.login_by {
-                // Whoever always has one more command to send would be read on for ever.
+                // A client that always has one more command to send would be read on for ever.
                 if Instant::now() >= login_by {
-                    return Ok(Waited::TimedOut);
+                    return Ok(Waited::LoginTimedOut);
                 }
                 silent_at = silent_at.min(login_by);
             }
@@ -300,6 +299,9 @@ impl Conversation {
                     }
                 }
                 Some(Err(_)) if self.stopping_since.is_some() => return Ok(Waited::Draining),
+                Some(Err(_)) if Some(silent_at) == self.login_by => {
+                    return Ok(Waited::LoginTimedOut);
+                }
                 Some(Err(_)) => return Ok(Waited::TimedOut),
                 None => self.stopping_since = Some(Instant::now()),
             }
@@ -335,17 +337,6 @@ impl Conversation {
                 Err(Over(Ending::Handshake))
             }
         }
-    }
-
-    /// Ends because others wait to log in.
-    async fn make_room(&mut self) -> Result<Ending, Over> {
-        self.say(&Reply::coded(
-            ResponseCode::SysTemp,
-            "too many clients wait to log in, and you have waited longest; try again later",
-        ));
-        // Whoever can't be told is not waited for.
-        let _ = timeout(FAREWELL_TIMEOUT, self.flush()).await;
-        Ok(Ending::MadeRoom)
     }
 
     /// Waits until then, whatever the client does; the server's end is not waited for.

@@ -144,9 +144,7 @@ impl Conversation {
         if let Some(key) = user.key {
             service.mailbox.tell(KeyUsed(key));
         }
-        let snapshot = &maildrop.snapshot;
-        self.live
-            .set_login(&user, snapshot.len(), snapshot.octets());
+        self.live.set_login(&user, &maildrop.snapshot);
         self.logged_in();
         let snapshot = Arc::clone(&maildrop.snapshot);
         self.open = Some(Open {

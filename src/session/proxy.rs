@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use proxy_header::{ParseConfig, Protocol, ProxiedAddress, ProxyHeader};
+use proxy_header::{ParseConfig, ProxyHeader};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
@@ -28,6 +28,12 @@ const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
 /// What of version 2 says how long the header is: the signature, version, family and length.
 const V2_FIXED_OCTETS: usize = 16;
+
+/// The version 2 and the command LOCAL: the proxy speaks for itself, as when it checks our health.
+const V2_LOCAL: u8 = 0x20;
+
+/// What the lower half of the family is if the client sends datagrams, which is not POP3.
+const V2_DATAGRAM: u8 = 0x02;
 
 /// Why a connection of a proxy can't be served.
 #[derive(Debug, thiserror::Error)]
@@ -122,18 +128,23 @@ fn missing(header: &[u8]) -> Result<Missing, HeaderError> {
 
 /// Reads a header that is there as a whole; it must have nothing behind it.
 fn parse(header: &[u8]) -> Result<Option<SocketAddr>, HeaderError> {
+    match header.strip_prefix(V2) {
+        // The receiver discards the rest, "including the family which is ignored" (section 2.2).
+        Some([V2_LOCAL, _, _, _, ..]) => return Ok(None),
+        Some([_, family, ..]) if family & 0x0f == V2_DATAGRAM => {
+            return Err(HeaderError::Malformed);
+        }
+        Some(_) | None => {}
+    }
     let config = ParseConfig {
         include_tlvs: false,
         ..ParseConfig::default()
     };
     match ProxyHeader::parse(header, config) {
-        Ok((parsed, octets)) if octets == header.len() => match parsed.proxied_address() {
-            Some(ProxiedAddress {
-                protocol: Protocol::Datagram,
-                ..
-            }) => Err(HeaderError::Malformed),
-            client => Ok(client.map(|client| client.source)),
-        },
+        // A client on a Unix socket of the proxy has no address, and the proxy's counts.
+        Ok((parsed, octets)) if octets == header.len() => {
+            Ok(parsed.proxied_address().map(|client| client.source))
+        }
         // Too short is too short for what it says is in it: all of it is there.
         Ok(_) | Err(_) => Err(HeaderError::Malformed),
     }
@@ -223,11 +234,36 @@ mod tests {
         for header in [
             b"PROXY UNKNOWN\r\n".to_vec(),
             b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n".to_vec(),
-            v2(0x20, 0x00, b""),
-            v2(0x20, 0x11, V4_PAYLOAD),
+            b"PROXY UNKNOWN whatever it is\r\n".to_vec(),
             v2(0x21, 0x00, b""),
+            v2(0x21, 0x00, b"\x04\x00\x03abc"),
+            v2(0x21, 0x31, &[0; 216]),
+            v2(0x21, 0x31, &[&[0; 216][..], b"\x04\x00\x03abc"].concat()),
         ] {
             assert_eq!(read(&header), Ok(None), "{}", header.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_proxy_that_speaks_for_itself_is_taken_whatever_family_and_addresses_it_tells() {
+        for family in 0..=u8::MAX {
+            for payload in [
+                &b""[..],
+                b"\x04",
+                b"\x04\x00\x03abc",
+                V4_PAYLOAD,
+                &[0xff; 300],
+            ] {
+                assert_eq!(parse(&v2(0x20, family, payload)).unwrap(), None, "{family}");
+            }
+        }
+        // Nor is anything behind it taken for a part of it.
+        for (family, payload) in [(0x00, &b""[..]), (0x41, b"\x01"), (0x31, V4_PAYLOAD)] {
+            let sent = [&v2(0x20, family, payload)[..], b"QUIT\r\n"].concat();
+            for pieces in [1, 3, 10_000] {
+                let expected = (Ok(None), b"QUIT\r\n".to_vec());
+                assert_eq!(read_in(pieces, &sent), expected);
+            }
         }
     }
 
@@ -267,6 +303,10 @@ mod tests {
             &v2(0x21, 0x21, V4_PAYLOAD),
             &v2(0x21, 0x41, V4_PAYLOAD),
             &v2(0x21, 0x12, V4_PAYLOAD),
+            &v2(0x21, 0x22, &v6_payload()),
+            &v2(0x21, 0x32, &[0; 216]),
+            &v2(0x21, 0x31, &[0; 215]),
+            &v2(0x30, 0x00, b""),
         ] {
             let said = read(sent).unwrap_err();
             let expected = [HeaderError::Malformed, HeaderError::Missing].map(|it| it.to_string());

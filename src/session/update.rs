@@ -76,6 +76,16 @@ impl Conversation {
     /// Each deletion is told with its unique-id: who asks where a message has gone finds it.
     fn log_deletions(&self, commit: &Commit, maildrop: &Maildrop) {
         let login = self.live.report();
+        let (deleted, limit) = (self.live.committed(), u64::from(self.service.max_deletions));
+        if limit > 0 && deleted > limit {
+            tracing::warn!(
+                user = login.user,
+                key = login.key,
+                deleted,
+                limit,
+                "a session has deleted more messages than Pop3__MaxDeletionsPerSession"
+            );
+        }
         let unique_id = |number| maildrop.snapshot.unique_id_of(number).unwrap_or_default();
         let unique_ids: Vec<_> = commit.marked().map(unique_id).collect();
         for unique_ids in unique_ids.chunks(DELETIONS_PER_LINE) {

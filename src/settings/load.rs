@@ -67,7 +67,11 @@ pub enum ConfigError {
     },
 }
 
+/// Settings that have the value of another one unless they are set.
+const FOLLOWERS: [(&str, &str); 1] = [("pop3.write_timeout", "pop3.session_timeout")];
+
 /// The text of a setting, and where it came from.
+#[derive(Clone)]
 pub(super) struct Setting {
     pub(super) origin: String,
     pub(super) text: String,
@@ -113,7 +117,8 @@ impl Given {
         }
     }
 
-    fn loaded(self, mut warnings: Vec<String>) -> Result<Loaded, ConfigError> {
+    fn loaded(mut self, mut warnings: Vec<String>) -> Result<Loaded, ConfigError> {
+        self.follow();
         let config = self.deserialise().map_err(|error| self.explained(&error))?;
         if let Some((path, reason)) = config.mistake() {
             return Err(self.invalid(path, reason));
@@ -126,6 +131,20 @@ impl Given {
             warnings,
             origins,
         })
+    }
+
+    /// Gives each follower that is not set the value and the origin of the setting it follows.
+    fn follow(&mut self) {
+        for (follower, leader) in FOLLOWERS {
+            let is_set = |setting: &Setting| !setting.text.trim().is_empty();
+            if self.0.get(follower).is_some_and(is_set) {
+                continue;
+            }
+            match self.0.get(leader).cloned() {
+                Some(setting) => self.0.insert(follower.to_owned(), setting),
+                None => self.0.remove(follower),
+            };
+        }
     }
 
     fn deserialise(&self) -> Result<Config, config::ConfigError> {
@@ -313,6 +332,12 @@ mod tests {
             ("Pop3__ServerName", ""),
             ("Pop3__ServerName", "two words"),
             ("Pop3__ServerName", "a\r\nb"),
+            ("Pop3__ServerName", "caf\u{e9}.example.org"),
+            ("Pop3__ServerName", "<1896.697170952@mail.example.org>"),
+            ("Pop3__ServerName", "mail.example.org<1@x>"),
+            ("Pop3__ServerName", "<"),
+            ("Pop3__ServerName", "[192.0.2.1]"),
+            ("Pop3__ServerName", "[AUTH]mail.example.org"),
             ("Pop3__MaxConnectionsPerUser", "0"),
             ("Pop3__SessionTimeout", "0s"),
             ("Pop3__ExpireAfter", "0"),
@@ -327,6 +352,7 @@ mod tests {
             assert!(error.starts_with(&origin), "{error}");
         }
         let allowed = loaded(&[
+            ("Pop3__ServerName", "192.0.2.1"),
             ("Pop3__ShutdownTimeout", "0"),
             ("Pop3__MaxMessagesPerSession", "0"),
             ("Pop3__Port", "0"),
@@ -334,6 +360,54 @@ mod tests {
             ("Pop3__SessionTimeout", "1ms"),
         ]);
         assert_eq!(allowed.config.pop3.shutdown_timeout, Duration::ZERO);
+    }
+
+    #[test]
+    fn a_server_name_fits_into_the_greeting_and_with_lmtp_into_a_domain() {
+        let name = |octets: usize| "x".repeat(octets);
+        loaded(&[("Pop3__ServerName", &name(488))]);
+        let error = |settings: &[(&str, &str)]| {
+            let error = load(None, variables(settings)).unwrap_err();
+            error.to_string()
+        };
+        let too_long = error(&[("Pop3__ServerName", &name(489))]);
+        assert!(too_long.contains("more than 512 octets"), "{too_long}");
+        for lmtp in [("Lmtp__Port", "24"), ("Lmtp__SocketPath", "/run/lmtp.sock")] {
+            loaded(&[lmtp, ("Pop3__ServerName", &name(255))]);
+            let too_long = error(&[lmtp, ("Pop3__ServerName", &name(256))]);
+            assert!(too_long.contains("at most 255 octets"), "{too_long}");
+        }
+    }
+
+    #[test]
+    fn the_write_timeout_is_the_session_timeout_unless_it_is_set() {
+        let timeouts = |settings: &[(&str, &str)]| {
+            let pop3 = loaded(settings).config.pop3;
+            [pop3.session_timeout, pop3.write_timeout].map(|timeout| timeout.as_secs())
+        };
+        let (session, write) = (
+            ("Pop3__SessionTimeout", "20m"),
+            ("Pop3__WriteTimeout", "90s"),
+        );
+        assert_eq!(timeouts(&[]), [600, 600]);
+        assert_eq!(timeouts(&[session]), [1200, 1200]);
+        assert_eq!(timeouts(&[write]), [600, 90]);
+        assert_eq!(timeouts(&[session, write]), [1200, 90]);
+        assert_eq!(timeouts(&[("Pop3__WriteTimeout", "")]), [600, 600]);
+        assert_eq!(
+            timeouts(&[session, ("Pop3__WriteTimeout", " ")]),
+            [1200, 1200]
+        );
+        let origins = loaded(&[session]).origins;
+        assert_eq!(
+            origins["pop3.write_timeout"],
+            "environment variable Pop3__SessionTimeout"
+        );
+        assert_eq!(
+            error("Pop3__WriteTimeout", "0"),
+            "environment variable Pop3__WriteTimeout: \
+             0 would let nobody read a message; give a time such as 10m"
+        );
     }
 
     #[test]

@@ -65,7 +65,8 @@ pub struct Pop3 {
     /// How long a client may take to log in, more than 0.
     #[serde(with = "duration")]
     pub login_timeout: Duration,
-    /// How long a client may read nothing of what is sent to it, more than 0.
+    /// How long a client may read nothing of what is sent to it, more than 0. Unless it is set, it
+    /// is the session timeout.
     #[serde(with = "duration")]
     pub write_timeout: Duration,
     /// So many lines in a row that are no command, or none of their state, end the session; at
@@ -75,7 +76,8 @@ pub struct Pop3 {
     /// How many octets a command line may have with its CRLF, from 255 to 64 KiB.
     #[serde(deserialize_with = "read")]
     pub max_line_octets: u32,
-    /// How many messages a session may mark as deleted at once; 0 is no limit.
+    /// A session that deletes more messages is told in the log; 0 is no limit. None is refused, since
+    /// a client that is never gets to its QUIT, and fetches everything again.
     #[serde(deserialize_with = "read")]
     pub max_deletions_per_session: u32,
     /// The delay after the first failed login of a name from a network, doubled with each that
@@ -157,14 +159,14 @@ impl Default for Pop3 {
             max_connections_before_login: 2000,
             max_connections_per_user: 5,
             session_timeout: Duration::from_secs(10 * 60),
-            login_timeout: Duration::from_secs(60),
-            write_timeout: Duration::from_secs(60),
+            login_timeout: Duration::from_secs(180),
+            write_timeout: Duration::from_secs(10 * 60),
             max_bad_commands: 20,
             max_line_octets: 255,
-            max_deletions_per_session: 10_000,
+            max_deletions_per_session: 0,
             auth_failure_delay: None,
             max_auth_failure_delay: Duration::from_secs(15),
-            max_messages_per_session: 1000,
+            max_messages_per_session: 0,
             shutdown_timeout: Duration::from_secs(30),
             deleted_retention: Duration::ZERO,
             expire_after: ExpireAfter::Never,

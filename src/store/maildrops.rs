@@ -74,18 +74,30 @@ impl MailStore for SqlStore {
     }
 
     async fn open(&self, user: UserId, limit: u32) -> Result<Maildrop, StoreError> {
-        const NEWEST: &str = "SELECT id, content_id, octets, unique_id, head_octets FROM messages \
+        const ALL: &str = "SELECT id, content_id, octets, unique_id, head_octets FROM messages \
+            WHERE user_id = $1 ORDER BY received_at_ms DESC, id DESC";
+        // One statement, so that what is counted is the maildrop whose newest messages it reads. The
+        // database counts once, and by the same index.
+        const NEWEST: &str = "SELECT id, content_id, octets, unique_id, head_octets, \
+            (SELECT COUNT(*) FROM messages WHERE user_id = $1) FROM messages \
             WHERE user_id = $1 ORDER BY received_at_ms DESC, id DESC LIMIT $2";
-        let limit = if limit == 0 {
-            i64::MAX
-        } else {
-            i64::from(limit)
-        };
         let read = self.database.read();
-        let newest = statement(read, NEWEST, [user.0.into(), limit.into()]);
+        let newest = match limit {
+            0 => statement(read, ALL, [user.0.into()]),
+            limit => statement(read, NEWEST, [user.0.into(), i64::from(limit).into()]),
+        };
         let rows = read.query_all_raw(newest).await?;
+        let hidden = match rows.first() {
+            Some(row) if limit > 0 => {
+                let all: i64 = row.try_get_by_index(5)?;
+                u64::try_from(all)
+                    .unwrap_or(0)
+                    .saturating_sub(rows.len() as u64)
+            }
+            Some(_) | None => 0,
+        };
         let oldest_first: Result<_, _> = rows.iter().rev().map(entry).collect();
-        Ok(Maildrop::new(user, oldest_first?))
+        Ok(Maildrop::new(user, oldest_first?, hidden))
     }
 
     async fn first_chunks(

@@ -99,6 +99,61 @@ fn one_line_tells_all_of_a_session_when_it_ends() {
 }
 
 #[test]
+fn the_line_of_a_session_tells_how_many_messages_a_limit_has_hidden_from_it() {
+    let place = sqlite();
+    let key = fill(
+        &place.url,
+        ADA,
+        &[message(1, 20), message(2, 30), message(3, 40)],
+    );
+    for (limit, hidden) in [
+        ("1", Value::from(2)),
+        ("3", Value::Null),
+        ("0", Value::Null),
+    ] {
+        let settings = [
+            ("Log__Format", "json"),
+            ("Pop3__MaxMessagesPerSession", limit),
+        ];
+        let daemon = Daemon::start_with(&place.url, &settings);
+        daemon.login(ADA, &key).ok("QUIT");
+        daemon.wait_for_log("session ended");
+        assert_eq!(lines(&daemon, "session ended")[0]["hidden"], hidden);
+    }
+}
+
+#[test]
+fn a_session_that_deletes_more_than_it_should_is_a_warning() {
+    let place = sqlite();
+    let key = fill(
+        &place.url,
+        ADA,
+        &[message(1, 20), message(2, 30), message(3, 40)],
+    );
+    let settings = [
+        ("Log__Format", "json"),
+        ("Pop3__MaxDeletionsPerSession", "1"),
+    ];
+    let daemon = Daemon::start_with(&place.url, &settings);
+    let mut client = daemon.login(ADA, &key);
+    client.ok("DELE 1");
+    client.ok("QUIT");
+    let mut client = daemon.login(ADA, &key);
+    client.ok("DELE 1");
+    client.ok("DELE 2");
+    client.ok("QUIT");
+    let text = "a session has deleted more messages than Pop3__MaxDeletionsPerSession";
+    daemon.wait_for_log(text);
+    let warnings = lines(&daemon, text);
+    assert_eq!(warnings.len(), 1);
+    let warning = &warnings[0];
+    assert_eq!(
+        (&warning["user"], &warning["deleted"], &warning["limit"]),
+        (&ADA.into(), &2.into(), &1.into())
+    );
+}
+
+#[test]
 fn a_deleted_message_is_found_in_the_log_by_its_unique_id() {
     let place = sqlite();
     let messages: Vec<_> = (0..120).map(|seed| message(seed, 100)).collect();

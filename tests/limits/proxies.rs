@@ -71,6 +71,9 @@ fn a_proxy_that_speaks_for_itself_is_the_client() {
     for header in [
         &b"PROXY UNKNOWN\r\n"[..],
         b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00",
+        // What it says of a family is not heeded then, and need not be complete.
+        b"\r\n\r\n\0\r\nQUIT\n\x20\x31\x00\x00",
+        b"\r\n\r\n\0\r\nQUIT\n\x20\xff\x00\x03\0\0\0",
     ] {
         let wire = proxied(served.plain, header).greeted();
         let report = served.sessions().remove(0);
@@ -191,11 +194,11 @@ struct HaProxy {
 }
 
 impl HaProxy {
-    /// None if this machine has no HAProxy.
-    fn start(served: &Served, send: &str) -> Option<Self> {
+    /// None if this machine has no HAProxy. `checks` says how it checks the health of servers.
+    fn start(served: &Served, send: &str, checks: &str) -> Option<Self> {
         // Somebody else may take a port before it does: then it ends, and we try others.
         loop {
-            let mut proxy = Self::spawn(served, send)?;
+            let mut proxy = Self::spawn(served, send, checks)?;
             let listens = eventually("HAProxy to listen", || {
                 if proxy.child.try_wait().unwrap().is_some() {
                     return Some(false);
@@ -210,13 +213,13 @@ impl HaProxy {
         }
     }
 
-    fn spawn(served: &Served, send: &str) -> Option<Self> {
+    fn spawn(served: &Served, send: &str, checks: &str) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let (port, secure_port) = (free_port(), free_port());
         let (plain, tls) = (served.plain, served.tls);
         let config = format!(
             "global\n maxconn 50\n\
-             defaults\n mode tcp\n timeout connect 20s\n timeout client 60s\n timeout server 60s\n\
+             defaults\n mode tcp\n timeout connect 20s\n timeout client 60s\n timeout server 60s\n{checks}\
              listen plain\n bind 127.0.0.1:{port}\n server restante {plain} {send} source {PROXY}\n\
              listen tls\n bind 127.0.0.1:{secure_port}\n server restante {tls} {send} source {PROXY}\n"
         );
@@ -260,7 +263,7 @@ fn behind_haproxy_the_real_client_is_seen() {
     ] {
         let served = behind_proxy(&[]);
         let owner = served.owner(&[SMALL.to_vec()]);
-        let Some(proxy) = HaProxy::start(&served, send) else {
+        let Some(proxy) = HaProxy::start(&served, send, "") else {
             return;
         };
         // Those that only looked whether it listens.
@@ -284,5 +287,30 @@ fn behind_haproxy_the_real_client_is_seen() {
             assert_eq!(wire.body("RETR 1"), SMALL);
             wire.ok("QUIT");
         }
+    }
+}
+
+#[test]
+fn health_checks_of_haproxy_are_answered_and_count_for_the_proxy() {
+    let checks = " option tcp-check\n\
+        \x20tcp-check expect rstring ^[+]OK\n\
+        \x20tcp-check send QUIT\\r\\n\n\
+        \x20tcp-check expect rstring ^[+]OK\n\
+        \x20default-server inter 50ms fall 1\n";
+    for send in ["send-proxy", "send-proxy-v2"] {
+        let served = behind_proxy(&[]);
+        let owner = served.owner(&[SMALL.to_vec()]);
+        let send = format!("{send} check check-send-proxy");
+        // On the port for TLS a check would need a handshake.
+        let Some(proxy) = HaProxy::start(&served, &send, checks) else {
+            return;
+        };
+        let answered = "pop3_sessions_ended_total{ending=\"quit\"}";
+        eventually("three checks", || {
+            (metric(&served, answered) >= 3).then_some(())
+        });
+        let client = connect_from("127.0.0.9", ([127, 0, 0, 1], proxy.port).into());
+        client.greeted().logged_in(&owner).ok("QUIT");
+        assert_eq!(metric(&served, REFUSED), 0);
     }
 }

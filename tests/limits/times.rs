@@ -1,29 +1,43 @@
 //! How long a client may take.
 
-use super::{SMALL, served};
+use super::{SMALL, refusal, served};
 use crate::served::Wire;
 use crate::support::{eventually, pause};
 use std::time::Duration;
 
 #[test]
-fn a_client_that_does_not_log_in_in_time_is_closed_without_a_word_whatever_it_does() {
-    let served = served(&[("Pop3__LoginTimeout", "700ms")]);
+fn a_client_that_does_not_log_in_in_time_is_told_so_whatever_it_does() {
+    let served = served(&[("Pop3__LoginTimeout", "1500ms")]);
     let owner = served.owner(&[SMALL.to_vec()]);
     let mut logged_in = served.login(&owner);
     let silent = served.connect();
     let in_tls = served.connect_tls();
     let mut half = served.connect();
     half.ok(&format!("USER {}", owner.address));
+    let mut responding = served.connect_tls();
+    assert_eq!(responding.command("AUTH PLAIN"), "+ ");
+    let mut half_line = served.connect();
+    half_line.send(b"USER ad");
+    for wire in [silent, in_tls, half, responding, half_line] {
+        let expected = "-ERR no login within 1.5 seconds, goodbye";
+        assert_eq!(refusal(wire), expected);
+    }
+    logged_in.ok("STAT");
+    served.wait_for_sessions(1);
+}
+
+#[test]
+fn during_a_handshake_the_time_to_log_in_ends_without_a_word() {
+    let served = served(&[("Pop3__LoginTimeout", "700ms")]);
     let no_handshake = Wire::connect(served.tls);
     let mut stls = served.connect();
     stls.ok("STLS");
     let mut half_hello = Wire::connect(served.tls);
     half_hello.send(b"\x16\x03\x01\x02\x00\x01");
-    for mut wire in [silent, in_tls, half, no_handshake, stls, half_hello] {
+    for mut wire in [no_handshake, stls, half_hello] {
         assert_eq!(wire.read_to_end().unwrap(), b"");
     }
-    logged_in.ok("STAT");
-    served.wait_for_sessions(1);
+    served.wait_for_sessions(0);
 }
 
 #[test]
@@ -47,12 +61,11 @@ fn a_client_that_has_always_one_more_command_must_log_in_in_time_too() {
 }
 
 #[test]
-fn who_has_logged_in_may_be_silent_for_longer_than_a_login_may_take() {
+fn a_client_that_has_logged_in_may_be_silent_for_longer_than_a_login_may_take() {
     let served = served(&[("Pop3__LoginTimeout", "700ms")]);
     let owner = served.owner(&[SMALL.to_vec()]);
     let mut logged_in = served.login(&owner);
-    let mut late = served.connect();
-    assert_eq!(late.read_to_end().unwrap(), b"");
+    refusal(served.connect());
     logged_in.ok("STAT");
 }
 
@@ -74,4 +87,14 @@ fn a_slow_reader_is_not_cut_off_however_large_the_buffers_between_are() {
     }
     let rest = wire.read_stuffed(Vec::new());
     assert_eq!(read + rest.len(), message.len() + b".\r\n".len());
+}
+
+#[test]
+fn a_client_may_read_nothing_for_as_long_as_it_may_say_nothing() {
+    let served = served(&[("Pop3__SessionTimeout", "2s")]);
+    let owner = served.owner(&[vec![b'x'; 20_000_000]]);
+    let mut deaf = served.login(&owner);
+    deaf.send(b"RETR 1\r\n");
+    assert!(deaf.line().starts_with("+OK"));
+    served.wait_for_sessions(0);
 }

@@ -108,11 +108,7 @@ impl Site {
         std::fs::write(&file, config).unwrap();
         let mut settings = self.further.clone();
         let file = file.display().to_string();
-        settings.extend([
-            ("RESTANTE_CONFIG", &*file),
-            ("Lmtp__Port", &port),
-            ("Pop3__MaxMessagesPerSession", "0"),
-        ]);
+        settings.extend([("RESTANTE_CONFIG", &*file), ("Lmtp__Port", &port)]);
         let daemon = Daemon::start_with(&self.place.url, &settings);
         eventually("LMTP", || {
             std::net::TcpStream::connect(("127.0.0.1", self.port)).ok()

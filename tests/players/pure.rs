@@ -41,7 +41,6 @@ impl Pure {
             limits: Limits {
                 bad_commands: 20,
                 line_octets: 255,
-                marks: 10_000,
             },
         };
         let messages: Vec<Vec<u8>> = transcript.given.iter().map(|m| canonical(m)).collect();

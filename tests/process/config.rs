@@ -28,6 +28,10 @@ fn the_settings_in_force_are_printed_with_where_each_came_from() {
             "session_timeout = \"20m\"",
             "environment variable Pop3__SessionTimeout",
         ),
+        (
+            "write_timeout = \"20m\"",
+            "environment variable Pop3__SessionTimeout",
+        ),
         ("bind_address = \"\"", "default"),
         ("token = \"***\"", "environment variable Admin__Token"),
         (

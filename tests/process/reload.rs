@@ -22,11 +22,16 @@ fn a_hangup_takes_up_level_and_limits_and_tells_what_needs_a_restart() {
     let mut old = daemon.login(ADA, &key);
 
     write(
-        "[pop3]\nmax_bad_commands = 1\nmax_connections_per_user = 1\nmax_messages_per_session = 7\n[log]\nlevel = \"debug\"\n",
+        "[pop3]\nmax_bad_commands = 1\nmax_connections_per_user = 1\nmax_messages_per_session = 7\nsession_timeout = \"7m\"\n[log]\nlevel = \"debug\"\n",
     );
     daemon.signal("HUP");
     daemon.wait_for_log("needs a restart setting=\"pop3.max_messages_per_session\"");
-    for setting in ["log.level", "pop3.max_bad_commands"] {
+    for setting in [
+        "log.level",
+        "pop3.max_bad_commands",
+        "pop3.session_timeout",
+        "pop3.write_timeout",
+    ] {
         assert!(
             daemon
                 .log()

@@ -35,10 +35,10 @@ fn a_session_reads_to_the_end_what_another_deletes_meanwhile() {
 }
 
 #[test]
-fn a_maildrop_beyond_the_limit_shows_its_newest_messages() {
+fn a_session_sees_all_of_a_large_maildrop_and_its_newest_messages_if_there_is_a_limit() {
     let message = |n| format!("Subject: {n}\r\n\r\n").into_bytes();
     let messages: Vec<_> = (1..=1200).map(message).collect();
-    let served = sqlite();
+    let served = sqlite_with(&[("Pop3__MaxMessagesPerSession", "1000")]);
     let owner = served.owner(&messages);
     let mut wire = served.login(&owner);
     assert!(wire.ok("STAT").starts_with("+OK 1000 "));
@@ -47,7 +47,7 @@ fn a_maildrop_beyond_the_limit_shows_its_newest_messages() {
     assert!(wire.command("RETR 1001").starts_with("-ERR"));
     assert_eq!(wire.body("LIST").split(|o| *o == b'\n').count(), 1001);
     drop(served);
-    let served = sqlite_with(&[("Pop3__MaxMessagesPerSession", "0")]);
+    let served = sqlite();
     let owner = served.owner(&messages);
     let mut wire = served.login(&owner);
     assert!(wire.ok("STAT").starts_with("+OK 1200 "));

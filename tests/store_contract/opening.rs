@@ -39,6 +39,8 @@ fn a_maildrop_shows_the_newest_messages_with_the_oldest_of_them_first() {
             let maildrop = server.open(ada, limit).await.unwrap();
             let texts: String = texts(&server, &maildrop).await.concat();
             assert_eq!(texts.replace("\r\n", ""), expected, "limit {limit}");
+            let hidden = maildrop.snapshot.hidden();
+            assert_eq!(hidden, 5 - expected.len() as u64, "limit {limit}");
         }
     });
 }
@@ -50,7 +52,7 @@ fn an_empty_maildrop_opens_and_so_does_that_of_nobody() {
         let ada = add(&place.open().await, ADA).await;
         assert!(server.open(ada, 0).await.unwrap().snapshot.is_empty());
         let nobody = server.open(UserId(4711), 10).await.unwrap();
-        assert!(nobody.snapshot.is_empty());
+        assert!(nobody.snapshot.is_empty() && nobody.snapshot.hidden() == 0);
         assert_eq!(nobody.message(number(1)), None);
     });
 }

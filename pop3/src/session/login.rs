@@ -99,7 +99,8 @@ impl Login {
         let transaction = Transaction::new(self.authorization.policy, access, snapshot);
         let (messages, octets) = transaction.unmarked();
         let reply = Reply::ok(format_args!(
-            "your maildrop has {messages} messages ({octets} octets)"
+            "your maildrop has {messages} messages ({octets} octets){}",
+            transaction.hidden()
         ));
         (reply, Session::Transaction(transaction))
     }

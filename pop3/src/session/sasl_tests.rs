@@ -24,7 +24,6 @@ const CLEAR: Policy = Policy {
     limits: Limits {
         bad_commands: 20,
         line_octets: 255,
-        marks: 10,
     },
 };
 

@@ -12,7 +12,6 @@ use proptest::prelude::*;
 const LIMITS: Limits = Limits {
     bad_commands: 20,
     line_octets: 255,
-    marks: 3,
 };
 
 const PLAIN: Policy = Policy {
@@ -187,17 +186,28 @@ fn capabilities_after_login_are_those_before_it_less_stls() {
 }
 
 #[test]
-fn a_session_marks_so_many_messages_and_not_one_more() {
-    let mut session = transaction(&[1, 2, 3, 4]);
-    for line in ["DELE 1", "DELE 2", "DELE 3"] {
-        let (reply, next) = talk(session, line);
-        assert!(reply.starts_with("+OK "), "{reply}");
-        session = next;
+fn what_a_limit_hides_is_told_at_login_and_at_quit() {
+    let mut snapshot = Snapshot::default();
+    for id in ["id1", "id2"] {
+        snapshot.push(10, &UniqueId::new(id).unwrap());
     }
-    let (reply, session) = talk(session, "DELE 4");
-    assert!(reply.starts_with("-ERR at most 3 messages "), "{reply}");
-    let (_, session) = talk(session, "RSET");
-    assert!(talk(session, "DELE 4").0.starts_with("+OK "));
+    snapshot.hide(4998);
+    let snapshot = Arc::new(snapshot);
+    let hidden = ", 4998 older messages are hidden by a limit of this server\r\n";
+    let opened = || login(Session::new(PLAIN)).granted(Arc::clone(&snapshot), Access::Full);
+    let (reply, session) = opened();
+    let expected = format!("+OK your maildrop has 2 messages (20 octets){hidden}");
+    assert_eq!(text(&reply), expected);
+    let Step::Close(reply) = say(session, "QUIT") else {
+        panic!("no end")
+    };
+    assert_eq!(text(&reply), format!("+OK goodbye{hidden}"));
+    let (_, session) = talk(opened().1, "DELE 1");
+    let Step::Commit(commit) = say(session, "QUIT") else {
+        panic!("no commit")
+    };
+    let expected = format!("+OK 1 messages deleted, 1 left (10 octets){hidden}");
+    assert_eq!(text(&commit.done()), expected);
 }
 
 #[test]
@@ -263,7 +273,6 @@ impl Reference {
                 "+OK".into()
             }
             _ if !live => "-ERR".into(),
-            "DELE" if unmarked().count() + LIMITS.marks == self.sizes.len() => "-ERR".into(),
             "DELE" => {
                 self.marked[n - 1] = true;
                 "+OK".into()

@@ -1,5 +1,6 @@
 //! TRANSACTION, and the UPDATE that follows it (RFC 1939, sections 5 and 6).
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::login::Access;
@@ -47,6 +48,11 @@ impl Transaction {
     pub fn unmarked(&self) -> (usize, u64) {
         let messages = self.snapshot.len() - self.marks.len();
         (messages, self.snapshot.octets() - self.marked_octets)
+    }
+
+    /// What a reply adds if the session does not see the whole maildrop.
+    pub(super) fn hidden(&self) -> Hidden {
+        Hidden(self.snapshot.hidden())
     }
 
     pub(super) fn receive(mut self, line: &[u8]) -> Step {
@@ -114,12 +120,6 @@ impl Transaction {
                 "this key may read messages and not delete them",
             ));
         }
-        let most = self.policy.limits.marks;
-        if self.marks.len() >= most {
-            return Err(Reply::err(format_args!(
-                "at most {most} messages can be marked at once: QUIT, and log in again for more"
-            )));
-        }
         self.marks.insert(number);
         self.marked_octets += octets;
         Ok(())
@@ -159,7 +159,7 @@ impl Transaction {
 
     fn quit(self) -> Step {
         if self.marks.is_empty() {
-            Step::Close(Reply::ok("goodbye"))
+            Step::Close(Reply::ok(format_args!("goodbye{}", self.hidden())))
         } else {
             Step::Commit(Commit { transaction: self })
         }
@@ -172,6 +172,21 @@ impl Transaction {
 
     fn bad(self, reply: Reply) -> Step {
         Session::Transaction(self).bad(reply)
+    }
+}
+
+/// How many messages a limit hides, as the end of a reply; nothing if it hides none.
+pub(super) struct Hidden(u64);
+
+impl fmt::Display for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            hidden => write!(
+                f,
+                ", {hidden} older messages are hidden by a limit of this server"
+            ),
+        }
     }
 }
 
@@ -260,8 +275,9 @@ impl Commit {
     pub fn done(self) -> Reply {
         let (left, octets) = self.transaction.unmarked();
         Reply::ok(format_args!(
-            "{} messages deleted, {left} left ({octets} octets)",
-            self.transaction.marks.len()
+            "{} messages deleted, {left} left ({octets} octets){}",
+            self.transaction.marks.len(),
+            self.transaction.hidden()
         ))
     }
 
