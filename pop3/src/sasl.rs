@@ -4,7 +4,7 @@ mod scram;
 
 use data_encoding::BASE64;
 
-use crate::command::Secret;
+use crate::command::{Secret, without_blanks};
 use crate::session::Policy;
 
 pub use scram::{BadVerifier, Verifier};
@@ -132,9 +132,9 @@ pub(crate) struct Plain {
 }
 
 /// A name as a client may send it: an address, which is one word, and after a `#` the name of a
-/// key, which may be several.
+/// key, which may be several. Spaces around it are not a part of it.
 pub(crate) fn name_of(octets: &[u8]) -> Option<String> {
-    let name = text(octets)?;
+    let name = text(without_blanks(octets))?;
     let address = address_in(&name);
     let is_word = !address.is_empty() && !address.contains(char::is_whitespace);
     (is_word && !name.contains(char::is_control)).then_some(name)
@@ -191,12 +191,15 @@ mod tests {
     fn an_address_is_one_word_and_the_name_of_a_key_may_be_several() {
         for name in ["ada@example.com", "ada@example.com#My Phone", "ada#a#b"] {
             assert_eq!(name_of(name.as_bytes()).as_deref(), Some(name));
+            let padded = format!("  {name} ");
+            assert_eq!(name_of(padded.as_bytes()).as_deref(), Some(name));
         }
         for bad in [
             "",
+            " ",
             "#phone",
             "a da",
-            " ada",
+            "ada\t",
             "a da#phone",
             "ada#pho\tne",
             "ada\0",

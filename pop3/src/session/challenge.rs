@@ -3,7 +3,7 @@
 use super::authorization::Authorization;
 use super::login::{Credentials, Login, unavailable};
 use super::{Session, Step};
-use crate::command::{Secret, SyntaxError};
+use crate::command::{Secret, SyntaxError, without_blanks};
 use crate::reply::{Reply, ResponseCode};
 use crate::sasl::{
     Acknowledged, ClientFirst, Mechanism, PROMPT_FOR_SECRET, Proving, ScramError, Verifier, decode,
@@ -56,6 +56,8 @@ impl Challenge {
     }
 
     pub(super) fn receive(self, line: &[u8]) -> Step {
+        // As in a command: base64 has no spaces, so those around it mean nothing.
+        let line = without_blanks(line);
         if line == b"*" {
             let cancelled = Reply::err("AUTH is cancelled");
             return Step::Reply(cancelled, Session::Authorization(self.authorization));
