@@ -134,8 +134,8 @@ fn answer_plain(authorization: Authorization, response: &Secret) -> Step {
 }
 
 fn begin_scram(mut authorization: Authorization, mechanism: Mechanism, response: &Secret) -> Step {
-    let has_tls = authorization.policy.stls_offered || authorization.policy.channel_bound;
-    match ClientFirst::read(response, mechanism, has_tls) {
+    let announces_binding = authorization.policy.announces_binding();
+    match ClientFirst::read(response, mechanism, announces_binding) {
         Ok(first) => {
             authorization.lookups += 1;
             Step::Verifier(VerifierLookup {
