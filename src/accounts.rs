@@ -1,6 +1,7 @@
 //! Users, their addresses and their keys.
 
 mod authentication;
+mod key_form;
 mod keys;
 mod report;
 mod standing;
@@ -20,6 +21,7 @@ use utoipa::ToSchema;
 use crate::store::{Database, Departing, UserId, depart, milliseconds, raise_version, statement};
 
 pub use authentication::{Authentication, Evidence, KeyVerifier, Verified, WrongCredentials};
+pub(crate) use key_form::may_hold_key;
 pub use keys::{Key, KeyId, KeyOptions, NewKey, SCOPE_POP3, SCOPE_POP3_READ};
 pub use report::{KeyReport, KeyState, UserReport, shown_time};
 pub use standing::Standing;
@@ -99,7 +101,10 @@ pub enum AccountError {
         name: String,
     },
     /// Not a name for a key.
-    #[error("the name of a key has 1 to 100 characters, and no # or control characters")]
+    #[error(
+        "the name of a key has 1 to 100 characters, no # or control characters, and no blanks \
+         around it"
+    )]
     BadKeyName,
     /// Not a scope that a key can have.
     #[error("{0:?} is no scope; those that there are, are pop3 and pop3:read")]

@@ -145,6 +145,9 @@ impl Server {
     /// # Errors
     /// If a certificate can't be used.
     pub fn start(config: &Config, database: Database, sockets: Vec<Bound>) -> anyhow::Result<Self> {
+        if let Some(locked_out) = config.pop3.locked_out_by_binding() {
+            tracing::warn!("{locked_out}");
+        }
         let metrics = Metrics::exporting_to(config.otel.endpoint.as_deref())?;
         let metrics = Arc::new(metrics);
         let tls = Tls::load(&config.pop3, Arc::clone(&metrics))?.map(Arc::new);
@@ -197,6 +200,8 @@ impl Server {
                 proxy_faults: Arc::clone(&proxy_faults),
                 plaintext_auth: config.pop3.plaintext_auth.clone(),
                 scram_offered: config.pop3.require_authentication,
+                mechanisms: config.pop3.auth_mechanisms.allowed(),
+                channel_binding: config.pop3.channel_binding,
                 // A message is kept for a part of a day more, and never for less than is told.
                 expire_days: keeping
                     .expire_after
@@ -385,6 +390,8 @@ impl Server {
                 login_timeout: settings.login_timeout,
                 write_timeout: settings.write_timeout,
                 plaintext_auth: settings.plaintext_auth.clone(),
+                mechanisms: settings.auth_mechanisms.allowed(),
+                channel_binding: settings.channel_binding,
                 limits: limits(settings),
                 max_deletions: settings.max_deletions_per_session,
                 ..Service::clone(&before)

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
-use pop3::Limits;
+use pop3::{ChannelBinding, Limits, Mechanisms};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -60,6 +60,10 @@ pub struct Service {
     pub plaintext_auth: PlaintextAuth,
     /// May a client prove its key by SCRAM? Not where any key will do: then there is none to prove.
     pub scram_offered: bool,
+    /// Which mechanisms AUTH may offer and accept.
+    pub mechanisms: Mechanisms,
+    /// Whether the bound form of SCRAM is announced, and whether it is accepted.
+    pub channel_binding: ChannelBinding,
     /// After how many whole days a message may expire; none is never.
     pub expire_days: Option<u64>,
     /// How much a client may do.

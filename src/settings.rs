@@ -10,6 +10,7 @@ mod file;
 mod load;
 mod names;
 mod pop3;
+mod sasl;
 mod value;
 
 use std::ffi::OsString;
@@ -25,6 +26,7 @@ use value::{octets, read};
 
 pub use load::{ConfigError, Loaded};
 pub use pop3::Pop3;
+pub use sasl::AuthMechanisms;
 pub use value::{ExpireAfter, FileMode, LogFormat, PlaintextAuth, Secret};
 
 /// The longest domain (RFC 5321, section 4.5.3.1.2).

@@ -28,7 +28,7 @@ pub(crate) fn capabilities(policy: &Policy, authorization: bool) -> Reply {
     if policy.secrets_allowed {
         lines.push("USER");
     }
-    let mechanisms: Vec<_> = Mechanism::offered(policy).collect();
+    let mechanisms: Vec<_> = Mechanism::announced(policy).collect();
     let sasl = format!("SASL {}", mechanisms.join(" "));
     if !mechanisms.is_empty() {
         lines.push(&sasl);

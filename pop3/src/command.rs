@@ -162,14 +162,17 @@ pub enum SyntaxError {
 impl Command {
     /// Reads a line that has lost its CRLF.
     ///
-    /// Keywords may have any case; arguments are separated by single spaces (RFC 1939, section 3).
+    /// Keywords may have any case. RFC 1939, section 3 separates arguments by single spaces; several
+    /// of them, and some at the end of the line, are accepted too, since clients send them. The
+    /// argument of PASS is all that follows its first space, as it is: a secret may contain spaces.
     ///
     /// # Errors
     /// If the word is no command or the arguments are not those that it takes.
     pub fn parse(line: &[u8]) -> Result<Self, SyntaxError> {
         let mut parts = line.splitn(2, |octet| *octet == b' ');
         parts.next();
-        let rest = parts.next();
+        let as_it_is = parts.next();
+        let rest = as_it_is.map(without_blanks).filter(|it| !it.is_empty());
         let verb = Verb::of(line);
         let alone = |command| match rest {
             None => Ok(command),
@@ -189,7 +192,7 @@ impl Command {
             Verb::Uidl => Ok(Self::Uidl(optional_message(rest, "UIDL [message-number]")?)),
             Verb::Top => top(rest),
             Verb::User => user(rest),
-            Verb::Pass => rest
+            Verb::Pass => as_it_is
                 .map(|secret| Self::Pass(Secret::new(secret)))
                 .ok_or(SyntaxError::Form("PASS secret")),
             Verb::Unknown => Err(SyntaxError::UnknownCommand),
@@ -211,13 +214,9 @@ fn optional_message(
 
 fn top(rest: Option<&[u8]>) -> Result<Command, SyntaxError> {
     const FORM: &str = "TOP message-number number-of-lines";
-    let mut arguments = rest.unwrap_or_default().splitn(2, |octet| *octet == b' ');
-    let message = arguments.next();
-    let lines = arguments
-        .next()
-        .and_then(number)
-        .ok_or(SyntaxError::Form(FORM))?;
-    let message = required_message(message, FORM)?;
+    let (message, lines) = first_word(rest.unwrap_or_default());
+    let lines = number(lines).ok_or(SyntaxError::Form(FORM))?;
+    let message = required_message(Some(message), FORM)?;
     // More lines than a message can have means all of them.
     Ok(Command::Top(
         message,
@@ -226,18 +225,12 @@ fn top(rest: Option<&[u8]>) -> Result<Command, SyntaxError> {
 }
 
 fn auth(arguments: &[u8]) -> Result<Command, SyntaxError> {
-    let mut arguments = arguments.splitn(2, |octet| *octet == b' ');
-    let name = arguments.next().unwrap_or_default();
-    if name.is_empty() {
-        return Err(SyntaxError::Form("AUTH [mechanism [initial-response]]"));
-    }
+    let (name, response) = first_word(arguments);
     let mechanism = Mechanism::named(name).ok_or(SyntaxError::NoSuchMechanism)?;
-    let response = match arguments.next() {
-        None => None,
-        Some(b"=") => Some(Secret::new([])),
-        // An empty one would be one that is missing.
-        Some(b"") => return Err(SyntaxError::NotBase64),
-        Some(response) => Some(sasl::decode(response).ok_or(SyntaxError::NotBase64)?),
+    let response = match response {
+        b"" => None,
+        b"=" => Some(Secret::new([])),
+        response => Some(sasl::decode(response).ok_or(SyntaxError::NotBase64)?),
     };
     Ok(Command::Auth(mechanism, response))
 }
@@ -246,6 +239,23 @@ fn user(rest: Option<&[u8]>) -> Result<Command, SyntaxError> {
     rest.and_then(sasl::name_of)
         .map(Command::User)
         .ok_or(SyntaxError::Form("USER address"))
+}
+
+/// The octets between the spaces around them.
+pub(crate) fn without_blanks(octets: &[u8]) -> &[u8] {
+    let is_blank = |octet: &u8| *octet == b' ';
+    let start = octets.iter().take_while(|octet| is_blank(octet)).count();
+    let octets = octets.get(start..).unwrap_or_default();
+    let blanks = octets.iter().rev().take_while(|octet| is_blank(octet));
+    let end = octets.len() - blanks.count();
+    octets.get(..end).unwrap_or_default()
+}
+
+/// The first word, and what follows the spaces behind it; nothing if nothing does.
+fn first_word(text: &[u8]) -> (&[u8], &[u8]) {
+    let mut parts = text.splitn(2, |octet| *octet == b' ');
+    let word = parts.next().unwrap_or_default();
+    (word, parts.next().map(without_blanks).unwrap_or_default())
 }
 
 /// Digits and nothing else: no sign, no blank. A number too large to hold is the largest one.
@@ -288,20 +298,19 @@ mod tests {
         for bad in [
             "RETR",
             "RETR ",
-            "RETR  1",
-            "RETR 1 ",
+            "RETR   ",
             "RETR +1",
             "RETR -1",
             "RETR 1 2",
             "RETR x",
             "RETR 1x",
-            "LIST ",
+            "RETR 1\t",
             "LIST 1 2",
+            "LIST 1  2",
             "TOP 1",
             "TOP 1 ",
             "TOP 1 -1",
             "TOP 1 2 3",
-            "TOP  1 2",
             "RETR \u{661}",
         ] {
             let parsed = Command::parse(bad.as_bytes());
@@ -341,13 +350,53 @@ mod tests {
     #[test]
     fn commands_without_arguments_refuse_one() {
         for word in ["CAPA", "NOOP", "QUIT", "RSET", "STAT", "STLS"] {
-            for tail in [" ", " x"] {
+            for tail in [" x", "  x", " x "] {
                 let line = format!("{word}{tail}");
                 assert_eq!(
                     Command::parse(line.as_bytes()),
                     Err(SyntaxError::TakesNoArgument(word))
                 );
             }
+        }
+    }
+
+    #[test]
+    fn spaces_at_the_end_and_several_between_words_are_no_fault() {
+        for (line, tidy) in [
+            ("CAPA ", "CAPA"),
+            ("DELE 1 ", "DELE 1"),
+            ("DELE  1", "DELE 1"),
+            ("LIST ", "LIST"),
+            ("LIST   ", "LIST"),
+            ("LIST  1 ", "LIST 1"),
+            ("NOOP  ", "NOOP"),
+            ("QUIT ", "QUIT"),
+            ("RETR   1  ", "RETR 1"),
+            ("RSET ", "RSET"),
+            ("STAT  ", "STAT"),
+            ("STLS ", "STLS"),
+            ("TOP  1   0 ", "TOP 1 0"),
+            ("UIDL ", "UIDL"),
+            ("UIDL  1 ", "UIDL 1"),
+            ("USER  ada@example.com ", "USER ada@example.com"),
+            // Those in the name of a key are a part of it.
+            ("USER ada#My  Phone ", "USER ada#My  Phone"),
+            ("AUTH ", "AUTH"),
+            ("AUTH  PLAIN ", "AUTH PLAIN"),
+            ("AUTH PLAIN  = ", "AUTH PLAIN ="),
+            ("AUTH PLAIN  AGEAYg== ", "AUTH PLAIN AGEAYg=="),
+        ] {
+            let parsed = Command::parse(line.as_bytes());
+            assert!(parsed.is_ok(), "{line:?}: {parsed:?}");
+            assert_eq!(parsed, Command::parse(tidy.as_bytes()), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_spaces_or_one_that_begins_with_one_is_no_command() {
+        for line in ["", " ", "   ", " STAT", "  QUIT"] {
+            let parsed = Command::parse(line.as_bytes());
+            assert_eq!(parsed, Err(SyntaxError::UnknownCommand), "{line:?}");
         }
     }
 
@@ -365,9 +414,10 @@ mod tests {
             plain(Some(Secret::new(*b"\0a\0b")))
         );
         for bad in [
-            "AUTH PLAIN ",
             "AUTH PLAIN AGEAYg",
-            "AUTH PLAIN AGEAYg== ",
+            "AUTH PLAIN AGEA Yg==",
+            "AUTH PLAIN AGEAYg== x",
+            "AUTH PLAIN AGEAYg==\t",
             "AUTH PLAIN !",
             "AUTH PLAIN ==",
         ] {
@@ -378,10 +428,6 @@ mod tests {
             let refused = Command::parse(bad.as_bytes());
             assert_eq!(refused, Err(SyntaxError::NoSuchMechanism), "{bad}");
         }
-        assert!(matches!(
-            Command::parse(b"AUTH "),
-            Err(SyntaxError::Form(_))
-        ));
     }
 
     #[test]

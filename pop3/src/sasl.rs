@@ -4,7 +4,7 @@ mod scram;
 
 use data_encoding::BASE64;
 
-use crate::command::Secret;
+use crate::command::{Secret, without_blanks};
 use crate::session::Policy;
 
 pub use scram::{BadVerifier, Verifier};
@@ -47,26 +47,35 @@ impl Mechanism {
         }
     }
 
+    const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+
     /// The mechanism of this name, in any case.
-    pub(crate) fn named(name: &[u8]) -> Option<Self> {
+    pub fn named(name: &[u8]) -> Option<Self> {
         let named = |it: &Self| name.eq_ignore_ascii_case(it.as_str().as_bytes());
         Self::ALL.into_iter().find(named)
     }
 
-    /// May it be used on this connection, as it is now?
-    pub(crate) fn is_offered(self, policy: &Policy) -> bool {
-        match self {
-            Self::ScramSha256Plus => policy.scram_offered && policy.channel_bound,
-            Self::ScramSha256 => policy.scram_offered,
-            Self::External => policy.certified,
-            Self::Plain | Self::Login => policy.secrets_allowed,
-        }
+    /// Whether AUTH takes it on this connection, as it is now.
+    pub(crate) fn is_accepted(self, policy: &Policy) -> bool {
+        policy.allows(self)
+            && match self {
+                Self::ScramSha256Plus => policy.scram_offered && policy.channel_bound,
+                Self::ScramSha256 => policy.scram_offered,
+                Self::External => policy.certified,
+                Self::Plain | Self::Login => policy.secrets_allowed,
+            }
     }
 
-    /// What may be used on this connection, as it is now.
-    pub(crate) fn offered(policy: &Policy) -> impl Iterator<Item = &'static str> {
-        let offered = Self::ALL.into_iter().filter(|it| it.is_offered(policy));
-        offered.map(Self::as_str)
+    /// What CAPA and AUTH list on this connection, as it is now.
+    pub(crate) fn announced(policy: &Policy) -> impl Iterator<Item = &'static str> {
+        let listed = |it: &Self| {
+            let hidden =
+                *it == Self::ScramSha256Plus && policy.channel_binding != ChannelBinding::Offer;
+            !hidden && it.is_accepted(policy)
+        };
+        Self::ALL.into_iter().filter(listed).map(Self::as_str)
     }
 
     /// What the server says first, in base64: an empty challenge, but for LOGIN's prompt.
@@ -76,6 +85,42 @@ impl Mechanism {
             Self::ScramSha256Plus | Self::ScramSha256 | Self::External | Self::Plain => "",
         }
     }
+}
+
+/// A set of mechanisms: those that an operator allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mechanisms(u8);
+
+impl Mechanisms {
+    /// All that there are.
+    pub const ALL: Self = Self(u8::MAX);
+
+    /// Whether this one is in the set.
+    pub const fn contains(self, mechanism: Mechanism) -> bool {
+        self.0 & mechanism.bit() != 0
+    }
+}
+
+impl FromIterator<Mechanism> for Mechanisms {
+    fn from_iter<T: IntoIterator<Item = Mechanism>>(mechanisms: T) -> Self {
+        let bits = mechanisms.into_iter().map(Mechanism::bit);
+        Self(bits.fold(0, |all, bit| all | bit))
+    }
+}
+
+/// What becomes of SCRAM-SHA-256-PLUS where there is TLS to bind to.
+///
+/// Clients that choose it without being able to bind (`mutt` and `neomutt` as Debian builds them) are
+/// locked out where it is announced.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ChannelBinding {
+    /// It is not announced, and accepted from a client that asks for it by name.
+    #[default]
+    Auto,
+    /// It is announced, and a client that says it has not seen it is refused (RFC 5802, section 6).
+    Offer,
+    /// It is neither announced nor accepted.
+    Never,
 }
 
 /// `Username:`, by which clients of LOGIN know what is asked for.
@@ -132,9 +177,9 @@ pub(crate) struct Plain {
 }
 
 /// A name as a client may send it: an address, which is one word, and after a `#` the name of a
-/// key, which may be several.
+/// key, which may be several. Spaces around it are not a part of it.
 pub(crate) fn name_of(octets: &[u8]) -> Option<String> {
-    let name = text(octets)?;
+    let name = text(without_blanks(octets))?;
     let address = address_in(&name);
     let is_word = !address.is_empty() && !address.contains(char::is_whitespace);
     (is_word && !name.contains(char::is_control)).then_some(name)
@@ -191,12 +236,15 @@ mod tests {
     fn an_address_is_one_word_and_the_name_of_a_key_may_be_several() {
         for name in ["ada@example.com", "ada@example.com#My Phone", "ada#a#b"] {
             assert_eq!(name_of(name.as_bytes()).as_deref(), Some(name));
+            let padded = format!("  {name} ");
+            assert_eq!(name_of(padded.as_bytes()).as_deref(), Some(name));
         }
         for bad in [
             "",
+            " ",
             "#phone",
             "a da",
-            " ada",
+            "ada\t",
             "a da#phone",
             "ada#pho\tne",
             "ada\0",
@@ -214,6 +262,19 @@ mod tests {
             assert_eq!(Mechanism::named(name.as_bytes()), Some(mechanism));
         }
         assert_eq!(Mechanism::named(b"PLAI"), None);
+    }
+
+    #[test]
+    fn a_set_has_what_was_put_in() {
+        let none: Mechanisms = [].into_iter().collect();
+        let some: Mechanisms = [Mechanism::External, Mechanism::Login]
+            .into_iter()
+            .collect();
+        for mechanism in Mechanism::ALL {
+            let is_in = matches!(mechanism, Mechanism::External | Mechanism::Login);
+            assert_eq!(some.contains(mechanism), is_in, "{mechanism:?}");
+            assert!(Mechanisms::ALL.contains(mechanism) && !none.contains(mechanism));
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::command::SyntaxError;
 use crate::line::Line;
 use crate::listing::Listing;
 use crate::reply::Reply;
-use crate::sasl::MAX_RESPONSE_OCTETS;
+use crate::sasl::{ChannelBinding, MAX_RESPONSE_OCTETS, Mechanism, Mechanisms};
 
 pub use authorization::Authorization;
 pub use challenge::{Challenge, VerifierLookup};
@@ -27,12 +27,33 @@ pub struct Policy {
     pub scram_offered: bool,
     /// Can SCRAM be bound to the connection: is there TLS, and what to bind to in it?
     pub channel_bound: bool,
+    /// Which mechanisms AUTH may offer and take at all.
+    pub mechanisms: Mechanisms,
+    /// Whether the bound form of SCRAM is announced, and whether it is accepted.
+    pub channel_binding: ChannelBinding,
     /// Has the client shown a certificate that is good, and has an address in it?
     pub certified: bool,
     /// After how many whole days a message may go although no client deleted it; none is never.
     pub expire_days: Option<u64>,
     /// How much a client may do.
     pub limits: Limits,
+}
+
+impl Policy {
+    /// Whether the operator allows this mechanism, be it possible on the connection or not.
+    pub(crate) fn allows(&self, mechanism: Mechanism) -> bool {
+        let binds = mechanism == Mechanism::ScramSha256Plus;
+        let never = binds && self.channel_binding == ChannelBinding::Never;
+        self.mechanisms.contains(mechanism) && !never
+    }
+
+    /// Whether a client that has seen no bound form of SCRAM was deceived: it is announced here, or
+    /// would be once there is TLS.
+    fn announces_binding(&self) -> bool {
+        let has_tls = self.stls_offered || self.channel_bound;
+        let offers = self.channel_binding == ChannelBinding::Offer;
+        has_tls && offers && self.allows(Mechanism::ScramSha256Plus)
+    }
 }
 
 /// How much a client may do.

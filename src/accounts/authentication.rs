@@ -11,7 +11,8 @@ use pop3::{Access, Secret, Verifier};
 use sea_orm::{ConnectionTrait, QueryResult, Value};
 use subtle::ConstantTimeEq;
 
-use super::keys::{KeyId, SCRAM_ITERATIONS, hash_of, prefix_of};
+use super::key_form::{hash_of, key_meant, prefix_of};
+use super::keys::{KeyId, SCRAM_ITERATIONS};
 use super::{Accounts, SCOPE_POP3, SCOPE_POP3_READ, Standing, find};
 use crate::networks::Networks;
 use crate::store::{MaildropVersion, StoreError, UserId, milliseconds, statement};
@@ -216,6 +217,7 @@ impl Accounts {
         if !may_be_asked_for(&address) {
             return Ok(None);
         }
+        let secret = &*key_meant(secret);
         let values = [now(), address.into(), prefix_of(secret).into()];
         let key = self.find_key(&KEY_BY_PREFIX, values).await?;
         let hash = key.as_ref().map_or(&NO_HASH[..], |key| &key.hash);

@@ -1,8 +1,7 @@
 //! The keys that open maildrops.
 //!
-//! A key is `rst_` and 12 characters that find its row, `_`, and 43 characters of secret. Only its
-//! SHA-256 is kept, and what SCRAM needs to let a client prove it without sending it. A slow
-//! password hash would make each login slow and no attack slower: nobody guesses 256 random bits,
+//! Only the SHA-256 of a key is kept, and what SCRAM needs to let a client prove it without sending
+//! it. A slow password hash would make each login slow and no attack slower: nobody guesses 256 random bits,
 //! whether they can try a million keys a second or ten.
 
 use std::num::NonZeroU32;
@@ -14,10 +13,9 @@ use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait,
     QueryFilter, QueryOrder,
 };
-use sha2::{Digest, Sha256};
 
+use super::key_form::{MintedKey, beginning, hash_of};
 use super::{AccountError, Accounts, require};
-use crate::identity::{new_name, new_secret};
 use crate::networks::Networks;
 use crate::store::{milliseconds, statement};
 
@@ -29,12 +27,6 @@ pub const SCOPE_POP3_READ: &str = "pop3:read";
 
 /// How often SCRAM hashes a key: the least that RFC 7677 allows, since nobody guesses keys.
 pub(super) const SCRAM_ITERATIONS: NonZeroU32 = NonZeroU32::new(4096).unwrap();
-
-/// What every key begins with, so that it is recognised where it should not be.
-const MARK: &str = "rst_";
-
-/// How many characters find the row of a key.
-const PREFIX_CHARACTERS: usize = 12;
 
 /// The longest name of a key, in characters.
 const MAX_NAME_CHARACTERS: usize = 100;
@@ -110,7 +102,9 @@ impl Accounts {
         let name = options.name;
         let plain = |c: char| !c.is_control() && c != '#';
         let characters = name.chars().count();
-        if !(1..=MAX_NAME_CHARACTERS).contains(&characters) || !name.chars().all(plain) {
+        // A client that names its key may send blanks around it, which are no part of the name.
+        let padded = name.trim() != name;
+        if !(1..=MAX_NAME_CHARACTERS).contains(&characters) || !name.chars().all(plain) || padded {
             return Err(AccountError::BadKeyName);
         }
         let known = |scope: &String| [SCOPE_POP3, SCOPE_POP3_READ].contains(&scope.as_str());
@@ -134,8 +128,7 @@ impl Accounts {
             let address = user.address;
             return Err(AccountError::KeyNameTaken { address, name });
         }
-        let prefix: String = new_name().chars().take(PREFIX_CHARACTERS).collect();
-        let key = format!("{MARK}{prefix}_{}", new_secret());
+        let MintedKey { key, prefix } = MintedKey::new();
         let secret = Secret::new(key.as_bytes());
         let verifier = Verifier::new(&secret, self.salt().await?, SCRAM_ITERATIONS);
         let networks = Some(options.networks).filter(|networks| !networks.is_empty());
@@ -171,7 +164,7 @@ impl Accounts {
         let key = |row: api_key::Model| Key {
             id: KeyId(row.id),
             name: row.name,
-            prefix: format!("{MARK}{}", row.prefix),
+            prefix: beginning(&row.prefix),
             scopes: row.scopes,
             networks: row.networks.unwrap_or_default(),
             created_at_ms: row.created_at_ms,
@@ -203,40 +196,5 @@ impl Accounts {
             return Err(AccountError::NoSuchKey(key.0));
         }
         Ok(())
-    }
-}
-
-/// The characters that find the row of a key; empty, as no prefix is, if this is no key.
-pub(super) fn prefix_of(secret: &Secret) -> &str {
-    let text = std::str::from_utf8(secret.expose()).unwrap_or_default();
-    let prefix = text
-        .strip_prefix(MARK)
-        .and_then(|rest| rest.get(..PREFIX_CHARACTERS));
-    prefix
-        .filter(|prefix| !prefix.contains('\0'))
-        .unwrap_or_default()
-}
-
-pub(super) fn hash_of(secret: &Secret) -> Vec<u8> {
-    Sha256::digest(secret.expose()).to_vec()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_no_key_has_no_prefix() {
-        for (secret, prefix) in [
-            ("rst_abcdefghjkmn_secret", "abcdefghjkmn"),
-            ("rst_short", ""),
-            ("password", ""),
-            ("rst_abc\0efghjkmn_x", ""),
-            ("rst_äöüäöüäöüäöü", "äöüäöü"),
-            ("", ""),
-        ] {
-            assert_eq!(prefix_of(&Secret::new(secret)), prefix, "{secret:?}");
-        }
-        assert_eq!(prefix_of(&Secret::new([0xff; 40])), "");
     }
 }

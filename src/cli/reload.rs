@@ -24,6 +24,11 @@ pub(super) fn reload(file: Option<&Path>, in_force: &mut Config, server: &Server
         return tracing::error!(error = %error, "the settings stay as they were");
     }
     server.change(&next.pop3);
+    let locked_out = next.pop3.locked_out_by_binding();
+    if let Some(locked_out) = locked_out.filter(|_| in_force.pop3.locked_out_by_binding().is_none())
+    {
+        tracing::warn!("{locked_out}");
+    }
     for setting in differences(in_force, &next) {
         tracing::info!(setting, "a setting has changed");
     }
@@ -51,6 +56,8 @@ fn next(in_force: &Config, wanted: &Config) -> Config {
             max_connections_before_login: new.max_connections_before_login,
             max_connections_per_user: new.max_connections_per_user,
             plaintext_auth: new.plaintext_auth.clone(),
+            auth_mechanisms: new.auth_mechanisms.clone(),
+            channel_binding: new.channel_binding,
             max_bad_commands: new.max_bad_commands,
             max_line_octets: new.max_line_octets,
             max_deletions_per_session: new.max_deletions_per_session,

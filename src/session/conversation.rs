@@ -206,6 +206,8 @@ impl Conversation {
             secrets_allowed: self.in_tls || self.service.plaintext_auth.allows(self.live.ip()),
             scram_offered: self.service.scram_offered,
             channel_bound: self.transport.as_ref().is_some_and(Transport::can_bind),
+            mechanisms: self.service.mechanisms,
+            channel_binding: self.service.channel_binding,
             certified: !self.certified_addresses().is_empty(),
             expire_days: self.service.expire_days,
             limits: self.service.limits,

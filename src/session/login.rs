@@ -9,7 +9,7 @@ use tracing::Instrument;
 
 use super::conversation::{Conversation, Open, Over};
 use super::reader::Reader;
-use crate::accounts::{Evidence, KeyId};
+use crate::accounts::{Evidence, KeyId, may_hold_key};
 use crate::identity::new_secret;
 use crate::mailbox::{FindVerifier, Identified, Identify, KeyUsed, OpenMaildrop};
 use crate::metrics::AuthFailure;
@@ -179,7 +179,7 @@ impl Conversation {
 
 /// What may be logged of a name: who pastes a key in the wrong field has not given it away.
 fn shown(name: &str) -> &str {
-    if name.contains('@') && !name.contains("rst_") {
+    if name.contains('@') && !may_hold_key(name) {
         name
     } else {
         "(no address)"

@@ -61,7 +61,8 @@ pub(super) fn parse(file: &str, text: &str, names: &Names) -> Result<Given, Conf
 }
 
 /// The settings that may be lists.
-const LISTS: [&str; 5] = [
+const LISTS: [&str; 6] = [
+    "pop3.auth_mechanisms",
     "pop3.certificate_key_path",
     "pop3.certificate_path",
     "pop3.crl_path",

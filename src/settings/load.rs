@@ -304,6 +304,12 @@ mod tests {
                  and no list of networks such as 192.0.2.0/24, 2001:db8::/32",
             ),
             (
+                "Pop3__AuthMechanisms",
+                "PLAIN,CRAM-MD5",
+                "\"CRAM-MD5\" is no mechanism of AUTH; choose from SCRAM-SHA-256-PLUS, \
+                 SCRAM-SHA-256, EXTERNAL, PLAIN, LOGIN, or write all",
+            ),
+            (
                 "Pop3__SessionTimeout",
                 "soon",
                 "\"soon\" is not a duration; write 10m, 90s, 1h30m, 1d, 500ms, 00:10:00 \
@@ -429,5 +435,53 @@ mod tests {
         assert_eq!(warned(&[certificate, ca, lists, unchecked]).len(), 1);
         assert!(warned(&[certificate, ca, lists]).is_empty());
         assert!(warned(&[certificate, ca, unchecked]).is_empty());
+    }
+
+    #[test]
+    fn a_mechanism_or_a_binding_that_cannot_be_used_is_told() {
+        let warned = |settings: &[(&str, &str)]| loaded(settings).warnings;
+        let mechanisms = |names| ("Pop3__AuthMechanisms", names);
+        let certificate = ("Pop3__CertificatePath", "/certificate");
+        let ca = ("Pop3__ClientCaPath", "/ca");
+        let offer = ("Pop3__ChannelBinding", "offer");
+        let never = ("Pop3__ChannelBinding", "never");
+        let any_key = ("Pop3__RequireAuthentication", "false");
+        let in_tls = ("Pop3__PlaintextAuth", "never");
+        for (settings, about) in [
+            (
+                &[offer][..],
+                "Pop3.ChannelBinding=offer does nothing without",
+            ),
+            (
+                &[offer, certificate, mechanisms("PLAIN")],
+                "is without SCRAM-SHA-256-PLUS",
+            ),
+            (&[mechanisms("SCRAM-SHA-256-PLUS")], "SCRAM-SHA-256-PLUS in"),
+            (
+                &[certificate, never, mechanisms("SCRAM-SHA-256-PLUS")],
+                "SCRAM-SHA-256-PLUS in",
+            ),
+            (
+                &[any_key, mechanisms("SCRAM-SHA-256")],
+                "SCRAM does nothing",
+            ),
+            (&[certificate, mechanisms("EXTERNAL")], "EXTERNAL in"),
+            (&[in_tls, mechanisms("PLAIN")], "PLAIN and LOGIN in"),
+        ] {
+            let [warning] = <[_; 1]>::try_from(warned(settings)).unwrap();
+            assert!(warning.contains(about), "{warning}");
+        }
+        for settings in [
+            &[offer, certificate][..],
+            &[never],
+            &[any_key],
+            &[mechanisms("")],
+            &[mechanisms("all"), never],
+            &[mechanisms("PLAIN, SCRAM-SHA-256")],
+            &[certificate, ca, mechanisms("EXTERNAL, SCRAM-SHA-256-PLUS")],
+            &[certificate, in_tls, mechanisms("LOGIN")],
+        ] {
+            assert_eq!(warned(settings), Vec::<String>::new(), "{settings:?}");
+        }
     }
 }

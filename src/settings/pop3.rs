@@ -4,9 +4,11 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use pop3::{ChannelBinding, Mechanism};
 use serde::{Deserialize, Serialize};
 
 use super::duration;
+use super::sasl::{AuthMechanisms, binding_as_text};
 use super::value::{ExpireAfter, PlaintextAuth, Secret, read};
 use crate::networks::Networks;
 
@@ -102,6 +104,12 @@ pub struct Pop3 {
     /// From where a client may send its key without TLS.
     #[serde(deserialize_with = "read")]
     pub plaintext_auth: PlaintextAuth,
+    /// The mechanisms that AUTH may offer and accept.
+    #[serde(deserialize_with = "read")]
+    pub auth_mechanisms: AuthMechanisms,
+    /// What becomes of SCRAM-SHA-256-PLUS inside TLS.
+    #[serde(deserialize_with = "read", serialize_with = "binding_as_text")]
+    pub channel_binding: ChannelBinding,
     /// The proxies, which say by the PROXY protocol who their client is.
     #[serde(deserialize_with = "read")]
     pub proxy_networks: Networks,
@@ -136,7 +144,72 @@ impl Pop3 {
             ),
         ]
         .into_iter()
+        .chain(self.idle_auth())
         .filter_map(|(idle, why)| idle.then_some(why))
+    }
+
+    /// What is set about AUTH and does nothing.
+    fn idle_auth(&self) -> [(bool, &'static str); 7] {
+        let names = |mechanism| self.auth_mechanisms.names(mechanism);
+        let allowed = self.auth_mechanisms.allowed();
+        let has_tls = !self.certificate_path.is_empty();
+        let (plus, scram) = (Mechanism::ScramSha256Plus, Mechanism::ScramSha256);
+        let offers = self.channel_binding == ChannelBinding::Offer;
+        let never = self.channel_binding == ChannelBinding::Never;
+        let sends_secret = names(Mechanism::Plain) || names(Mechanism::Login);
+        let any_key_will_do = !self.require_authentication;
+        [
+            (
+                offers && !allowed.contains(plus),
+                "Pop3.ChannelBinding=offer does nothing while Pop3.AuthMechanisms is without \
+                 SCRAM-SHA-256-PLUS",
+            ),
+            (
+                offers && allowed.contains(plus) && !has_tls,
+                "Pop3.ChannelBinding=offer does nothing without Pop3.CertificatePath: there is no \
+                 TLS",
+            ),
+            (
+                never && names(plus),
+                "SCRAM-SHA-256-PLUS in Pop3.AuthMechanisms does nothing while Pop3.ChannelBinding \
+                 is never",
+            ),
+            (
+                !offers && !never && names(plus) && !has_tls,
+                "SCRAM-SHA-256-PLUS in Pop3.AuthMechanisms does nothing without \
+                 Pop3.CertificatePath: there is no TLS",
+            ),
+            (
+                any_key_will_do && (offers || names(plus) || names(scram)),
+                "SCRAM does nothing while Pop3.RequireAuthentication is false: there is no key to \
+                 prove",
+            ),
+            (
+                names(Mechanism::External) && self.client_ca_path.is_none(),
+                "EXTERNAL in Pop3.AuthMechanisms does nothing without Pop3.ClientCaPath: no client \
+                 is asked for a certificate",
+            ),
+            (
+                sends_secret && !has_tls && self.plaintext_auth == PlaintextAuth::Never,
+                "PLAIN and LOGIN in Pop3.AuthMechanisms do nothing without Pop3.CertificatePath \
+                 while Pop3.PlaintextAuth is never",
+            ),
+        ]
+    }
+
+    /// Which clients can't log in because SCRAM-SHA-256-PLUS is announced, if it is.
+    pub fn locked_out_by_binding(&self) -> Option<&'static str> {
+        let announced = self.channel_binding == ChannelBinding::Offer
+            && self
+                .auth_mechanisms
+                .allowed()
+                .contains(Mechanism::ScramSha256Plus)
+            && self.require_authentication
+            && !self.certificate_path.is_empty();
+        announced.then_some(
+            "clients that choose SCRAM-SHA-256-PLUS and can't bind to TLS are locked out: mutt and \
+             NeoMutt as Debian builds them, async-pop and others (Pop3__ChannelBinding is offer)",
+        )
     }
 }
 
@@ -171,6 +244,8 @@ impl Default for Pop3 {
             deleted_retention: Duration::ZERO,
             expire_after: ExpireAfter::Never,
             plaintext_auth: PlaintextAuth::Loopback,
+            auth_mechanisms: AuthMechanisms::All,
+            channel_binding: ChannelBinding::Auto,
             proxy_networks: Networks::default(),
         }
     }

@@ -63,8 +63,8 @@ fn everything_but_the_key_itself_gets_the_same_refusal() {
             format!("{}{changed}", &key[..last]),
             key[..last].to_owned(),
             format!("{key}A"),
-            format!("{key} "),
-            format!(" {key}"),
+            format!("{key} A"),
+            format!(" {} ", &key[..last]),
             format!("{key}\0"),
             key.to_lowercase(),
             key.to_uppercase(),
@@ -104,6 +104,34 @@ fn everything_but_the_key_itself_gets_the_same_refusal() {
 
 async fn refusal(accounts: &Accounts, address: &str, key: &str) -> WrongCredentials {
     verify(accounts, address, key).await.unwrap_err()
+}
+
+#[test]
+fn blanks_around_a_key_are_no_part_of_it() {
+    on_each(async |place| {
+        let accounts = accounts(place).await;
+        let ada = accounts.add(ADA, &[]).await.unwrap();
+        let key = new_key(&accounts, ADA, "laptop").await;
+        for padded in [
+            format!("{key} "),
+            format!("  {key}"),
+            format!("\t{key}\r\n"),
+            format!("\u{a0}{key}"),
+        ] {
+            assert_eq!(
+                opens(&accounts, ADA, &padded).await,
+                Some(ada),
+                "{padded:?}"
+            );
+        }
+        for other in [
+            format!("{key} x"),
+            format!("x {key}"),
+            key.replacen('_', " _", 1),
+        ] {
+            assert_eq!(opens(&accounts, ADA, &other).await, None, "{other:?}");
+        }
+    });
 }
 
 #[test]
@@ -317,7 +345,17 @@ fn a_key_is_refused_to_nobody_and_with_an_impossible_name_or_scope() {
             .await;
         assert!(matches!(nobody, Err(AccountError::NoSuchUser(_))));
         let long = "ä".repeat(101);
-        for name in ["", "a#b", "a\nb", "a\0b", "\u{1b}[31m", long.as_str()] {
+        for name in [
+            "",
+            " ",
+            " a",
+            "a ",
+            "a#b",
+            "a\nb",
+            "a\0b",
+            "\u{1b}[31m",
+            &long,
+        ] {
             let bad = accounts.create_key(ADA, key_options(name)).await;
             assert!(matches!(bad, Err(AccountError::BadKeyName)), "{name:?}");
         }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use pop3::{
-    Access, Canonical, Credentials, Limits, Line, LineBuffer, LoginRefusal, Part, Policy, Reply,
-    RetrieveRefusal, Secret, Session, Snapshot, Step, Stuffing, Top, UniqueId,
+    Access, Canonical, ChannelBinding, Credentials, Limits, Line, LineBuffer, LoginRefusal,
+    Mechanisms, Part, Policy, Reply, RetrieveRefusal, Secret, Session, Snapshot, Step, Stuffing,
+    Top, UniqueId,
 };
 
 use super::{Player, Storage, nothing_more, unique_id};
@@ -36,6 +37,8 @@ impl Pure {
             secrets_allowed,
             scram_offered: true,
             channel_bound: !in_clear,
+            mechanisms: Mechanisms::ALL,
+            channel_binding: ChannelBinding::Auto,
             certified: false,
             expire_days: None,
             limits: Limits {

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
+use crate::served::certificate_file;
 use crate::support::cli::{self, Cli, Outcome};
 use crate::support::daemon::Daemon;
 use crate::support::place::{Kind, on_each_blocking, sqlite};
@@ -157,6 +158,28 @@ fn what_would_keep_the_server_from_starting_is_a_problem() {
         tells(&findings, "problem", "opens every maildrop"),
         "{findings:#?}"
     );
+}
+
+#[test]
+fn what_keeps_clients_from_logging_in_is_told() {
+    let place = sqlite();
+    let certificate = certificate_file(place.folder.path());
+    let certificate = ("Pop3__CertificatePath", certificate.to_str().unwrap());
+    let offer = ("Pop3__ChannelBinding", "offer");
+    let (code, findings) = check(&place.url, &[certificate, offer]);
+    assert_eq!(code, Some(0), "{findings:#?}");
+    assert!(
+        tells(&findings, "warning", "are locked out: mutt and NeoMutt"),
+        "{findings:#?}"
+    );
+    let (_, findings) = check(&place.url, &[offer]);
+    assert!(
+        tells(&findings, "warning", "offer does nothing"),
+        "{findings:#?}"
+    );
+    let (_, findings) = check(&place.url, &[certificate]);
+    let binding = |finding: &Value| finding.to_string().contains("SCRAM");
+    assert!(!findings.iter().any(binding), "{findings:#?}");
 }
 
 #[test]

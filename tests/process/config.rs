@@ -55,6 +55,8 @@ fn what_is_printed_can_be_given_back_as_a_file() {
         ("Pop3__ServerName", "a\"b\\c"),
         ("Pop3__ProxyNetworks", "192.0.2.0/24,2001:db8::/32"),
         ("Pop3__PlaintextAuth", "never"),
+        ("Pop3__AuthMechanisms", ""),
+        ("Pop3__ChannelBinding", "offer"),
         ("Lmtp__MaxMessageSize", "1KiB"),
         ("Log__Format", "json"),
     ];

@@ -1,6 +1,8 @@
 //! SIGHUP: what changes while the server runs.
 
+use crate::served::certificate_file;
 use crate::support::cli;
+use crate::support::client::Client;
 use crate::support::daemon::Daemon;
 use crate::support::mail::{ADA, fill, message};
 use crate::support::place::sqlite;
@@ -64,6 +66,34 @@ fn a_hangup_takes_up_level_and_limits_and_tells_what_needs_a_restart() {
     daemon.connect().ok("QUIT");
     daemon.signal("TERM");
     assert_eq!(daemon.wait(), Some(0));
+}
+
+#[test]
+fn what_auth_offers_changes_with_a_hangup_for_sessions_that_begin_then() {
+    let place = sqlite();
+    let certificate = certificate_file(place.folder.path());
+    let file = place.folder.path().join("restante.toml");
+    let write = |text: &str| {
+        let certificate = certificate.display();
+        let certificate = format!("[pop3]\ncertificate_path = \"{certificate}\"\n");
+        std::fs::write(&file, certificate + text).unwrap();
+    };
+    write("");
+    let settings = [("RESTANTE_CONFIG", file.to_str().unwrap())];
+    let daemon = Daemon::start_with(&place.url, &settings);
+    let mut old = daemon.connect();
+    let mechanisms = |client: &mut Client| String::from_utf8(client.body("AUTH")).unwrap();
+    let before = mechanisms(&mut old);
+    assert_eq!(before, "SCRAM-SHA-256\r\nPLAIN\r\nLOGIN\r\n");
+
+    write("channel_binding = \"offer\"\nauth_mechanisms = [\"scram-sha-256-plus\", \"login\"]\n");
+    daemon.signal("HUP");
+    daemon.wait_for_log("a setting has changed setting=\"pop3.channel_binding\"");
+    let log = daemon.log();
+    assert!(log.contains("setting=\"pop3.auth_mechanisms\""), "{log}");
+    assert!(log.contains("are locked out: mutt and NeoMutt"), "{log}");
+    assert_eq!(mechanisms(&mut daemon.connect()), "LOGIN\r\n");
+    assert_eq!(mechanisms(&mut old), before);
 }
 
 #[test]

@@ -128,19 +128,19 @@ pub(crate) struct ClientFirst {
 }
 
 impl ClientFirst {
-    /// Reads the message. `has_tls` tells whether the client should know of the -PLUS form: if it
-    /// says that it has seen none, somebody has kept it from the client.
+    /// Reads the message. `announces_binding` tells whether the client should know of the -PLUS
+    /// form: if it says that it has seen none, somebody has kept it from the client.
     pub(crate) fn read(
         message: &Secret,
         mechanism: Mechanism,
-        has_tls: bool,
+        announces_binding: bool,
     ) -> Result<Self, ScramError> {
         let message = text(message.expose()).ok_or(ScramError::Form)?;
         let (flag, rest) = message.split_once(',').ok_or(ScramError::Form)?;
         let (identity, bare) = rest.split_once(',').ok_or(ScramError::Form)?;
         let binding = match flag.split_once('=') {
             Some(("p", kind)) => Some(kind.to_owned()),
-            None if flag == "y" && has_tls => return Err(ScramError::Downgrade),
+            None if flag == "y" && announces_binding => return Err(ScramError::Downgrade),
             None if flag == "n" || flag == "y" => None,
             Some(_) | None => return Err(ScramError::Form),
         };
@@ -309,9 +309,9 @@ mod tests {
     fn first(
         message: &str,
         mechanism: Mechanism,
-        has_tls: bool,
+        announces_binding: bool,
     ) -> Result<ClientFirst, ScramError> {
-        ClientFirst::read(&Secret::new(message), mechanism, has_tls)
+        ClientFirst::read(&Secret::new(message), mechanism, announces_binding)
     }
 
     fn proving(message: &str, key: Option<i64>) -> (String, Proving) {

@@ -53,7 +53,7 @@ impl Authorization {
             },
             Command::Auth(mechanism, response) => self.auth(mechanism, response),
             Command::Mechanisms => {
-                let mechanisms = Mechanism::offered(&self.policy);
+                let mechanisms = Mechanism::announced(&self.policy);
                 let reply = Reply::lines("mechanisms follow", mechanisms);
                 self.reply(reply)
             }
@@ -78,8 +78,8 @@ impl Authorization {
     }
 
     fn auth(self, mechanism: Mechanism, response: Option<Secret>) -> Step {
-        if !mechanism.is_offered(&self.policy) {
-            let refusal = self.not_offered(mechanism);
+        if !mechanism.is_accepted(&self.policy) {
+            let refusal = self.not_accepted(mechanism);
             return self.bad(refusal);
         }
         if self.lookups >= MAX_LOGIN_FAILURES {
@@ -94,7 +94,13 @@ impl Authorization {
         }
     }
 
-    fn not_offered(&self, mechanism: Mechanism) -> Reply {
+    fn not_accepted(&self, mechanism: Mechanism) -> Reply {
+        if !self.policy.allows(mechanism) {
+            let name = mechanism.as_str();
+            return Reply::err(format_args!(
+                "{name} is switched off here: AUTH alone lists what can be used"
+            ));
+        }
         match mechanism {
             Mechanism::Plain | Mechanism::Login => self.no_secrets(),
             Mechanism::External => {

@@ -3,7 +3,7 @@
 use super::authorization::Authorization;
 use super::login::{Credentials, Login, unavailable};
 use super::{Session, Step};
-use crate::command::{Secret, SyntaxError};
+use crate::command::{Secret, SyntaxError, without_blanks};
 use crate::reply::{Reply, ResponseCode};
 use crate::sasl::{
     Acknowledged, ClientFirst, Mechanism, PROMPT_FOR_SECRET, Proving, ScramError, Verifier, decode,
@@ -56,6 +56,8 @@ impl Challenge {
     }
 
     pub(super) fn receive(self, line: &[u8]) -> Step {
+        // As in a command: base64 has no spaces, so those around it mean nothing.
+        let line = without_blanks(line);
         if line == b"*" {
             let cancelled = Reply::err("AUTH is cancelled");
             return Step::Reply(cancelled, Session::Authorization(self.authorization));
@@ -132,8 +134,8 @@ fn answer_plain(authorization: Authorization, response: &Secret) -> Step {
 }
 
 fn begin_scram(mut authorization: Authorization, mechanism: Mechanism, response: &Secret) -> Step {
-    let has_tls = authorization.policy.stls_offered || authorization.policy.channel_bound;
-    match ClientFirst::read(response, mechanism, has_tls) {
+    let announces_binding = authorization.policy.announces_binding();
+    match ClientFirst::read(response, mechanism, announces_binding) {
         Ok(first) => {
             authorization.lookups += 1;
             Step::Verifier(VerifierLookup {

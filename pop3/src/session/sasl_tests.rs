@@ -12,13 +12,15 @@ use sha2::{Digest, Sha256};
 
 use super::*;
 use crate::command::Secret;
-use crate::sasl::{MAX_RESPONSE_OCTETS, Verifier};
+use crate::sasl::{ChannelBinding, MAX_RESPONSE_OCTETS, Mechanism, Mechanisms, Verifier};
 
 const CLEAR: Policy = Policy {
     stls_offered: true,
     secrets_allowed: false,
     scram_offered: true,
     channel_bound: false,
+    mechanisms: Mechanisms::ALL,
+    channel_binding: ChannelBinding::Offer,
     certified: false,
     expire_days: None,
     limits: Limits {
@@ -171,6 +173,54 @@ fn what_is_offered_is_what_is_possible_now() {
             assert_eq!(reply.starts_with("+ "), possible, "{mechanism}: {reply}");
             session = if possible { talk(next, "*").1 } else { next };
         }
+    }
+}
+
+#[test]
+fn a_mechanism_that_is_not_allowed_is_neither_announced_nor_accepted() {
+    for allowed in Mechanism::ALL {
+        let policy = Policy {
+            mechanisms: [allowed].into_iter().collect(),
+            ..CERTIFIED
+        };
+        let (capa, mut session) = talk(Session::new(policy), "CAPA");
+        assert!(capa.contains(&format!("\r\nSASL {}\r\n", allowed.as_str())));
+        for mechanism in Mechanism::ALL {
+            let (reply, next) = talk(session, &format!("AUTH {}", mechanism.as_str()));
+            assert_eq!(reply.starts_with("+ "), mechanism == allowed, "{reply}");
+            session = talk(next, "*").1;
+        }
+    }
+    let nothing = Policy {
+        mechanisms: [].into_iter().collect(),
+        ..CERTIFIED
+    };
+    let (capa, session) = talk(Session::new(nothing), "CAPA");
+    assert!(
+        !capa.contains("SASL") && capa.contains("\r\nUSER\r\n"),
+        "{capa}"
+    );
+    assert!(talk(session, "AUTH").0.ends_with("\r\n.\r\n"));
+}
+
+#[test]
+fn the_bound_form_of_scram_is_announced_and_accepted_as_the_operator_has_it() {
+    use ChannelBinding::{Auto, Never, Offer};
+    for (channel_binding, announced, accepted) in [
+        (Auto, false, true),
+        (Offer, true, true),
+        (Never, false, false),
+    ] {
+        let policy = Policy {
+            channel_binding,
+            ..TLS
+        };
+        let (capa, session) = talk(Session::new(policy), "CAPA");
+        assert_eq!(capa.contains("-PLUS"), announced, "{channel_binding:?}");
+        let (listed, session) = talk(session, "AUTH");
+        assert_eq!(listed.contains("-PLUS"), announced, "{channel_binding:?}");
+        let (reply, _) = talk(session, "AUTH SCRAM-SHA-256-PLUS");
+        assert_eq!(reply.starts_with("+ "), accepted, "{channel_binding:?}");
     }
 }
 
@@ -356,6 +406,11 @@ fn who_begins_logins_and_does_not_end_them_is_sent_away() {
 #[test]
 fn a_client_that_has_seen_no_binding_where_there_is_tls_was_deceived() {
     let said = base64("y,,n=ada@example.com,r=client-nonce");
+    let binding = |policy, channel_binding| Policy {
+        channel_binding,
+        ..policy
+    };
+    let unbound: Mechanisms = [Mechanism::ScramSha256].into_iter().collect();
     for (policy, deceived) in [
         (TLS, true),
         (CLEAR, true),
@@ -363,6 +418,17 @@ fn a_client_that_has_seen_no_binding_where_there_is_tls_was_deceived() {
             Policy {
                 stls_offered: false,
                 ..CLEAR
+            },
+            false,
+        ),
+        // Where the server has not announced it, the client tells the truth.
+        (binding(TLS, ChannelBinding::Auto), false),
+        (binding(CLEAR, ChannelBinding::Auto), false),
+        (binding(TLS, ChannelBinding::Never), false),
+        (
+            Policy {
+                mechanisms: unbound,
+                ..TLS
             },
             false,
         ),

@@ -19,6 +19,8 @@ const PLAIN: Policy = Policy {
     secrets_allowed: true,
     scram_offered: true,
     channel_bound: false,
+    mechanisms: Mechanisms::ALL,
+    channel_binding: ChannelBinding::Auto,
     certified: false,
     expire_days: None,
     limits: LIMITS,

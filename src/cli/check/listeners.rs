@@ -32,6 +32,7 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     let pop3 = &config.pop3;
     let mut findings = Vec::new();
     findings.extend(authentication(pop3));
+    findings.extend(channel_binding(pop3));
     if pop3.secure_port != 0 && pop3.certificate_path.is_empty() {
         findings.push(Finding::warning(
             "pop3",
@@ -80,6 +81,12 @@ fn authentication(settings: &Pop3) -> Option<Finding> {
         ),
     };
     Some(finding)
+}
+
+fn channel_binding(settings: &Pop3) -> Option<Finding> {
+    let locked_out = settings.locked_out_by_binding()?;
+    let fix = "set Pop3__ChannelBinding=auto, unless every client of yours can bind";
+    Some(Finding::warning("pop3", locked_out, fix))
 }
 
 fn pop3_port(
