@@ -207,6 +207,7 @@ impl Server {
                 limits: limits(&config.pop3),
                 max_deletions: config.pop3.max_deletions_per_session,
                 tls: tls.clone(),
+                alpn: config.pop3.alpn(),
                 mailbox: Post::keep(
                     "mailbox",
                     &arbiter,
@@ -388,6 +389,7 @@ impl Server {
                 login_timeout: settings.login_timeout,
                 write_timeout: settings.write_timeout,
                 plaintext_auth: settings.plaintext_auth.clone(),
+                alpn: settings.alpn(),
                 limits: limits(settings),
                 max_deletions: settings.max_deletions_per_session,
                 ..Service::clone(&before)

@@ -51,6 +51,7 @@ fn next(in_force: &Config, wanted: &Config) -> Config {
             max_connections_before_login: new.max_connections_before_login,
             max_connections_per_user: new.max_connections_per_user,
             plaintext_auth: new.plaintext_auth.clone(),
+            strict_alpn: new.strict_alpn,
             max_bad_commands: new.max_bad_commands,
             max_line_octets: new.max_line_octets,
             max_deletions_per_session: new.max_deletions_per_session,
