@@ -17,6 +17,7 @@ pub use deliveries::LmtpMetrics;
 use crate::registry::Ending;
 use crate::store::Database;
 use crate::telemetry;
+use crate::tls::HandshakeFailure;
 
 /// Where the latencies of logins and commands are cut into buckets, in seconds.
 const LATENCIES: [f64; 14] = [
@@ -39,6 +40,7 @@ pub struct Metrics {
     auth_delayed: Counter<u64>,
     connections_refused: Counter<u64>,
     sessions_ended: Counter<u64>,
+    handshakes_failed: Counter<u64>,
     messages_retrieved: Counter<u64>,
     messages_deleted: Counter<u64>,
     messages_expired: Counter<u64>,
@@ -194,6 +196,10 @@ impl Metrics {
                 "Connections refused, by reason",
             ),
             sessions_ended: counter("pop3.sessions.ended", "Sessions that ended, by how"),
+            handshakes_failed: counter(
+                "pop3.tls.handshakes.failed",
+                "TLS handshakes that failed, by why",
+            ),
             messages_retrieved: counter("pop3.messages.retrieved", "Messages sent whole by RETR"),
             messages_deleted: counter("pop3.messages.deleted", "Deletions committed by QUIT"),
             messages_expired: counter(
@@ -248,6 +254,9 @@ impl Metrics {
         for ending in Ending::ALL {
             self.sessions_ended.add(0, &[ending_label(ending)]);
         }
+        for failure in HandshakeFailure::ALL {
+            self.handshakes_failed.add(0, &[failure_label(failure)]);
+        }
         for counter in [
             &self.auth_attempts,
             &self.auth_delayed,
@@ -272,6 +281,10 @@ impl Metrics {
 
     pub(crate) fn session_ended_by(&self, ending: Ending) {
         self.sessions_ended.add(1, &[ending_label(ending)]);
+    }
+
+    pub(crate) fn handshake_failed(&self, failure: HandshakeFailure) {
+        self.handshakes_failed.add(1, &[failure_label(failure)]);
     }
 
     pub(crate) fn session_panicked(&self) {
@@ -425,6 +438,10 @@ fn ending_label(ending: Ending) -> KeyValue {
     KeyValue::new("ending", ending.label())
 }
 
+fn failure_label(failure: HandshakeFailure) -> KeyValue {
+    KeyValue::new("cause", failure.as_str())
+}
+
 fn outcome_label(taken: bool) -> KeyValue {
     KeyValue::new("outcome", if taken { "taken" } else { "refused" })
 }
@@ -451,6 +468,8 @@ mod tests {
             "pop3_messages_expired_total 0",
             "pop3_bytes_sent_total 0",
             "pop3_session_panics_total 0",
+            "pop3_tls_handshakes_failed_total{cause=\"no_shared_cipher\"} 0",
+            "pop3_tls_handshakes_failed_total{cause=\"other\"} 0",
             "restante_database_errors_total 0",
             "lmtp_sessions_active 0",
             "lmtp_connections_refused_total 0",

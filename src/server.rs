@@ -209,6 +209,7 @@ impl Server {
                 limits: limits(&config.pop3),
                 max_deletions: config.pop3.max_deletions_per_session,
                 tls: tls.clone(),
+                alpn: config.pop3.alpn(),
                 mailbox: Post::keep(
                     "mailbox",
                     &arbiter,
@@ -392,6 +393,7 @@ impl Server {
                 plaintext_auth: settings.plaintext_auth.clone(),
                 mechanisms: settings.auth_mechanisms.allowed(),
                 channel_binding: settings.channel_binding,
+                alpn: settings.alpn(),
                 limits: limits(settings),
                 max_deletions: settings.max_deletions_per_session,
                 ..Service::clone(&before)

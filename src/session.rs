@@ -33,7 +33,7 @@ use crate::registry::{Admission, Ending, Kill, Live, RegistryActor, State};
 use crate::seldom::Seldom;
 use crate::settings::PlaintextAuth;
 use crate::supervision::Post;
-use crate::tls::Tls;
+use crate::tls::{Alpn, Tls};
 use conversation::Conversation;
 use rest::Rest;
 use transport::{Patience, Transport};
@@ -72,6 +72,8 @@ pub struct Service {
     pub max_deletions: u32,
     /// How to shake hands, if there is a certificate.
     pub tls: Option<Arc<Tls>>,
+    /// Whether a client may ask for another protocol in its handshake.
+    pub alpn: Alpn,
     /// Where maildrops are opened and read; it lives on the same thread.
     pub mailbox: Post<MailboxActor>,
     /// Where sessions are admitted.
@@ -235,6 +237,10 @@ impl Drop for EndOfSession {
         if let Some(ending) = self.live.ending() {
             self.metrics.session_ended_by(ending);
         }
+        let handshake = self.live.handshake_error();
+        if let Some(handshake) = handshake {
+            self.metrics.handshake_failed(handshake.failure);
+        }
         let deleted = self.live.committed();
         tracing::info!(
             session.id = report.id,
@@ -245,6 +251,8 @@ impl Drop for EndOfSession {
             listener = report.listener,
             tls = report.tls_version,
             cipher = report.tls_cipher,
+            tls_failure = handshake.map(|it| it.failure.as_str()),
+            tls_error = handshake.map(tracing::field::display),
             ending,
             seconds = self.began.elapsed().as_secs(),
             top = report.tops,

@@ -6,6 +6,7 @@
 
 mod certificate;
 mod clients;
+mod failure;
 mod files;
 mod holding;
 mod renewal;
@@ -28,6 +29,7 @@ use certificate::Certificate;
 use clients::Clients;
 use files::Sources;
 
+pub use failure::{HandshakeError, HandshakeFailure};
 pub use renewal::{Renew, RenewalActor, WARN_BEFORE};
 
 /// The label of the exporter that binds a login to its connection (RFC 9266, section 4.2).
@@ -51,6 +53,15 @@ pub struct Tls {
 struct Current {
     certificates: Vec<Arc<Certificate>>,
     clients: Option<Clients>,
+}
+
+/// Whether a client may ask for another protocol than POP3 (ALPN, RFC 7301).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alpn {
+    /// It may, and none is agreed on: some clients name a protocol of another port.
+    Lenient,
+    /// It is refused.
+    Strict,
 }
 
 /// A certificate that is in force.
@@ -112,12 +123,14 @@ impl Tls {
     /// # Errors
     /// If the connection breaks, the two have no version or cipher suite in common, or the
     /// client's certificate is not a good one.
-    pub async fn accept(&self, stream: TcpStream) -> io::Result<Secured> {
+    pub async fn accept(&self, stream: TcpStream, alpn: Alpn) -> Result<Secured, HandshakeError> {
         let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
         let current = self.current();
-        let certificate = current.choose(&start.client_hello());
-        let certificate = certificate.ok_or(io::ErrorKind::NotFound)?;
-        let stream = start.into_stream(Arc::clone(&certificate.config)).await?;
+        let hello = start.client_hello();
+        let certificate = current.choose(&hello);
+        let certificate = certificate.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let config = certificate.config(&hello, alpn);
+        let stream = start.into_stream(config).await?;
         let (_, connection) = stream.get_ref();
         let client_addresses = match (&current.clients, connection.peer_certificates()) {
             (Some(clients), Some(chain)) => {

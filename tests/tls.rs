@@ -5,6 +5,7 @@ mod binding;
 mod choice;
 mod clients;
 mod external;
+mod failures;
 mod files;
 mod programs;
 mod renewal;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 
 use restante::metrics::Metrics;
 use restante::settings::Config;
-use restante::tls::{Secured, Tls};
+use restante::tls::{Alpn, HandshakeError, Secured, Tls};
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -90,7 +91,7 @@ fn load(settings: &[(&str, &str)]) -> Result<Tls, String> {
 
 /// A client, and what it found.
 struct Shaken {
-    server: std::io::Result<Secured>,
+    server: Result<Secured, HandshakeError>,
     client: std::io::Result<TlsStream<TcpStream>>,
 }
 
@@ -106,7 +107,7 @@ async fn shake(tls: &Tls, client: ClientConfig, name: &str) -> Shaken {
     };
     let accepting = async {
         let (stream, _) = listener.accept().await?;
-        tls.accept(stream).await
+        tls.accept(stream, Alpn::Lenient).await
     };
     let both = async { tokio::join!(accepting, connecting) };
     let (server, client) = tokio::time::timeout(DEADLINE, both).await.unwrap();

@@ -58,6 +58,7 @@ fn next(in_force: &Config, wanted: &Config) -> Config {
             plaintext_auth: new.plaintext_auth.clone(),
             auth_mechanisms: new.auth_mechanisms.clone(),
             channel_binding: new.channel_binding,
+            strict_alpn: new.strict_alpn,
             max_bad_commands: new.max_bad_commands,
             max_line_octets: new.max_line_octets,
             max_deletions_per_session: new.max_deletions_per_session,

@@ -15,6 +15,7 @@ use super::report::{SessionReport, State};
 use crate::accounts::{KeyId, Verified};
 use crate::session::ListenerKind;
 use crate::store::UserId;
+use crate::tls::HandshakeError;
 
 /// A session that goes on. The session writes, everybody may read.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ pub struct Live {
     state: AtomicU8,
     verifying: AtomicBool,
     tls: OnceLock<Tls>,
+    handshake_error: OnceLock<Box<HandshakeError>>,
     /// The verb that came last, and [`WAITING`] once it is done.
     command: AtomicU8,
     ending: AtomicU8,
@@ -97,6 +99,7 @@ impl Live {
             state: AtomicU8::new(0),
             verifying: AtomicBool::new(false),
             tls: OnceLock::new(),
+            handshake_error: OnceLock::new(),
             command: AtomicU8::new(u8::MAX),
             ending: AtomicU8::new(u8::MAX),
             marked: AtomicU32::new(0),
@@ -224,6 +227,15 @@ impl Live {
     pub(crate) fn set_tls(&self, version: &'static str, cipher: &'static str) {
         // TLS begins once.
         let _ = self.tls.set(Tls { version, cipher });
+    }
+
+    /// Its TLS handshake has failed, which ends it.
+    pub(crate) fn set_handshake_error(&self, error: HandshakeError) {
+        let _ = self.handshake_error.set(Box::new(error));
+    }
+
+    pub(crate) fn handshake_error(&self) -> Option<&HandshakeError> {
+        self.handshake_error.get().map(|error| &**error)
     }
 
     /// A command begins.

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use pop3::{Line, LineBuffer, Listing, Policy, Reply, Session, Step, Verb};
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::rustls;
 use tracing::{Instrument, Span};
 
 use super::reader::Reader;
@@ -19,6 +18,7 @@ use super::{ListenerKind, Service};
 use crate::registry::{Admission, Ending, Live, Permit, State};
 use crate::store::{Lease, Maildrop};
 use crate::telemetry;
+use crate::tls::HandshakeError;
 
 /// Replies are sent when so many octets of them have gathered, or when no command is left.
 pub(super) const GATHERED_OCTETS: usize = 64 * 1024;
@@ -320,8 +320,8 @@ impl Conversation {
         // Anyone on the path could have sent what came in clear, so it is forgotten.
         self.lines = LineBuffer::default();
         let shaken = tokio::select! {
-            shaken = transport.start_tls(tls) => shaken,
-            () = until(self.login_by) => return Err(Over(Ending::TimedOut)),
+            shaken = transport.start_tls(tls, self.service.alpn) => shaken,
+            () = until(self.login_by) => Err(HandshakeError::timed_out()),
             () = &mut self.draining => return Err(Over(Ending::Shutdown)),
         };
         match shaken {
@@ -331,11 +331,7 @@ impl Conversation {
                 Ok(())
             }
             Err(error) => {
-                if is_bad_certificate(&error) {
-                    tracing::info!(error = %error, "the client's certificate is refused");
-                } else {
-                    tracing::debug!(error = %error, "TLS handshake failed");
-                }
+                self.live.set_handshake_error(error);
                 Err(Over(Ending::Handshake))
             }
         }
@@ -410,12 +406,6 @@ impl Conversation {
             self.service.metrics.octets_sent(transport.take_sent());
         }
     }
-}
-
-/// Has the client shown a certificate that is not good?
-fn is_bad_certificate(error: &io::Error) -> bool {
-    let source = error.get_ref().and_then(|error| error.downcast_ref());
-    matches!(source, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 /// Waits until then; without a time, for ever.

@@ -39,7 +39,8 @@ pub(crate) async fn refuse(
             read_header(stream).await.map_err(io::Error::other)?;
         }
         if let (ListenerKind::Tls, Some(tls)) = (listener, &service.tls) {
-            transport = transport.start_tls(tls).await?;
+            let shaken = transport.start_tls(tls, service.alpn).await;
+            transport = shaken.map_err(io::Error::other)?;
         }
         transport
             .write_all(reply_to(refusal).as_bytes(), &[])

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::conversation::DRAIN_SILENCE;
 use super::proxy::begins_header;
 use crate::registry::Live;
-use crate::tls::{Secured, Tls};
+use crate::tls::{Alpn, HandshakeError, Secured, Tls};
 
 /// How long a TLS handshake may take.
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -124,14 +124,14 @@ impl Transport {
     }
 
     /// Shakes hands. What was read in clear before this must have been thrown away.
-    pub(super) async fn start_tls(self, tls: &Tls) -> io::Result<Self> {
+    pub(super) async fn start_tls(self, tls: &Tls, alpn: Alpn) -> Result<Self, HandshakeError> {
         let Stream::Plain(stream) = self.stream else {
-            return Err(io::Error::other("TLS has begun already"));
+            return Err(io::Error::other("TLS has begun already").into());
         };
         // The handshake is large and rare: boxed, it takes no room in a resting session.
-        let handshake = Box::pin(tls.accept(stream));
+        let handshake = Box::pin(tls.accept(stream, alpn));
         let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await;
-        let secured = handshake.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        let secured = handshake.map_err(|_| HandshakeError::timed_out())??;
         let (version, cipher) = secured.protocol();
         self.live.set_tls(version, cipher);
         let addresses = secured.client_addresses();

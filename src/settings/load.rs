@@ -430,6 +430,9 @@ mod tests {
         let (ca, lists) = (("Pop3__ClientCaPath", "/ca"), ("Pop3__CrlPath", "/crl"));
         let certificate = ("Pop3__CertificatePath", "/certificate");
         let unchecked = ("Pop3__CheckCertificateRevocation", "false");
+        let strict = ("Pop3__StrictAlpn", "true");
+        assert!(warned(&[strict])[0].starts_with("Pop3.StrictAlpn does nothing"));
+        assert!(warned(&[strict, certificate]).is_empty());
         assert!(warned(&[ca])[0].starts_with("Pop3.ClientCaPath does nothing"));
         assert!(warned(&[certificate, lists])[0].starts_with("Pop3.CrlPath does nothing"));
         assert_eq!(warned(&[certificate, ca, lists, unchecked]).len(), 1);

@@ -11,6 +11,7 @@ use super::duration;
 use super::sasl::{AuthMechanisms, binding_as_text};
 use super::value::{ExpireAfter, PlaintextAuth, Secret, read};
 use crate::networks::Networks;
+use crate::tls::Alpn;
 
 /// The POP3 listeners and what a session may do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +49,9 @@ pub struct Pop3 {
     /// The revocation lists.
     #[serde(deserialize_with = "read")]
     pub crl_path: Vec<PathBuf>,
+    /// Whether a client that asks for other protocols than POP3 in its handshake is refused.
+    #[serde(deserialize_with = "read")]
+    pub strict_alpn: bool,
     /// How many sessions there may be in all; 0 is no limit.
     #[serde(deserialize_with = "read")]
     pub max_connections: u32,
@@ -124,11 +128,24 @@ impl Pop3 {
 }
 
 impl Pop3 {
+    /// What is made of a client that asks for other protocols in its handshake.
+    pub(crate) fn alpn(&self) -> Alpn {
+        if self.strict_alpn {
+            Alpn::Strict
+        } else {
+            Alpn::Lenient
+        }
+    }
+
     /// What is set and does nothing, because something else is not set.
     pub(super) fn idle(&self) -> impl Iterator<Item = &'static str> {
         let asks = self.client_ca_path.is_some();
         let lists = !self.crl_path.is_empty();
         [
+            (
+                self.strict_alpn && self.certificate_path.is_empty(),
+                "Pop3.StrictAlpn does nothing without Pop3.CertificatePath: there is no TLS",
+            ),
             (
                 asks && self.certificate_path.is_empty(),
                 "Pop3.ClientCaPath does nothing without Pop3.CertificatePath: there is no TLS",
@@ -227,6 +244,7 @@ impl Default for Pop3 {
             client_ca_path: None,
             check_certificate_revocation: true,
             crl_path: Vec::new(),
+            strict_alpn: false,
             max_connections: 20_000,
             max_connections_per_address: None,
             max_connections_before_login: 2000,

@@ -24,6 +24,7 @@ use x509_parser::oid_registry::{
 use x509_parser::prelude::FromDer;
 use x509_parser::signature_algorithm::SignatureAlgorithm;
 
+use super::Alpn;
 use super::clients::Clients;
 use super::files::{Sources, files_at};
 use super::holding::Holding;
@@ -41,7 +42,10 @@ pub(super) struct Certificate {
     pub(super) not_after: SystemTime,
     /// The channel binding `tls-server-end-point`, if its signature has a hash.
     pub(super) end_point: Option<Vec<u8>>,
-    pub(super) config: Arc<ServerConfig>,
+    /// For clients that ask for POP3, or for no protocol at all.
+    config: Arc<ServerConfig>,
+    /// For clients that ask for other protocols.
+    without_alpn: Arc<ServerConfig>,
     key: Arc<dyn SigningKey>,
 }
 
@@ -193,30 +197,52 @@ impl Certificate {
         let (_, parsed) = X509Certificate::from_der(&certificate)
             .map_err(|error| anyhow!("{error}"))
             .with_context(|| format!("cannot read the certificate {}", file.display()))?;
-        let validity = parsed.validity();
+        let validity = parsed.validity().clone();
+        let end_point = end_point(&parsed, &certificate);
+        let names = alternative_names(&parsed, dns_name);
+        let config = config(pair, clients)?;
+        // It has the same keys for tickets, so either resumes what the other began.
+        let mut without_alpn = config.clone();
+        without_alpn.alpn_protocols.clear();
         Ok(Self {
             file,
-            names: alternative_names(&parsed, dns_name),
+            names,
             not_before: time(validity.not_before.timestamp()),
             not_after: time(validity.not_after.timestamp()),
-            end_point: end_point(&parsed, &certificate),
-            config: Arc::new(config(pair, clients)?),
+            end_point,
+            config: Arc::new(config),
+            without_alpn: Arc::new(without_alpn),
             key,
         })
     }
 
-    /// Is it for this name?
+    /// How to shake hands with this client. With a protocol list of our own, the library refuses a
+    /// client that has none of it in its list.
+    pub(super) fn config(&self, hello: &ClientHello<'_>, alpn: Alpn) -> Arc<ServerConfig> {
+        let asks_for_pop3 = match hello.alpn() {
+            Some(mut protocols) => protocols.any(|protocol| protocol == ALPN_POP3),
+            None => true,
+        };
+        let config = match alpn {
+            Alpn::Lenient if !asks_for_pop3 => &self.without_alpn,
+            Alpn::Lenient | Alpn::Strict => &self.config,
+        };
+        Arc::clone(config)
+    }
+
+    /// Is it for this name? A dot at its end is no part of it.
     pub(super) fn fit(&self, name: Option<&str>) -> Fit {
         let Some(name) = name.map(str::to_ascii_lowercase) else {
             return Fit::Other;
         };
+        let name = name.strip_suffix('.').unwrap_or(&name);
         // A wildcard stands for one label (RFC 9525, section 6.3).
         let domain = name.split_once('.').map(|(_, domain)| domain);
         let wildcard = |known: &&String| {
             let known = known.strip_prefix("*.");
             known.is_some() && known == domain
         };
-        if self.names.contains(&name) {
+        if self.names.iter().any(|known| known == name) {
             Fit::Name
         } else if self.names.iter().any(|known| wildcard(&known)) {
             Fit::Wildcard

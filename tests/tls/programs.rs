@@ -116,8 +116,94 @@ fn openssl_names_the_server_and_the_protocol() {
             );
         }
     }
-    for (well, said) in stage.s_client("-alpn imap") {
-        assert!(!well && said.contains("no application protocol"), "{said}");
+    // With a dot at its end it is the same name, whatever its case.
+    let expected = CertificateDer::from_pem_file(stage.folder.path("other.pem")).unwrap();
+    for (well, said) in stage.s_client("-servername OTHER.example.org.") {
+        assert!(well, "{said}");
+        let shown = CertificateDer::from_pem_slice(said.as_bytes());
+        assert_eq!(shown.unwrap(), expected);
+    }
+}
+
+#[test]
+fn openssl_that_asks_by_an_address_or_an_odd_name_gets_the_first_certificate() {
+    if !is_here("openssl") {
+        return;
+    }
+    let stage = Stage::new(&[]);
+    let expected = CertificateDer::from_pem_file(stage.folder.path("local.pem")).unwrap();
+    for name in [
+        "127.0.0.1",
+        "::1",
+        "mail_1",
+        "mail.example.org.",
+        "xn--mller-kva.example",
+    ] {
+        for version in ["-tls1_2", "-tls1_3"] {
+            for (well, said) in stage.s_client(&format!("{version} -servername {name}")) {
+                assert!(well, "{name}: {said}");
+                let shown = CertificateDer::from_pem_slice(said.as_bytes());
+                assert_eq!(shown.unwrap(), expected, "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn openssl_with_the_suites_of_old_clients_needs_gcm_and_the_key_of_the_certificate() {
+    if !is_here("openssl") {
+        return;
+    }
+    // The certificates have ECDSA keys.
+    let stage = Stage::new(&[]);
+    for (suite, gets_in) in [
+        ("ECDHE-ECDSA-AES128-GCM-SHA256", true),
+        ("ECDHE-ECDSA-AES256-GCM-SHA384", true),
+        ("ECDHE-ECDSA-CHACHA20-POLY1305", true),
+        ("ECDHE-RSA-AES128-GCM-SHA256", false),
+        ("ECDHE-ECDSA-AES128-SHA256", false),
+        ("ECDHE-ECDSA-AES256-SHA", false),
+        ("AES128-GCM-SHA256", false),
+        ("DHE-RSA-AES128-GCM-SHA256", false),
+    ] {
+        for (well, said) in stage.s_client(&format!("-tls1_2 -cipher {suite}")) {
+            assert_eq!(well, gets_in, "{suite}: {said}");
+        }
+    }
+}
+
+#[test]
+fn openssl_that_asks_for_another_protocol_is_let_in_unless_it_is_strict() {
+    if !is_here("openssl") {
+        return;
+    }
+    let (lenient, strict) = (Stage::new(&[]), Stage::new(&[("Pop3__StrictAlpn", "true")]));
+    for version in ["-tls1_2", "-tls1_3"] {
+        for protocols in ["imap", "http/1.1", "h2,http/1.1", "POP3", "pop"] {
+            for (well, said) in lenient.s_client(&format!("{version} -alpn {protocols}")) {
+                assert!(well && said.contains("No ALPN negotiated"), "{said}");
+            }
+            for (well, said) in strict.s_client(&format!("{version} -alpn {protocols}")) {
+                assert!(!well && said.contains("no application protocol"), "{said}");
+            }
+        }
+        for stage in [&lenient, &strict] {
+            for (well, said) in stage.s_client(&format!("{version} -alpn http/1.1,pop3")) {
+                assert!(well && said.contains("ALPN protocol: pop3"), "{said}");
+            }
+            assert!(stage.s_client(version).iter().all(|(well, _)| *well));
+        }
+        // Either kind of client resumes by its ticket, and by that of the other.
+        let name = "-servername localhost";
+        for (first, then) in [("imap", "imap"), ("imap", "pop3"), ("pop3", "imap")] {
+            let options = format!("{version} {name} -alpn {first} -sess_out session");
+            assert!(lenient.s_client(&options).iter().all(|(well, _)| *well));
+            for (well, said) in
+                lenient.s_client(&format!("{version} {name} -alpn {then} -sess_in session"))
+            {
+                assert!(well && said.contains("Reused, "), "{first} {then}: {said}");
+            }
+        }
     }
 }
 
