@@ -1,9 +1,12 @@
 //! Mail clients that people have, as they are, against the real server.
 
 mod curl;
+mod fdm;
 mod fetchmail;
 mod getmail;
+mod mailx;
 mod mpop;
+mod perl;
 mod poplib;
 mod sasl;
 
@@ -18,7 +21,7 @@ use tempfile::TempDir;
 
 use crate::served::certificate_file;
 use crate::support::daemon::Daemon;
-use crate::support::mail::{self, ADA};
+use crate::support::mail::{self, ADA, BOB};
 use crate::support::place::{self, Place};
 use crate::support::postgres::free_port;
 use crate::support::{cli, client::Client};
@@ -34,7 +37,7 @@ struct Post {
     /// What was delivered, as it must be sent.
     messages: Vec<Vec<u8>>,
     folder: TempDir,
-    _place: Place,
+    place: Place,
 }
 
 /// How a client connects.
@@ -77,7 +80,7 @@ impl Post {
             key,
             messages: messages.iter().map(|message| as_sent(message)).collect(),
             folder,
-            _place: place,
+            place,
         }
     }
 
@@ -109,6 +112,23 @@ impl Post {
             Security::None | Security::Stls => self.daemon.address.port(),
             Security::Tls => self.secure_port,
         }
+    }
+
+    /// Gives the user two further keys, and lets the clients that follow use the first of these.
+    fn add_keys(&mut self) {
+        let [second, _third] = ["second", "third"].map(|name| {
+            let key = cli::run(&self.place.url, &format!("key create {ADA} --name {name}"));
+            key.ok().trim().to_owned()
+        });
+        self.key = second;
+    }
+
+    /// A client that tries one mechanism after the other gets in at last, but late: each refusal
+    /// costs it a delay.
+    fn assert_no_login_refused(&self) {
+        let log = self.daemon.log();
+        let refused = log.lines().find(|line| line.contains("login refused"));
+        assert_eq!(refused, None);
     }
 
     /// How many messages there are for who logs in now.
