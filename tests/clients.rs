@@ -6,6 +6,8 @@ mod fetchmail;
 mod getmail;
 mod mailx;
 mod mpop;
+mod mutt;
+mod nmh;
 mod perl;
 mod poplib;
 mod sasl;
@@ -24,7 +26,7 @@ use crate::support::daemon::Daemon;
 use crate::support::mail::{self, ADA, BOB};
 use crate::support::place::{self, Place};
 use crate::support::postgres::free_port;
-use crate::support::{cli, client::Client};
+use crate::support::{cli, client::Client, eventually};
 
 /// The longest line that Python's poplib reads, and half of what fetchmail does.
 const LONGEST_LINE: usize = 2000;
@@ -121,6 +123,20 @@ impl Post {
             key.ok().trim().to_owned()
         });
         self.key = second;
+    }
+
+    /// How many messages the sessions retrieve that run meanwhile, as the log tells it.
+    fn retrieved_by(&self, run: impl FnOnce()) -> usize {
+        let ended = |log: &str| log.matches("session ended").count();
+        let before = self.daemon.log();
+        run();
+        let log = eventually("the session to end", || {
+            let log = self.daemon.log();
+            (ended(&log) > ended(&before)).then_some(log)
+        });
+        let words = log[before.len()..].split([' ', '\n']);
+        let retrieved = words.filter_map(|word| word.strip_prefix("retr="));
+        retrieved.map(|count| count.parse::<usize>().unwrap()).sum()
     }
 
     /// A client that tries one mechanism after the other gets in at last, but late: each refusal

@@ -44,3 +44,37 @@ fn mpop_keeps_and_deletes() {
         assert_eq!(files(&maildir.join("new")).len(), expected.len());
     }
 }
+
+#[test]
+fn mpop_logs_in_as_it_likes_best_with_any_of_the_keys() {
+    if !is_here("mpop") {
+        return;
+    }
+    let mut post = Post::open(vec![b"Subject: one\r\n\r\nfirst\r\n".to_vec()]);
+    for keys in ["one-key", "three-keys"] {
+        if keys == "three-keys" {
+            post.add_keys();
+        }
+        for security in EVERY_SECURITY {
+            let who = format!("{security:?}-{keys}");
+            let maildir = post.maildir(&who);
+            let settings = format!(
+                "account default\nhost localhost\nport {}\nuser {ADA}\npassword {}\n\
+                 auth on\ntls {}\ntls_starttls {}\ntls_trust_file {}\nkeep on\n\
+                 received_header off\nuidls_file {}\ndelivery maildir {}\n",
+                post.port(security),
+                post.key,
+                on(security != Security::None),
+                on(security == Security::Stls),
+                post.certificate().display(),
+                post.folder.path().join(format!("{who}-uidls")).display(),
+                maildir.display(),
+            );
+            let settings = post.write("mpoprc", &settings);
+            let mut mpop = Command::new("mpop");
+            post.run_well(mpop.arg("--quiet").arg("--file").arg(&settings));
+            assert_eq!(files(&maildir.join("new")).len(), 1, "{who}");
+        }
+    }
+    post.assert_no_login_refused();
+}
