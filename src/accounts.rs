@@ -4,6 +4,7 @@ mod authentication;
 mod key_form;
 mod keys;
 mod report;
+mod scram;
 mod standing;
 
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use utoipa::ToSchema;
 
 use crate::store::{Database, Departing, UserId, depart, milliseconds, raise_version, statement};
 
-pub use authentication::{Authentication, Evidence, KeyVerifier, Verified, WrongCredentials};
+pub use authentication::{Authentication, Evidence, Verified, WrongCredentials};
 pub(crate) use key_form::may_hold_key;
 pub use keys::{Key, KeyId, KeyOptions, NewKey, SCOPE_POP3, SCOPE_POP3_READ};
 pub use report::{KeyReport, KeyState, UserReport, shown_time};

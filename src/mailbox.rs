@@ -14,12 +14,11 @@ use std::time::{Duration, SystemTime};
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, ResponseFuture};
 use bytes::Bytes;
+use pop3::Candidates;
 use quick_cache::Weighter;
 use quick_cache::unsync::Cache;
 
-use crate::accounts::{
-    Authentication, Evidence, KeyId, KeyVerifier, Standing, Verified, WrongCredentials,
-};
+use crate::accounts::{Authentication, Evidence, KeyId, Standing, Verified, WrongCredentials};
 use crate::metrics::Metrics;
 use crate::store::{
     Beginning, ContentId, Lease, MailStore, Maildrop, MaildropVersion, MessageId, StoreError,
@@ -259,11 +258,16 @@ impl Handler<Identify> for MailboxActor {
         let mailbox = self.mailbox.clone();
         Box::pin(async move {
             let evidence = match &evidence {
-                Evidence::Secret { name, .. } if !mailbox.require_authentication => {
+                Evidence::Secret { name, identity, .. } if !mailbox.require_authentication => {
                     let address = name.split('#').next().unwrap_or_default();
-                    Evidence::Word(address.to_owned())
+                    Evidence::TrustedAddress {
+                        addresses: vec![address.to_owned()],
+                        identity: identity.clone(),
+                    }
                 }
-                Evidence::Secret { .. } | Evidence::Key(_) | Evidence::Word(_) => evidence,
+                Evidence::Secret { .. } | Evidence::Key(_) | Evidence::TrustedAddress { .. } => {
+                    evidence
+                }
             };
             let verify = async || mailbox.authentication.identify(&evidence, client).await;
             let user = match mailbox.ask("looking up a key", verify).await? {
@@ -281,26 +285,38 @@ impl Handler<Identify> for MailboxActor {
     }
 }
 
-/// What proves the key of this name?
+/// Find the keys that a client may prove.
 #[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<KeyVerifier, StoreError>")]
-pub struct FindVerifier {
+#[rtype(result = "Result<Candidates, StoreError>")]
+pub struct FindCandidates {
     /// An address of the user, and after a `#` the name of the key if it is told.
     pub name: String,
+    /// What must be another address of the user, if it is told.
+    pub identity: Option<String>,
+    /// The client's address.
+    pub client: IpAddr,
 }
 
-impl Handler<FindVerifier> for MailboxActor {
-    type Result = ResponseFuture<Result<KeyVerifier, StoreError>>;
+impl Handler<FindCandidates> for MailboxActor {
+    type Result = ResponseFuture<Result<Candidates, StoreError>>;
 
     fn handle(
         &mut self,
-        FindVerifier { name }: FindVerifier,
+        FindCandidates {
+            name,
+            identity,
+            client,
+        }: FindCandidates,
         _: &mut Self::Context,
     ) -> Self::Result {
         let mailbox = self.mailbox.clone();
         Box::pin(async move {
-            let find = async || mailbox.authentication.verifier(&name).await;
-            mailbox.ask("looking up a verifier", find).await
+            let authentication = &mailbox.authentication;
+            let find = async || {
+                let identity = identity.as_deref();
+                authentication.candidates(&name, identity, client).await
+            };
+            mailbox.ask("looking up verifiers", find).await
         })
     }
 }

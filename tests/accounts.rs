@@ -3,6 +3,7 @@
 mod keys;
 mod oddities;
 mod proofs;
+mod scram;
 mod users;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -39,6 +40,7 @@ async fn verify_from(
 ) -> Result<Verified, WrongCredentials> {
     let evidence = Evidence::Secret {
         name: name.into(),
+        identity: None,
         secret: Secret::new(key),
     };
     accounts.identify(&evidence, client).await.unwrap()
@@ -47,7 +49,10 @@ async fn verify_from(
 /// Who has this address, by the word of somebody who is trusted.
 async fn trust(accounts: &Accounts, address: &str) -> Result<Verified, WrongCredentials> {
     let client = Ipv4Addr::LOCALHOST.into();
-    let evidence = Evidence::Word(address.into());
+    let evidence = Evidence::TrustedAddress {
+        addresses: vec![address.into()],
+        identity: None,
+    };
     accounts.identify(&evidence, client).await.unwrap()
 }
 

@@ -4,7 +4,7 @@ use restante::accounts::{Accounts, KeyOptions, SCOPE_POP3_READ};
 use rsasl::callback::{Context, Request, SessionCallback, SessionData};
 use rsasl::mechanisms::scram::{SCRAM_SHA256, SCRAM_SHA256_PLUS};
 use rsasl::prelude::*;
-use rsasl::property::{AuthId, Password};
+use rsasl::property::{AuthId, AuthzId, Password};
 
 use crate::served::{Owner, Served, Wire};
 use crate::support::mail::key_options;
@@ -17,14 +17,81 @@ const UNBOUND: &str = "SCRAM-SHA-256";
 
 static MECHANISMS: [Mechanism; 2] = [SCRAM_SHA256_PLUS, SCRAM_SHA256];
 
-/// Who the client is.
-struct Credentials {
+/// How a client logs in by SCRAM.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
     name: String,
+    identity: Option<String>,
     key: String,
-    bound: bool,
+    /// What it knows of its TLS connection, if it binds the login to that.
+    channel: Option<Vec<u8>>,
 }
 
-impl SessionCallback for Credentials {
+impl Client {
+    pub(crate) fn new(name: &str, key: &str) -> Self {
+        Self {
+            name: name.into(),
+            identity: None,
+            key: key.into(),
+            channel: None,
+        }
+    }
+
+    fn acting_as(mut self, identity: &str) -> Self {
+        self.identity = Some(identity.into());
+        self
+    }
+
+    fn bound_to(mut self, channel: Vec<u8>) -> Self {
+        self.channel = Some(channel);
+        self
+    }
+
+    /// Logs in by sending lines and getting one for each; the reply that ends the exchange.
+    pub(crate) fn log_in(
+        &self,
+        mut say: impl FnMut(&str) -> Result<String, String>,
+    ) -> Result<String, String> {
+        let registry = Registry::with_mechanisms(&MECHANISMS);
+        let config = SASLConfig::builder().with_registry(registry);
+        let config = config.with_callback(self.clone()).unwrap();
+        let channel = Channel(self.channel.clone().unwrap_or_default());
+        let client = SASLClient::with_cb(config, channel);
+        let mechanism = if self.channel.is_some() {
+            PLUS
+        } else {
+            UNBOUND
+        };
+        let mechanism = Mechname::parse(mechanism.as_bytes()).unwrap();
+        let mut session = client.start_suggested(&[mechanism]).unwrap();
+        let reply = say(&format!("AUTH {}", mechanism.as_str()))?;
+        if reply != "+ " {
+            return Ok(reply);
+        }
+        let mut challenge: Option<String> = None;
+        loop {
+            let mut response = Vec::new();
+            let said = challenge.as_ref().map(String::as_bytes);
+            let state = session.step64(said, &mut response);
+            let state = state.map_err(|error| error.to_string())?;
+            let reply = say(std::str::from_utf8(&response).unwrap())?;
+            match reply.strip_prefix("+ ") {
+                Some(next) => challenge = Some(next.into()),
+                None if matches!(state, State::Finished(_)) == reply.starts_with("+OK") => {
+                    return Ok(reply);
+                }
+                None => return Err(format!("the client has not ended at {reply}")),
+            }
+        }
+    }
+
+    /// Logs in on this connection; the reply that ends the exchange.
+    fn log_in_on(&self, wire: &mut Wire) -> String {
+        self.log_in(|line| Ok(wire.command(line))).unwrap()
+    }
+}
+
+impl SessionCallback for Client {
     fn callback(
         &self,
         _: &SessionData,
@@ -34,11 +101,14 @@ impl SessionCallback for Credentials {
         request
             .satisfy::<AuthId>(&self.name)?
             .satisfy::<Password>(self.key.as_bytes())?;
+        if let Some(identity) = &self.identity {
+            request.satisfy::<AuthzId>(identity)?;
+        }
         Ok(())
     }
 
     fn enable_channel_binding(&self) -> bool {
-        self.bound
+        self.channel.is_some()
     }
 }
 
@@ -51,58 +121,17 @@ impl ChannelBindingCallback for Channel {
     }
 }
 
-/// Logs in; the reply that ends the exchange.
-fn log_in(wire: &mut Wire, mechanism: &str, name: &str, key: &str, channel: Vec<u8>) -> String {
-    let credentials = Credentials {
-        name: name.into(),
-        key: key.into(),
-        bound: mechanism == PLUS,
-    };
-    let registry = Registry::with_mechanisms(&MECHANISMS);
-    let config = SASLConfig::builder().with_registry(registry);
-    let config = config.with_callback(credentials).unwrap();
-    let client = SASLClient::with_cb(config, Channel(channel));
-    let mechanism = Mechname::parse(mechanism.as_bytes()).unwrap();
-    let mut session = client.start_suggested(&[mechanism]).unwrap();
-    let mut reply = wire.command(&format!("AUTH {}", mechanism.as_str()));
-    assert_eq!(reply, "+ ", "the client speaks first");
-    let mut challenge: Option<String> = None;
-    loop {
-        let mut response = Vec::new();
-        let said = challenge.as_ref().map(String::as_bytes);
-        let state = session.step64(said, &mut response).unwrap();
-        reply = wire.command(std::str::from_utf8(&response).unwrap());
-        match reply.strip_prefix("+ ") {
-            Some(next) => challenge = Some(next.into()),
-            None => {
-                let finished = matches!(state, State::Finished(_));
-                assert_eq!(finished, reply.starts_with("+OK"), "{reply}");
-                return reply;
-            }
-        }
-    }
-}
-
 fn served() -> (Served, Owner) {
     let served = Served::start(place::sqlite(), &[]);
     let owner = served.owner(&[ONE.to_vec()]);
     (served, owner)
 }
 
-/// A key of this owner that is made with other options than usual.
-fn new_key(served: &Served, owner: &Owner, options: KeyOptions) -> String {
-    let address = owner.address.clone();
-    served.ask(async move |running| {
-        let accounts = Accounts::new(running.database.clone());
-        accounts.create_key(&address, options).await.unwrap().key
-    })
-}
-
 #[test]
 fn a_client_proves_its_key_in_clear_and_inside_tls() {
     let (served, owner) = served();
     for mut wire in [served.connect(), served.connect_tls()] {
-        let reply = log_in(&mut wire, UNBOUND, &owner.address, &owner.key, Vec::new());
+        let reply = Client::new(&owner.address, &owner.key).log_in_on(&mut wire);
         assert!(reply.starts_with("+OK "), "{reply}");
         assert_eq!(wire.body("RETR 1"), ONE);
     }
@@ -110,16 +139,21 @@ fn a_client_proves_its_key_in_clear_and_inside_tls() {
 
 #[test]
 fn a_client_binds_its_proof_to_the_channel_that_it_sees() {
-    let (served, owner) = served();
-    let mut wire = served.connect_tls();
-    let channel = wire.exported().to_vec();
-    let reply = log_in(&mut wire, PLUS, &owner.address, &owner.key, channel);
-    assert!(reply.starts_with("+OK "), "{reply}");
-    // Whoever stands between sees two connections, which have not the same octets.
-    let mut wire = served.connect_tls();
-    let other = served.connect_tls().exported().to_vec();
-    let reply = log_in(&mut wire, PLUS, &owner.address, &owner.key, other);
-    assert!(reply.starts_with("-ERR [AUTH] "), "{reply}");
+    for binding in ["auto", "offer"] {
+        let settings = [("Pop3__ChannelBinding", binding)];
+        let served = Served::start(place::sqlite(), &settings);
+        let owner = served.owner(&[ONE.to_vec()]);
+        let client = Client::new(&owner.address, &owner.key);
+        let mut wire = served.connect_tls();
+        let channel = wire.exported().to_vec();
+        let reply = client.clone().bound_to(channel).log_in_on(&mut wire);
+        assert!(reply.starts_with("+OK "), "{reply}");
+        // Whoever stands between sees two connections, which have not the same octets.
+        let mut wire = served.connect_tls();
+        let other = served.connect_tls().exported().to_vec();
+        let reply = client.bound_to(other).log_in_on(&mut wire);
+        assert!(reply.starts_with("-ERR [AUTH] "), "{reply}");
+    }
 }
 
 #[test]
@@ -127,17 +161,11 @@ fn a_wrong_key_and_a_user_that_does_not_exist_get_the_same_reply() {
     let (served, owner) = served();
     let other = served.owner(&[]);
     let mut wire = served.connect();
-    let wrong = log_in(&mut wire, UNBOUND, &owner.address, &other.key, Vec::new());
-    let nobody = log_in(
-        &mut wire,
-        UNBOUND,
-        "nobody@example.com",
-        &owner.key,
-        Vec::new(),
-    );
+    let wrong = Client::new(&owner.address, &other.key).log_in_on(&mut wire);
+    let nobody = Client::new("nobody@example.com", &owner.key).log_in_on(&mut wire);
     assert!(wrong.starts_with("-ERR [AUTH] "), "{wrong}");
     assert_eq!(nobody, wrong);
-    let third = log_in(&mut wire, UNBOUND, &owner.address, &other.key, Vec::new());
+    let third = Client::new(&owner.address, &other.key).log_in_on(&mut wire);
     assert_eq!(third, wrong);
     assert_eq!(
         wire.read_to_end().unwrap(),
@@ -147,22 +175,77 @@ fn a_wrong_key_and_a_user_that_does_not_exist_get_the_same_reply() {
 }
 
 #[test]
-fn who_has_several_keys_names_the_one_that_is_meant() {
+fn who_has_several_keys_proves_any_of_them_and_gets_what_that_one_allows() {
     let (served, owner) = served();
     let options = KeyOptions {
         scopes: vec![SCOPE_POP3_READ.into()],
         ..key_options("backup")
     };
-    let backup = new_key(&served, &owner, options);
-    let named = format!("{}#backup", owner.address);
-    let mut wire = served.connect();
-    let reply = log_in(&mut wire, UNBOUND, &named, &backup, Vec::new());
+    let backup = served.new_key(&owner, options);
+    served.new_key(&owner, key_options("laptop"));
+    for name in [&owner.address, &owner.alias] {
+        for (key, key_name, may_delete) in [(&owner.key, "test", true), (&backup, "backup", false)]
+        {
+            let named = format!("{name}#{key_name}");
+            for name in [name, &named] {
+                let mut wire = served.connect();
+                let reply = Client::new(name, key).log_in_on(&mut wire);
+                assert!(reply.starts_with("+OK "), "{name}: {reply}");
+                let sessions = served.sessions();
+                let keys: Vec<_> = sessions.iter().filter_map(|it| it.key.as_deref()).collect();
+                assert!(keys.contains(&key_name), "{keys:?}");
+                let deleted = wire.command("DELE 1");
+                assert_eq!(deleted.starts_with("+OK"), may_delete, "{deleted}");
+                let other = if may_delete { "backup" } else { "test" };
+                let other = format!("{}#{other}", owner.address);
+                let refused = Client::new(&other, key).log_in_on(&mut served.connect());
+                assert!(refused.starts_with("-ERR [AUTH] "), "{refused}");
+            }
+            served.wait_for_sessions(0);
+        }
+    }
+}
+
+#[test]
+fn a_key_that_is_not_for_here_or_not_any_more_is_proven_by_nobody() {
+    let (served, owner) = served();
+    let far = KeyOptions {
+        networks: "192.0.2.0/24".parse().unwrap(),
+        ..key_options("far")
+    };
+    let far = served.new_key(&owner, far);
+    let revoked = served.new_key(&owner, key_options("revoked"));
+    let address = owner.address.clone();
+    served.ask(async move |running| {
+        let accounts = Accounts::new(running.database.clone());
+        let keys = accounts.keys(&address).await.unwrap();
+        let revoked = keys.iter().find(|key| key.name == "revoked").unwrap();
+        accounts.revoke_key(revoked.id).await.unwrap();
+    });
+    for key in [&far, &revoked] {
+        let reply = Client::new(&owner.address, key).log_in_on(&mut served.connect());
+        assert!(reply.starts_with("-ERR [AUTH] "), "{reply}");
+    }
+    let reply = Client::new(&owner.address, &owner.key).log_in_on(&mut served.connect());
     assert!(reply.starts_with("+OK "), "{reply}");
-    let refused = wire.command("DELE 1");
-    assert!(refused.starts_with("-ERR [SYS/PERM] "), "{refused}");
-    let mut wire = served.connect();
-    let reply = log_in(&mut wire, UNBOUND, &owner.address, &owner.key, Vec::new());
-    assert!(reply.starts_with("-ERR [AUTH] "), "{reply}");
+}
+
+#[test]
+fn a_client_acts_as_any_address_of_its_user_and_as_nobody_else() {
+    let (served, owner) = served();
+    let other = served.owner(&[]);
+    let upper = owner.alias.to_uppercase();
+    for (identity, good) in [
+        (&owner.address, true),
+        (&owner.alias, true),
+        (&upper, true),
+        (&other.address, false),
+    ] {
+        let client = Client::new(&owner.address, &owner.key).acting_as(identity);
+        let reply = client.log_in_on(&mut served.connect());
+        let start = if good { "+OK " } else { "-ERR [AUTH] " };
+        assert!(reply.starts_with(start), "{identity}: {reply}");
+    }
 }
 
 #[test]

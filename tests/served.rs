@@ -12,7 +12,7 @@ use std::sync::{Arc, LazyLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use restante::accounts::Accounts;
+use restante::accounts::{Accounts, KeyOptions};
 use restante::listener::Bound;
 use restante::registry::SessionReport;
 use restante::server::Server;
@@ -156,6 +156,15 @@ impl Served {
                 alias,
                 key,
             }
+        })
+    }
+
+    /// Makes one more key of a user.
+    pub(crate) fn new_key(&self, owner: &Owner, options: KeyOptions) -> String {
+        let address = owner.address.clone();
+        self.ask(async move |running| {
+            let accounts = Accounts::new(running.database.clone());
+            accounts.create_key(&address, options).await.unwrap().key
         })
     }
 

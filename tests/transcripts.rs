@@ -13,6 +13,7 @@
 //! C: LIST 1                            a line of the client
 //! C> "NO" "x"*3 "OP\r\n"               octets of the client
 //! C: <tls>                             the client shakes hands
+//! C: <scram NAME KEY>                  it proves a key by SCRAM; the last reply is still to come
 //! S: +OK *                             a line of the server; a final * is any rest
 //! S (3 times): -ERR *
 //! S> "..\r\n"                          octets of the server
@@ -24,8 +25,8 @@
 //! deleted 1 3                          what storage lost in the end; nothing unless said
 //! ```
 //!
-//! `{address}`, `{ADDRESS}`, `{alias}`, `{key}`, `{KEY}`, `{key name}`, `{another key}` and
-//! `{uid 1}` stand for what the player has, and `base64(\0{address})` for that in base64. When a file ends, each connection is closed without QUIT, and the server
+//! `{address}`, `{ADDRESS}`, `{alias}`, `{key}`, `{KEY}`, `{key name}`, `{second key}` (of the same
+//! user), `{another key}` (of another) and `{uid 1}` stand for what the player has, and `base64(\0{address})` for that in base64. When a file ends, each connection is closed without QUIT, and the server
 //! must have nothing more to say.
 
 use std::path::{Path, PathBuf};
@@ -35,6 +36,7 @@ use data_encoding::BASE64;
 use crate::players::pure::Pure;
 use crate::players::wire::Servers;
 use crate::players::{Player, Storage};
+use crate::sasl::Client;
 use crate::support::place;
 
 const ONE: &[u8] = b"Subject: one\r\n\r\nfirst\r\n"; // 23 octets
@@ -172,6 +174,7 @@ enum Action {
     Send(usize, String),
     SendOctets(usize, String),
     StartTls(usize),
+    Scram(usize, String),
     Expect(usize, String),
     ExpectOctets(usize, String),
     ExpectEnd(usize),
@@ -274,6 +277,7 @@ impl Transcript {
             let text = said.to_owned();
             let action = match (who, said) {
                 ("C:", "<tls>") => Action::StartTls(connection),
+                ("C:", _) if said.starts_with("<scram ") => Action::Scram(connection, text),
                 ("C:", _) => Action::Send(connection, text),
                 ("C>", _) => octets(said).map(|_| Action::SendOctets(connection, text))?,
                 ("S:", "<closed>") => Action::ExpectEnd(connection),
@@ -288,10 +292,10 @@ impl Transcript {
 
     /// Plays it; the error names file and line.
     fn play(&self, player: &mut impl Player) -> Result<(), String> {
-        let mut last = 0;
+        let (mut last, mut unread) = (0, None);
         let played = self.actions.iter().try_for_each(|(number, action)| {
             last = *number;
-            act(player, action)
+            act(player, action, &mut unread)
         });
         // Even after a failure, since others play on the same server.
         let deleted = player.finish();
@@ -307,7 +311,12 @@ impl Transcript {
     }
 }
 
-fn act(player: &mut impl Player, action: &Action) -> Result<(), String> {
+/// Does what a line says. `unread` is a line that the player has read for a line to come.
+fn act(
+    player: &mut impl Player,
+    action: &Action,
+    unread: &mut Option<Vec<u8>>,
+) -> Result<(), String> {
     match action {
         Action::Send(connection, line) => {
             let line = fill_in(player, line)?;
@@ -318,9 +327,24 @@ fn act(player: &mut impl Player, action: &Action) -> Result<(), String> {
             player.send(*connection, &octets(&text).ok_or("no octets")?)
         }
         Action::StartTls(connection) => player.start_tls(*connection),
+        Action::Scram(connection, text) => {
+            let text = fill_in(player, text)?;
+            let words = text.trim_matches(['<', '>']).split(' ').collect::<Vec<_>>();
+            let [_, name, key] = words[..] else {
+                return Err("SCRAM takes a name and a key".into());
+            };
+            let last = Client::new(name, key).log_in(|line| {
+                player.send(*connection, format!("{line}\r\n").as_bytes())?;
+                let reply = String::from_utf8(player.line(*connection)?);
+                let reply = reply.map_err(|error| error.to_string())?;
+                Ok(reply.trim_end_matches(['\r', '\n']).to_owned())
+            })?;
+            *unread = Some(format!("{last}\r\n").into_bytes());
+            Ok(())
+        }
         Action::Expect(connection, pattern) => {
             let pattern = fill_in(player, pattern)?;
-            let line = player.line(*connection)?;
+            let line = unread.take().map_or_else(|| player.line(*connection), Ok)?;
             expect_line(&line, &pattern)
         }
         Action::ExpectOctets(connection, text) => {

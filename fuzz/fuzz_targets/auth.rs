@@ -8,7 +8,8 @@ use arbitrary::Arbitrary;
 use data_encoding::BASE64;
 use libfuzzer_sys::fuzz_target;
 use pop3::{
-    Credentials, Limits, Line, LoginRefusal, Mechanism, Policy, Secret, Session, Step, Verifier,
+    Candidates, ChannelBinding, Credentials, Limits, Line, LoginRefusal, Mechanism, Mechanisms, Policy,
+    Secret, Session, Step, Verifier,
 };
 
 /// What a client does.
@@ -31,7 +32,10 @@ const POLICY: Policy = Policy {
     secrets_allowed: true,
     scram_offered: true,
     channel_bound: true,
+    mechanisms: Mechanisms::ALL,
+    channel_binding: ChannelBinding::Auto,
     certified: true,
+    expire_days: None,
     limits: Limits {
         bad_commands: 1000,
         line_octets: 255,
@@ -82,9 +86,13 @@ fn take(step: Step) -> Option<Session> {
         Step::Reply(reply, session) => (reply, Some(session)),
         Step::Close(reply) => (reply, None),
         Step::Verifier(lookup) => {
-            let verifier = Verifier::new(&Secret::new("key"), b"salt", NonZeroU32::MIN);
+            let mut candidates = Candidates::new(b"salt", NonZeroU32::MIN);
+            for (key, secret) in [(1, "key"), (2, "another")] {
+                let verifier = Verifier::new(&Secret::new(secret), b"salt", NonZeroU32::MIN);
+                assert!(candidates.add(key, verifier));
+            }
             let channel = lookup.binding().map(|_| &b"channel"[..]);
-            lookup.found(Some(1), verifier, NONCE, channel)
+            lookup.found(candidates, NONCE, channel)
         }
         Step::Login(login) => {
             let proven = matches!(login.credentials(), Credentials::Proven { .. });

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
 use pop3::{
-    Access, Limits, LineBuffer, LoginRefusal, Policy, Reply, Secret, Session, Snapshot, Step,
-    UniqueId, Verifier,
+    Access, Candidates, ChannelBinding, Limits, LineBuffer, LoginRefusal, Mechanisms, Policy, Reply,
+    Secret, Session, Snapshot, Step, UniqueId, Verifier,
 };
 
 fuzz_target!(|input: &[u8]| {
@@ -21,7 +21,10 @@ fuzz_target!(|input: &[u8]| {
         secrets_allowed: has(1),
         scram_offered: has(2),
         channel_bound: has(3),
+        mechanisms: Mechanisms::ALL,
+        channel_binding: if has(6) { ChannelBinding::Offer } else { ChannelBinding::Auto },
         certified: has(4),
+        expire_days: has(7).then_some(7),
         limits: Limits {
             bad_commands: 20,
             line_octets: 255,
@@ -57,7 +60,9 @@ fn take(step: Step, let_in: bool, policy: Policy) -> Option<Session> {
         Step::Verifier(lookup) => {
             let iterations = NonZeroU32::MIN;
             let verifier = Verifier::new(&Secret::new("key"), b"salt", iterations);
-            lookup.found(Some(1), verifier, "nonce", Some(b"channel"))
+            let mut candidates = Candidates::new(b"salt", iterations);
+            assert!(candidates.add(1, verifier));
+            lookup.found(candidates, "nonce", Some(b"channel"))
         }
         Step::List(mut listing) => {
             let mut out = Vec::new();

@@ -28,7 +28,9 @@ pub use command::{Command, Secret, SyntaxError, Verb};
 pub use line::{Line, LineBuffer};
 pub use listing::Listing;
 pub use reply::{Reply, ResponseCode};
-pub use sasl::{BadVerifier, ChannelBinding, MAX_RESPONSE_OCTETS, Mechanism, Mechanisms, Verifier};
+pub use sasl::{
+    BadVerifier, Candidates, ChannelBinding, MAX_RESPONSE_OCTETS, Mechanism, Mechanisms, Verifier,
+};
 pub use session::{
     Access, Authorization, Challenge, Commit, Credentials, Limits, Login, LoginRefusal,
     MAX_LOGIN_FAILURES, Part, Policy, Retrieve, RetrieveRefusal, Session, Step, Transaction,

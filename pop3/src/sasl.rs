@@ -7,7 +7,7 @@ use data_encoding::BASE64;
 use crate::command::{Secret, without_blanks};
 use crate::session::Policy;
 
-pub use scram::{BadVerifier, Verifier};
+pub use scram::{BadVerifier, Candidates, Verifier};
 
 pub(crate) use scram::{Acknowledged, ClientFirst, Proving, ScramError};
 
@@ -158,8 +158,9 @@ pub(crate) fn plain(message: &Secret) -> Result<Plain, &'static str> {
     if secret.is_empty() {
         return Err(FORM);
     }
+    let identity = text(without_blanks(identity)).ok_or(FORM)?;
     Ok(Plain {
-        identity: text(identity).ok_or(FORM)?,
+        identity: Some(identity).filter(|it| !it.is_empty()),
         name: name_of(name).ok_or(FORM)?,
         secret: Secret::new(secret),
     })
@@ -168,8 +169,8 @@ pub(crate) fn plain(message: &Secret) -> Result<Plain, &'static str> {
 /// What PLAIN says.
 #[derive(Debug)]
 pub(crate) struct Plain {
-    /// Whose maildrop is to be opened; empty for that of `name`.
-    pub(crate) identity: String,
+    /// An address of the user whose maildrop is to be opened, if it is told.
+    pub(crate) identity: Option<String>,
     /// Whose key it is.
     pub(crate) name: String,
     /// The key.
@@ -180,23 +181,13 @@ pub(crate) struct Plain {
 /// key, which may be several. Spaces around it are not a part of it.
 pub(crate) fn name_of(octets: &[u8]) -> Option<String> {
     let name = text(without_blanks(octets))?;
-    let address = address_in(&name);
+    let (address, _) = name.split_once('#').unwrap_or((&name, ""));
     let is_word = !address.is_empty() && !address.contains(char::is_whitespace);
     (is_word && !name.contains(char::is_control)).then_some(name)
 }
 
-fn address_in(name: &str) -> &str {
-    name.split_once('#').map_or(name, |(address, _)| address)
-}
-
 pub(crate) fn text(octets: &[u8]) -> Option<String> {
     std::str::from_utf8(octets).ok().map(str::to_owned)
-}
-
-/// May someone of this name act as this identity? Only as themselves, whichever key they use.
-pub(crate) fn is_same(identity: &str, name: &str) -> bool {
-    let address = |name: &str| address_in(name).to_lowercase();
-    identity.is_empty() || address(identity) == address(name)
 }
 
 #[cfg(test)]
@@ -207,8 +198,12 @@ mod tests {
     fn plain_has_three_parts() {
         let said = plain(&Secret::new(*b"\0ada@example.com\0two words")).unwrap();
         assert_eq!(said.name, "ada@example.com");
-        assert_eq!(said.identity, "");
+        assert_eq!(said.identity, None);
         assert_eq!(said.secret.expose(), b"two words");
+        let said = plain(&Secret::new(*b" a@example.com \0 ada@example.com\0 key ")).unwrap();
+        assert_eq!(said.identity.as_deref(), Some("a@example.com"));
+        assert_eq!(said.name, "ada@example.com");
+        assert_eq!(said.secret.expose(), b" key ");
         for bad in [
             &b""[..],
             b"ada\0key",
@@ -221,15 +216,6 @@ mod tests {
         ] {
             assert!(plain(&Secret::new(bad)).is_err(), "{bad:?}");
         }
-    }
-
-    #[test]
-    fn nobody_acts_as_somebody_else() {
-        assert!(is_same("", "ada@example.com"));
-        assert!(is_same("ADA@example.com", "ada@Example.com"));
-        assert!(is_same("ada@example.com", "ada@example.com#phone"));
-        assert!(!is_same("bob@example.com", "ada@example.com"));
-        assert!(!is_same("ada", "ada@example.com"));
     }
 
     #[test]

@@ -7,13 +7,13 @@ use std::sync::LazyLock;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use pop3::{Access, Secret, Verifier};
-use sea_orm::{ConnectionTrait, QueryResult, Value};
+use pop3::{Access, Candidates, Secret};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
 use subtle::ConstantTimeEq;
 
 use super::key_form::{hash_of, key_meant, prefix_of};
-use super::keys::{KeyId, SCRAM_ITERATIONS};
-use super::{Accounts, SCOPE_POP3, SCOPE_POP3_READ, Standing, find};
+use super::keys::KeyId;
+use super::{Accounts, SCOPE_POP3, SCOPE_POP3_READ, Standing};
 use crate::networks::Networks;
 use crate::store::{MaildropVersion, StoreError, UserId, milliseconds, statement};
 
@@ -24,14 +24,20 @@ pub enum Evidence {
     Secret {
         /// An address of the user, and after a `#` the name of the key if it is told.
         name: String,
+        /// What must be another address of the user, if it is told.
+        identity: Option<String>,
         /// The secret.
         secret: Secret,
     },
     /// A key that the client has proven to know.
     Key(KeyId),
-    /// The word of somebody who is trusted, such as the authority of a certificate, that the client
-    /// is the user of this address.
-    Word(String),
+    /// The word of somebody who is trusted, such as the authority of a certificate.
+    TrustedAddress {
+        /// The client is the user of each of these addresses; the first counts.
+        addresses: Vec<String>,
+        /// An address of the user who is meant instead, if it is told: of one who has one of these.
+        identity: Option<String>,
+    },
 }
 
 /// Who has shown that a maildrop may be opened.
@@ -55,15 +61,6 @@ pub struct Verified {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WrongCredentials;
 
-/// What SCRAM needs to let a client prove a key.
-#[derive(Debug, Clone)]
-pub struct KeyVerifier {
-    /// The key; none if there is no such user or key, which the client does not learn.
-    pub key: Option<KeyId>,
-    /// What the proof must fit.
-    pub verifier: Verifier,
-}
-
 /// Finds out who logs in. Another product's keys are a second form one day.
 #[async_trait]
 pub trait Authentication: Send + Sync {
@@ -77,11 +74,18 @@ pub trait Authentication: Send + Sync {
         client: IpAddr,
     ) -> Result<Result<Verified, WrongCredentials>, StoreError>;
 
-    /// What proves the key of this name: `address#key`, or `address` if it is the only key.
+    /// The keys that a client at this address may prove: those of the user of `address` that it could
+    /// log in with, or the one of `address#key`. There are none if `identity` is told and is no
+    /// address of that user.
     ///
     /// # Errors
     /// If the database can't say.
-    async fn verifier(&self, name: &str) -> Result<KeyVerifier, StoreError>;
+    async fn candidates(
+        &self,
+        name: &str,
+        identity: Option<&str>,
+        client: IpAddr,
+    ) -> Result<Candidates, StoreError>;
 
     /// Which of these keys are not revoked, and which of these users are there and not disabled?
     ///
@@ -101,19 +105,28 @@ pub trait Authentication: Send + Sync {
 }
 
 /// Which rows are keys that may be used now: `$1` is the time.
-const VALID: &str = "k.revoked_at_ms IS NULL AND u.disabled_at_ms IS NULL \
+pub(super) const VALID: &str = "k.revoked_at_ms IS NULL AND u.disabled_at_ms IS NULL \
     AND (k.expires_at_ms IS NULL OR k.expires_at_ms > $1)";
 
 /// `$2` is an address of the key's user.
 const OF_ADDRESS: &str =
     "EXISTS (SELECT 1 FROM addresses a WHERE a.address = $2 AND a.user_id = u.id)";
 
+/// `$3` is an address of the key's user, too; or it is empty.
+pub(super) const AS_IDENTITY: &str = "($3 = '' OR EXISTS \
+    (SELECT 1 FROM addresses i WHERE i.address = $3 AND i.user_id = u.id))";
+
+/// The user of the address `$1` with all their addresses.
+const USER_WITH_ADDRESSES: &str = "SELECT u.id, u.address, u.maildrop_version, a.address \
+    FROM addresses i JOIN users u ON u.id = i.user_id JOIN addresses a ON a.user_id = u.id \
+    WHERE i.address = $1 AND u.disabled_at_ms IS NULL";
+
 /// What is compared with where there is no key.
 const NO_HASH: [u8; 32] = [0; 32];
 
-/// The key with the prefix `$3` of whoever has the address `$2`.
+/// The key with the prefix `$4` of the user who has the address `$2`.
 static KEY_BY_PREFIX: LazyLock<String> =
-    LazyLock::new(|| key_where(&format!("k.prefix = $3 AND {OF_ADDRESS}")));
+    LazyLock::new(|| key_where(&format!("k.prefix = $4 AND {OF_ADDRESS} AND {AS_IDENTITY}")));
 
 /// The key of the number `$2`.
 static KEY_BY_ID: LazyLock<String> = LazyLock::new(|| key_where("k.id = $2"));
@@ -133,55 +146,38 @@ impl Authentication for Accounts {
         client: IpAddr,
     ) -> Result<Result<Verified, WrongCredentials>, StoreError> {
         let key = match evidence {
-            Evidence::Secret { name, secret } => self.key_of(name, secret).await?,
+            Evidence::Secret {
+                name,
+                identity,
+                secret,
+            } => self.key_of(name, identity.as_deref(), secret).await?,
             Evidence::Key(key) => self.key(*key).await?,
-            Evidence::Word(address) => return self.user_of(address).await,
+            Evidence::TrustedAddress {
+                addresses,
+                identity,
+            } => {
+                let user = self.user_of(addresses, identity.as_deref()).await?;
+                return Ok(user.ok_or(WrongCredentials));
+            }
         };
-        let Some(key) = key else {
+        let Some(FoundKey { user, networks, .. }) = key else {
             return Ok(Err(WrongCredentials));
         };
-        if !key.may_be_used_by(client) {
-            let key = &key.user.key_name;
+        if !may_be_used_from(networks, client)? {
+            let key = &user.key_name;
             tracing::info!(key, %client, "a right key was used from a network that it is not for");
             return Ok(Err(WrongCredentials));
         }
-        Ok(Ok(key.user))
+        Ok(Ok(user))
     }
 
-    async fn verifier(&self, name: &str) -> Result<KeyVerifier, StoreError> {
-        let (address, key_name) = address_and_key(name);
-        let mut found = None;
-        // No key has the empty name.
-        if may_be_asked_for(&address) && key_name != Some("") {
-            // Whoever has two keys must say which one is meant.
-            let sql = format!(
-                "SELECT k.id, k.verifier FROM api_keys k JOIN users u ON u.id = k.user_id \
-                 WHERE {VALID} AND {OF_ADDRESS} AND ($3 = '' OR k.name = $3) LIMIT 2"
-            );
-            let key_name = key_name.filter(|name| may_be_asked_for(name));
-            let values = [
-                now(),
-                address.as_str().into(),
-                key_name.unwrap_or_default().into(),
-            ];
-            let read = self.database.read();
-            let rows = read.query_all_raw(statement(read, &sql, values)).await?;
-            if let [row] = rows.as_slice() {
-                let verifier: Option<String> = row.try_get_by_index(1)?;
-                let verifier = verifier.and_then(|text| text.parse().ok());
-                found = Some(KeyId(row.try_get_by_index(0)?)).zip(verifier);
-            }
-        }
-        Ok(match found {
-            Some((key, verifier)) => KeyVerifier {
-                key: Some(key),
-                verifier,
-            },
-            None => KeyVerifier {
-                key: None,
-                verifier: Verifier::of_nobody(self.salt().await?, SCRAM_ITERATIONS),
-            },
-        })
+    async fn candidates(
+        &self,
+        name: &str,
+        identity: Option<&str>,
+        client: IpAddr,
+    ) -> Result<Candidates, StoreError> {
+        self.keys_to_prove(name, identity, client).await
     }
 
     async fn standing(
@@ -212,17 +208,26 @@ impl Accounts {
     ///
     /// The key is looked for by its prefix, and whoever has no right prefix finds no row, whether
     /// the user exists or not: so both cases are the same query and take the same time.
-    async fn key_of(&self, name: &str, secret: &Secret) -> Result<Option<FoundKey>, StoreError> {
-        let (address, key_name) = address_and_key(name);
-        if !may_be_asked_for(&address) {
+    async fn key_of(
+        &self,
+        name: &str,
+        identity: Option<&str>,
+        secret: &Secret,
+    ) -> Result<Option<FoundKey>, StoreError> {
+        let Some(claim) = Claim::read(name, identity) else {
             return Ok(None);
-        }
+        };
         let secret = &*key_meant(secret);
-        let values = [now(), address.into(), prefix_of(secret).into()];
+        let values = [
+            now(),
+            claim.address.into(),
+            claim.identity.into(),
+            prefix_of(secret).into(),
+        ];
         let key = self.find_key(&KEY_BY_PREFIX, values).await?;
         let hash = key.as_ref().map_or(&NO_HASH[..], |key| &key.hash);
         let same = bool::from(hash_of(secret).ct_eq(hash));
-        let named = |key: &FoundKey| key_name.is_none_or(|name| name == key.user.key_name);
+        let named = |key: &FoundKey| claim.key_name.is_none_or(|name| name == key.user.key_name);
         Ok(key.filter(|key| same && named(key)))
     }
 
@@ -242,34 +247,76 @@ impl Accounts {
         row.map_or(Ok(None), |row| FoundKey::read(&row))
     }
 
+    /// The user who is meant, if they have one of these addresses.
     async fn user_of(
         &self,
-        address: &str,
-    ) -> Result<Result<Verified, WrongCredentials>, StoreError> {
+        addresses: &[String],
+        identity: Option<&str>,
+    ) -> Result<Option<Verified>, StoreError> {
         // Only ASCII has another case here: other letters that fold into it are not the same.
-        let address = address.to_ascii_lowercase();
-        if !may_be_asked_for(&address) {
-            return Ok(Err(WrongCredentials));
+        let trusted = addresses.iter().map(|address| address.to_ascii_lowercase());
+        let trusted: Vec<_> = trusted.collect();
+        let meant = match identity {
+            Some(identity) => identity_address(identity),
+            None => trusted.first().filter(|it| may_be_asked_for(it)).cloned(),
+        };
+        let Some(meant) = meant else {
+            return Ok(None);
+        };
+        let read = self.database.read();
+        let question = statement(read, USER_WITH_ADDRESSES, [meant.into()]);
+        for row in read.query_all_raw(question).await? {
+            let address: String = row.try_get_by_index(3)?;
+            if trusted.contains(&address) {
+                return Ok(Some(Verified {
+                    user: UserId(row.try_get_by_index(0)?),
+                    address: row.try_get_by_index(1)?,
+                    key: None,
+                    key_name: String::new(),
+                    access: Access::Full,
+                    version: MaildropVersion(row.try_get_by_index(2)?),
+                }));
+            }
         }
-        let user = find(self.database.read(), &address).await?;
-        let user = user.filter(|user| user.disabled_at_ms.is_none());
-        let verified = user.map(|user| Verified {
-            user: UserId(user.id),
-            address: user.address,
-            key: None,
-            key_name: String::new(),
-            access: Access::Full,
-            version: MaildropVersion(user.maildrop_version),
-        });
-        Ok(verified.ok_or(WrongCredentials))
+        Ok(None)
     }
+}
+
+/// Whom a client says that it is, in the form in which addresses are kept.
+pub(super) struct Claim<'a> {
+    /// An address of the user.
+    pub(super) address: String,
+    /// The name of the key, if it is told.
+    pub(super) key_name: Option<&'a str>,
+    /// A further address of the user; empty if none is told.
+    pub(super) identity: String,
+}
+
+impl<'a> Claim<'a> {
+    /// Returns nothing if nobody and no key has such a name.
+    pub(super) fn read(name: &'a str, identity: Option<&str>) -> Option<Self> {
+        let (address, key_name) = address_and_key(name);
+        let identity = identity.map_or(Some(String::new()), identity_address)?;
+        let may_be = may_be_asked_for(&address) && key_name.is_none_or(may_be_asked_for);
+        may_be.then_some(Self {
+            address,
+            key_name,
+            identity,
+        })
+    }
+}
+
+/// The address that an identity tells, which may have the name of a key behind it.
+fn identity_address(identity: &str) -> Option<String> {
+    let (address, _) = address_and_key(identity);
+    (!address.is_empty() && may_be_asked_for(&address)).then_some(address)
 }
 
 /// A key that is valid now, for those whom it is for.
 struct FoundKey {
     user: Verified,
     hash: Vec<u8>,
-    networks: Networks,
+    networks: Option<String>,
 }
 
 impl FoundKey {
@@ -279,8 +326,6 @@ impl FoundKey {
         let Some(access) = access_of(&scopes) else {
             return Ok(None);
         };
-        let networks: Option<String> = row.try_get_by_index(7)?;
-        let networks = networks.unwrap_or_default().parse::<Networks>();
         Ok(Some(Self {
             user: Verified {
                 user: UserId(row.try_get_by_index(0)?),
@@ -291,17 +336,23 @@ impl FoundKey {
                 access,
             },
             hash: row.try_get_by_index(5)?,
-            networks: networks.map_err(|error| sea_orm::DbErr::Custom(error.to_string()))?,
+            networks: row.try_get_by_index(7)?,
         }))
-    }
-
-    fn may_be_used_by(&self, client: IpAddr) -> bool {
-        self.networks.is_empty() || self.networks.contain(client)
     }
 }
 
+/// Whether a key with this column of networks may be used from there.
+pub(super) fn may_be_used_from(
+    networks: Option<String>,
+    client: IpAddr,
+) -> Result<bool, StoreError> {
+    let networks = networks.unwrap_or_default().parse::<Networks>();
+    let networks = networks.map_err(|error| DbErr::Custom(error.to_string()))?;
+    Ok(networks.is_empty() || networks.contain(client))
+}
+
 /// What these scopes allow, if anything.
-fn access_of(scopes: &str) -> Option<Access> {
+pub(super) fn access_of(scopes: &str) -> Option<Access> {
     let has = |wanted: &str| scopes.split(' ').any(|scope| scope == wanted);
     if has(SCOPE_POP3) {
         Some(Access::Full)
@@ -323,7 +374,7 @@ fn may_be_asked_for(text: &str) -> bool {
     !text.contains('\0')
 }
 
-fn now() -> Value {
+pub(super) fn now() -> Value {
     milliseconds(SystemTime::now()).into()
 }
 
@@ -332,7 +383,9 @@ impl fmt::Debug for Evidence {
         match self {
             Self::Secret { name, .. } => f.debug_tuple("Secret").field(name).finish(),
             Self::Key(key) => f.debug_tuple("Key").field(key).finish(),
-            Self::Word(address) => f.debug_tuple("Word").field(address).finish(),
+            Self::TrustedAddress { addresses, .. } => {
+                f.debug_tuple("TrustedAddress").field(addresses).finish()
+            }
         }
     }
 }
@@ -348,6 +401,27 @@ mod tests {
         assert_eq!(access_of("pop3:read pop3"), Some(Access::Full));
         assert_eq!(access_of("smtp"), None);
         assert_eq!(access_of(""), None);
+    }
+
+    #[test]
+    fn a_claim_is_in_the_form_in_which_addresses_are_kept() {
+        let claim = Claim::read("Ada@Example.com#My Phone", Some("A@Example.com#x")).unwrap();
+        assert_eq!(claim.address, "ada@example.com");
+        assert_eq!(claim.key_name, Some("My Phone"));
+        assert_eq!(claim.identity, "a@example.com");
+        assert_eq!(Claim::read("ada", None).unwrap().identity, "");
+        for (name, identity) in [
+            ("a\0b", None),
+            ("ada#a\0b", None),
+            ("ada", Some("")),
+            ("ada", Some("#phone")),
+            ("ada", Some("a\0b")),
+        ] {
+            assert!(
+                Claim::read(name, identity).is_none(),
+                "{name:?} {identity:?}"
+            );
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::conversation::{Conversation, Open, Over};
 use super::reader::Reader;
 use crate::accounts::{Evidence, KeyId, may_hold_key};
 use crate::identity::new_secret;
-use crate::mailbox::{FindVerifier, Identified, Identify, KeyUsed, OpenMaildrop};
+use crate::mailbox::{FindCandidates, Identified, Identify, KeyUsed, OpenMaildrop};
 use crate::metrics::AuthFailure;
 use crate::registry::Claim;
 use crate::telemetry;
@@ -27,8 +27,10 @@ impl Conversation {
     ) -> Result<(Reply, Option<Session>), Over> {
         // The proof will be looked at as soon as it comes, so this is the time to wait.
         self.wait_for_gate(lookup.name()).await?;
-        let find = || FindVerifier {
+        let find = || FindCandidates {
             name: lookup.name().to_owned(),
+            identity: lookup.identity().map(str::to_owned),
+            client: self.live.ip(),
         };
         let Ok(Ok(found)) = self.service.mailbox.ask(find).await else {
             self.service.metrics.auth_attempt();
@@ -36,8 +38,7 @@ impl Conversation {
             return Ok(lookup.unavailable());
         };
         let channel = lookup.binding().and_then(|kind| self.channel_binding(kind));
-        let key = found.key.map(|key| key.0);
-        Ok(lookup.found(key, found.verifier, &new_secret(), channel.as_deref()))
+        Ok(lookup.found(found, &new_secret(), channel.as_deref()))
     }
 
     pub(super) async fn login(&mut self, login: Login) -> Result<(Reply, Option<Session>), Over> {
@@ -159,20 +160,21 @@ impl Conversation {
     /// What speaks for the client; none if that is known to be wrong.
     fn evidence(&self, credentials: &Credentials) -> Option<Evidence> {
         match credentials {
-            Credentials::Secret { name, secret } => Some(Evidence::Secret {
+            Credentials::Secret {
+                name,
+                identity,
+                secret,
+            } => Some(Evidence::Secret {
                 name: name.clone(),
+                identity: identity.clone(),
                 secret: secret.clone(),
             }),
             Credentials::Proven { key, .. } => Some(Evidence::Key(KeyId(*key))),
             Credentials::Disproven { .. } => None,
-            Credentials::Certificate { name } => {
-                let certified = self.certified_addresses();
-                let meant = |address: &&String| match name {
-                    Some(name) => name.eq_ignore_ascii_case(address),
-                    None => true,
-                };
-                certified.iter().find(meant).cloned().map(Evidence::Word)
-            }
+            Credentials::Certificate { name } => Some(Evidence::TrustedAddress {
+                addresses: self.certified_addresses().to_vec(),
+                identity: name.clone(),
+            }),
         }
     }
 }

@@ -69,6 +69,7 @@ fn no_octets_at_all_are_a_fault() {
             for address in [ADA, &address] {
                 let evidence = Evidence::Secret {
                     name: address.into(),
+                    identity: Some(address.into()),
                     secret: secret.clone(),
                 };
                 let verified = accounts

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use pop3::{Access, Secret, Verifier};
+use pop3::{Access, Secret};
 use restante::accounts::{Authentication, Evidence, KeyOptions, SCOPE_POP3_READ};
 
 use super::{accounts, new_key, opens, trust, verify, verify_from};
@@ -82,98 +82,88 @@ fn a_name_may_tell_which_key_is_meant_and_must_tell_the_truth() {
 }
 
 #[test]
-fn the_verifier_of_a_key_is_found_by_its_name_or_by_being_the_only_one() {
+fn an_identity_is_an_address_of_the_same_user_in_any_form() {
     on_each(async |place| {
         let accounts = accounts(place).await;
-        accounts
-            .add(ADA, &["lovelace@example.com".into()])
-            .await
-            .unwrap();
+        let alias = "lovelace@example.com";
+        accounts.add(ADA, &[alias.into()]).await.unwrap();
         accounts.add(BOB, &[]).await.unwrap();
-        let found = async |name: &str| accounts.verifier(name).await.unwrap();
-        let phone = accounts
+        let key = accounts
             .create_key(ADA, key_options("phone"))
             .await
             .unwrap();
-        for name in [
-            ADA,
-            "ADA@EXAMPLE.com",
-            "lovelace@example.com",
-            "ada@example.com#phone",
+        let client = address("127.0.0.1");
+        for (name, identity, good) in [
+            (ADA, Some(ADA), true),
+            (ADA, Some("ADA@example.com"), true),
+            (ADA, Some("LoveLace@example.com"), true),
+            (ADA, Some("lovelace@example.com#phone"), true),
+            (alias, Some(ADA), true),
+            ("ada@example.com#phone", Some(alias), true),
+            (ADA, None, true),
+            (ADA, Some(BOB), false),
+            (alias, Some(BOB), false),
+            (ADA, Some("eve@example.com"), false),
+            (ADA, Some("ada"), false),
+            (ADA, Some("#phone"), false),
+            (ADA, Some(""), false),
+            (ADA, Some("a\0b"), false),
+            (BOB, Some(ADA), false),
         ] {
-            assert_eq!(found(name).await.key, Some(phone.id), "{name}");
+            let evidence = Evidence::Secret {
+                name: name.into(),
+                identity: identity.map(Into::into),
+                secret: Secret::new(key.key.as_bytes()),
+            };
+            let by_secret = accounts.identify(&evidence, client).await.unwrap();
+            assert_eq!(by_secret.is_ok(), good, "{name} {identity:?}");
+            let candidates = accounts.candidates(name, identity, client).await.unwrap();
+            let keys: Vec<_> = candidates.keys().map(|(key, _)| key).collect();
+            assert_eq!(keys.contains(&key.id.0), good, "{name} {identity:?}");
         }
-        let verifier = found(ADA).await.verifier.to_string();
-        let salt = verifier.split(['$', ':']).nth(2).unwrap();
-        let salt = data_encoding::BASE64.decode(salt.as_bytes()).unwrap();
-        let secret = Secret::new(phone.key.as_bytes());
-        let again = Verifier::new(&secret, &salt, 4096.try_into().unwrap());
-        assert_eq!(again.to_string(), verifier);
-
-        let laptop = accounts
-            .create_key(ADA, key_options("laptop"))
-            .await
-            .unwrap();
-        assert_eq!(found("ada@example.com#laptop").await.key, Some(laptop.id));
-        for name in [
-            ADA,
-            "ada@example.com#",
-            BOB,
-            "bob@example.com#phone",
-            "eve@example.com",
-            "",
-        ] {
-            assert_eq!(found(name).await.key, None, "{name}");
-        }
-        accounts.revoke_key(phone.id).await.unwrap();
-        assert_eq!(found(ADA).await.key, Some(laptop.id));
-        accounts.set_disabled(ADA, true).await.unwrap();
-        assert_eq!(found(ADA).await.key, None);
     });
 }
 
 #[test]
-fn nobody_learns_from_a_verifier_who_has_a_key() {
+fn somebody_trusted_may_tell_several_addresses_and_the_client_whom_it_means() {
     on_each(async |place| {
         let accounts = accounts(place).await;
-        accounts.add(ADA, &[]).await.unwrap();
-        new_key(&accounts, ADA, "phone").await;
-        // What the client sees of it: the iterations and the salt.
-        let seen = |verifier: &Verifier| {
-            let text = verifier.to_string();
-            text.rsplit_once('$').unwrap().0.to_owned()
+        let alias = "lovelace@example.com";
+        let ada = accounts.add(ADA, &[alias.into()]).await.unwrap();
+        let bob = accounts.add(BOB, &[]).await.unwrap();
+        accounts.add("eve@example.com", &[]).await.unwrap();
+        let meant = async |addresses: &[&str], identity: Option<&str>| {
+            let evidence = Evidence::TrustedAddress {
+                addresses: addresses.iter().map(|it| (*it).into()).collect(),
+                identity: identity.map(Into::into),
+            };
+            let verified = accounts.identify(&evidence, address("::1")).await.unwrap();
+            verified.ok().map(|verified| verified.user)
         };
-        let real = accounts.verifier(ADA).await.unwrap();
-        assert!(real.key.is_some());
-        // Another server of the same database, or the same one after a restart.
-        let other = super::accounts(place).await;
-        for name in [
-            "eve@example.com",
-            "ada@example.com#",
-            "ada@example.com#none",
-            "ADA@example.com#PHONE",
-            "a\0b",
+        let both = [BOB, "Lovelace@example.com"];
+        for (addresses, identity, user) in [
+            (&[ADA][..], None, Some(ada)),
+            (&[ADA], Some("ADA@example.com"), Some(ada)),
+            (&[ADA], Some(alias), Some(ada)),
+            (&[alias], Some(ADA), Some(ada)),
+            (&[ADA], Some(BOB), None),
+            (&both, None, Some(bob)),
+            (&both, Some(BOB), Some(bob)),
+            (&both, Some(ADA), Some(ada)),
+            (&both, Some("eve@example.com"), None),
+            (&["nobody@example.com", ADA], None, None),
+            (&["nobody@example.com", ADA], Some(ADA), Some(ada)),
+            (&[ADA], Some(""), None),
+            (&[ADA], Some("a\0b"), None),
+            (&["a\0b"], None, None),
+            (&[], None, None),
+            (&[], Some(ADA), None),
         ] {
-            for accounts in [&accounts, &other] {
-                let mock = accounts.verifier(name).await.unwrap();
-                assert_eq!(mock.key, None, "{name}");
-                assert_eq!(seen(&mock.verifier), seen(&real.verifier), "{name}");
-            }
+            let found = meant(addresses, identity).await;
+            assert_eq!(found, user, "{addresses:?} {identity:?}");
         }
-    });
-}
-
-#[test]
-fn a_key_from_before_scram_is_still_a_key_and_has_no_verifier() {
-    on_each(async |place| {
-        let accounts = accounts(place).await;
-        accounts.add(ADA, &[]).await.unwrap();
-        let key = new_key(&accounts, ADA, "old").await;
-        let sql = place.sql().await;
-        sql.run("UPDATE api_keys SET verifier = NULL, networks = NULL")
-            .await;
-        assert_eq!(accounts.verifier(ADA).await.unwrap().key, None);
-        assert!(opens(&accounts, ADA, &key).await.is_some());
+        accounts.set_disabled(ADA, true).await.unwrap();
+        assert_eq!(meant(&[ADA], Some(alias)).await, None);
     });
 }
 

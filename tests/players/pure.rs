@@ -1,11 +1,12 @@
 //! The protocol by itself, with a maildrop in memory.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use pop3::{
-    Access, Canonical, ChannelBinding, Credentials, Limits, Line, LineBuffer, LoginRefusal,
-    Mechanisms, Part, Policy, Reply, RetrieveRefusal, Secret, Session, Snapshot, Step, Stuffing,
-    Top, UniqueId,
+    Access, Candidates, Canonical, ChannelBinding, Credentials, Limits, Line, LineBuffer,
+    LoginRefusal, Mechanisms, Part, Policy, Reply, RetrieveRefusal, Secret, Session, Snapshot,
+    Step, Stuffing, Top, UniqueId, Verifier,
 };
 
 use super::{Player, Storage, nothing_more, unique_id};
@@ -25,6 +26,7 @@ pub(crate) struct Pure {
 impl Pure {
     const ADDRESS: &str = "ada@example.com";
     const KEY: &str = "rst_Key";
+    const SECOND_KEY: &str = "rst_second";
 
     pub(crate) fn new(transcript: &Transcript) -> Self {
         let in_clear = transcript.network != Some(Network::Tls);
@@ -85,13 +87,9 @@ impl Pure {
             Step::Reply(reply, session) => (reply, Some(session)),
             Step::Close(reply) => (reply, None),
             Step::Login(login) => {
-                let right = Credentials::Secret {
-                    name: Self::ADDRESS.into(),
-                    secret: Secret::new(Self::KEY),
-                };
                 if self.storage == Storage::Fails {
                     login.refused(LoginRefusal::Unavailable)
-                } else if *login.credentials() == right {
+                } else if Self::are_right(login.credentials()) {
                     let (reply, session) = login.granted(self.snapshot(), Access::Full);
                     (reply, Some(session))
                 } else {
@@ -128,11 +126,36 @@ impl Pure {
                 self.deleted = commit.marked().map(|n| n.index() + 1).collect();
                 (commit.done(), None)
             }
-            Step::Verifier(_) => panic!("SCRAM is over the wire only"),
+            Step::Verifier(lookup) => {
+                let mut candidates = Candidates::new(b"salt", NonZeroU32::MIN);
+                if lookup.name() == Self::ADDRESS && lookup.identity().is_none() {
+                    for (key, secret) in (1..).zip([Self::KEY, Self::SECOND_KEY]) {
+                        let secret = Secret::new(secret);
+                        candidates.add(key, Verifier::new(&secret, b"salt", NonZeroU32::MIN));
+                    }
+                }
+                lookup.found(candidates, "server-nonce", None)
+            }
             Step::StartTls(..) => panic!("STLS is over the wire only"),
         };
         self.say(&reply);
         session
+    }
+
+    fn are_right(credentials: &Credentials) -> bool {
+        let own = |identity: &String| identity.eq_ignore_ascii_case(Self::ADDRESS);
+        match credentials {
+            Credentials::Secret {
+                name,
+                identity,
+                secret,
+            } => {
+                let keys = [Self::KEY, Self::SECOND_KEY].map(Secret::new);
+                name == Self::ADDRESS && keys.contains(secret) && identity.iter().all(own)
+            }
+            Credentials::Proven { .. } => true,
+            Credentials::Disproven { .. } | Credentials::Certificate { .. } => false,
+        }
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {
@@ -163,6 +186,7 @@ impl Player for Pure {
             "address" => Some(Self::ADDRESS.into()),
             "ADDRESS" => Some(Self::ADDRESS.to_uppercase()),
             "key" => Some(Self::KEY.into()),
+            "second key" => Some(Self::SECOND_KEY.into()),
             "another key" => Some("rst_another".into()),
             "KEY" => Some(Self::KEY.to_uppercase()),
             _ => unique_id(&self.ids, name),

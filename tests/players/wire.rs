@@ -1,9 +1,11 @@
 //! Servers, and a fresh maildrop on them for each transcript.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
 
 use super::{Player, Storage, nothing_more, unique_id};
 use crate::served::{Owner, Served, Wire};
+use crate::support::mail::key_options;
 use crate::support::place::Place;
 use crate::support::run;
 use crate::transcripts::{Network, Transcript};
@@ -53,6 +55,7 @@ pub(crate) struct OverTheWire<'a> {
     network: Network,
     logged_in: bool,
     owner: Owner,
+    second_key: OnceCell<String>,
     ids: Vec<String>,
     storage: Storage,
     connections: BTreeMap<usize, Wire>,
@@ -67,6 +70,7 @@ impl<'a> OverTheWire<'a> {
             network,
             logged_in: transcript.logged_in,
             owner,
+            second_key: OnceCell::new(),
             ids,
             storage: Storage::Works,
             connections: BTreeMap::new(),
@@ -101,6 +105,11 @@ impl Player for OverTheWire<'_> {
             "key" => Some(self.owner.key.clone()),
             "KEY" => Some(self.owner.key.to_uppercase()),
             "key name" => Some("test".into()),
+            "second key" => {
+                let served = &self.stage.served;
+                let make = || served.new_key(&self.owner, key_options("second"));
+                Some(self.second_key.get_or_init(make).clone())
+            }
             "another key" => Some(self.stage.stranger.key.clone()),
             _ => unique_id(&self.ids, name),
         }

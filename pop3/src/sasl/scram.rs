@@ -13,7 +13,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::{Mechanism, is_same, name_of, text};
+use super::{Mechanism, name_of, text};
 use crate::command::Secret;
 
 /// The octets of a SHA-256.
@@ -33,17 +33,75 @@ pub struct Verifier {
 #[error("a verifier has the form SCRAM-SHA-256$iterations:salt$stored-key:server-key")]
 pub struct BadVerifier;
 
-impl Verifier {
-    /// A verifier that no secret fits, to be told apart from others by nobody.
-    pub fn of_nobody(salt: &[u8], iterations: NonZeroU32) -> Self {
+/// What a client's proof may fit: the keys of a user, since the client says at most whose it has.
+///
+/// All have one salt and one number of iterations, which the client is told before it proves
+/// anything. Without a key no proof fits, and the client can't tell that from a wrong one.
+#[derive(Clone)]
+pub struct Candidates {
+    salt: Vec<u8>,
+    iterations: NonZeroU32,
+    keys: Vec<(i64, Verifier)>,
+}
+
+impl Candidates {
+    /// So many keys a proof is tried against, whether there are so many or not: the time that it
+    /// takes tells nothing about them.
+    pub const MAX: usize = 64;
+
+    /// No keys yet.
+    pub fn new(salt: &[u8], iterations: NonZeroU32) -> Self {
         Self {
             salt: salt.to_vec(),
             iterations,
-            stored_key: Hash::default(),
-            server_key: Hash::default(),
+            keys: Vec::new(),
         }
     }
 
+    /// Adds a key with its verifier. Returns false if it can't be one of them: it has another salt
+    /// or number of iterations, or there are [`MAX`](Self::MAX).
+    pub fn add(&mut self, key: i64, verifier: Verifier) -> bool {
+        let fits = verifier.salt == self.salt && verifier.iterations == self.iterations;
+        let added = fits && self.keys.len() < Self::MAX;
+        if added {
+            self.keys.push((key, verifier));
+        }
+        added
+    }
+
+    /// The keys, in the order in which they were added.
+    pub fn keys(&self) -> impl ExactSizeIterator<Item = (i64, &Verifier)> {
+        self.keys.iter().map(|(key, verifier)| (*key, verifier))
+    }
+
+    /// The salt in base64 and the number of iterations, as the client is told them.
+    pub fn told(&self) -> (String, NonZeroU32) {
+        (BASE64.encode(&self.salt), self.iterations)
+    }
+
+    /// The key that this proof fits. It takes the same time whether there is one or not.
+    fn proven_by(&self, proof: &Hash, signed: &[&[u8]]) -> Option<&(i64, Verifier)> {
+        let no_key = Hash::default();
+        let mut found = None;
+        for at in 0..Self::MAX {
+            let candidate = self.keys.get(at);
+            let stored_key = candidate.map_or(&no_key, |(_, verifier)| &verifier.stored_key);
+            let signature = hmac(stored_key, signed);
+            let client_key: Vec<u8> = proof.iter().zip(signature).map(|(p, s)| p ^ s).collect();
+            let right = bool::from(Sha256::digest(client_key).ct_eq(stored_key));
+            found = candidate.filter(|_| right).or(found);
+        }
+        found
+    }
+}
+
+impl fmt::Debug for Candidates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Verifier {
     /// The verifier of a secret.
     ///
     /// The iterations make guessing slow, which matters only where a secret can be guessed.
@@ -103,8 +161,6 @@ impl fmt::Debug for Verifier {
 pub(crate) enum ScramError {
     #[error("this is no message of SCRAM that is expected here (RFC 5802, section 7)")]
     Form,
-    #[error("a key opens its own user's maildrop only")]
-    Identity,
     #[error("the message asks for an extension that is not known here")]
     Extension,
     #[error("SCRAM-SHA-256-PLUS binds the channel, and SCRAM-SHA-256 does not")]
@@ -120,6 +176,8 @@ pub(crate) enum ScramError {
 pub(crate) struct ClientFirst {
     /// The user, and after a `#` the name of the key if it is told.
     pub(crate) name: String,
+    /// An address of the user whose maildrop is to be opened, if it is told.
+    pub(crate) identity: Option<String>,
     /// How the channel is bound, such as `tls-exporter`.
     pub(crate) binding: Option<String>,
     gs2_header: String,
@@ -135,7 +193,7 @@ impl ClientFirst {
         mechanism: Mechanism,
         announces_binding: bool,
     ) -> Result<Self, ScramError> {
-        let message = text(message.expose()).ok_or(ScramError::Form)?;
+        let message = message_text(message)?;
         let (flag, rest) = message.split_once(',').ok_or(ScramError::Form)?;
         let (identity, bare) = rest.split_once(',').ok_or(ScramError::Form)?;
         let binding = match flag.split_once('=') {
@@ -156,17 +214,15 @@ impl ClientFirst {
         let name = saslname(name).ok_or(ScramError::Form)?;
         let nonce = fields.next().and_then(|field| field.strip_prefix("r="));
         let nonce = nonce.filter(|it| is_nonce(it)).ok_or(ScramError::Form)?;
-        if let Some(identity) = identity.strip_prefix("a=") {
-            let identity = saslname(identity).ok_or(ScramError::Form)?;
-            if !is_same(&identity, &name) {
-                return Err(ScramError::Identity);
-            }
-        } else if !identity.is_empty() {
-            return Err(ScramError::Form);
-        }
+        let identity = match identity.strip_prefix("a=") {
+            Some(identity) => Some(saslname(identity).ok_or(ScramError::Form)?),
+            None if identity.is_empty() => None,
+            None => return Err(ScramError::Form),
+        };
         let header = message.len() - bare.len();
         Ok(Self {
             name,
+            identity,
             binding,
             gs2_header: message.get(..header).unwrap_or_default().to_owned(),
             nonce: nonce.to_owned(),
@@ -175,21 +231,17 @@ impl ClientFirst {
     }
 
     /// The challenge to prove it, and what the proof must fit.
-    ///
-    /// `key` is whose verifier it is; without one, no proof is good enough.
     pub(crate) fn challenge(
         self,
-        key: Option<i64>,
-        verifier: Verifier,
+        candidates: Candidates,
         server_nonce: &str,
         channel: &[u8],
     ) -> (String, Proving) {
         let nonce = self.nonce + server_nonce;
-        let (salt, iterations) = (BASE64.encode(&verifier.salt), verifier.iterations);
+        let (salt, iterations) = candidates.told();
         let server_first = format!("r={nonce},s={salt},i={iterations}");
         let proving = Proving {
-            key,
-            verifier,
+            candidates,
             binding: [self.gs2_header.as_bytes(), channel].concat(),
             messages: format!("{},{server_first}", self.bare),
             name: self.name,
@@ -204,8 +256,7 @@ impl ClientFirst {
 pub(crate) struct Proving {
     /// Who the client says it is.
     pub(crate) name: String,
-    key: Option<i64>,
-    verifier: Verifier,
+    candidates: Candidates,
     /// The GS2 header and the channel's octets, as both sides must see them.
     binding: Vec<u8>,
     /// The first messages of both sides, of which the proof is made.
@@ -230,7 +281,7 @@ impl Proving {
         &self,
         message: &Secret,
     ) -> Result<Option<(String, Acknowledged)>, ScramError> {
-        let message = text(message.expose()).ok_or(ScramError::Form)?;
+        let message = message_text(message)?;
         let (without_proof, proof) = message.rsplit_once(",p=").ok_or(ScramError::Form)?;
         let proof = BASE64.decode(proof.as_bytes()).ok();
         let proof: Hash = proof
@@ -243,18 +294,23 @@ impl Proving {
         let nonce = fields.next().and_then(|field| field.strip_prefix("r="));
         let nonce = nonce.ok_or(ScramError::Form)?;
         let signed = [self.messages.as_bytes(), b",", without_proof.as_bytes()];
-        let signature = hmac(&self.verifier.stored_key, &signed);
-        let client_key: Vec<u8> = proof.iter().zip(signature).map(|(p, s)| p ^ s).collect();
-        let right = Sha256::digest(client_key).ct_eq(&self.verifier.stored_key)
-            & binding.ct_eq(&self.binding)
-            & nonce.as_bytes().ct_eq(self.nonce.as_bytes());
-        let Some(key) = self.key.filter(|_| bool::from(right)) else {
+        let proven = self.candidates.proven_by(&proof, &signed);
+        let right = binding.ct_eq(&self.binding) & nonce.as_bytes().ct_eq(self.nonce.as_bytes());
+        let Some((key, verifier)) = proven.filter(|_| bool::from(right)) else {
             return Ok(None);
         };
-        let signature = BASE64.encode(&hmac(&self.verifier.server_key, &signed));
-        let name = self.name.clone();
+        let signature = BASE64.encode(&hmac(&verifier.server_key, &signed));
+        let (name, key) = (self.name.clone(), *key);
         Ok(Some((format!("v={signature}"), Acknowledged { name, key })))
     }
+}
+
+/// The most octets that a message may have: each candidate's key signs all of them.
+const MAX_MESSAGE_OCTETS: usize = 2048;
+
+fn message_text(message: &Secret) -> Result<String, ScramError> {
+    let message = Some(message.expose()).filter(|it| it.len() <= MAX_MESSAGE_OCTETS);
+    message.and_then(text).ok_or(ScramError::Form)
 }
 
 fn hmac(key: &Hash, parts: &[&[u8]]) -> Hash {
@@ -314,14 +370,26 @@ mod tests {
         ClientFirst::read(&Secret::new(message), mechanism, announces_binding)
     }
 
-    fn proving(message: &str, key: Option<i64>) -> (String, Proving) {
+    fn candidates(secrets: &[&str]) -> Candidates {
+        let Verifier {
+            salt, iterations, ..
+        } = verifier();
+        let mut candidates = Candidates::new(&salt, iterations);
+        for (key, secret) in (7..).zip(secrets) {
+            let verifier = Verifier::new(&Secret::new(*secret), &salt, iterations);
+            assert!(candidates.add(key, verifier));
+        }
+        candidates
+    }
+
+    fn proving(message: &str, secrets: &[&str]) -> (String, Proving) {
         let first = first(message, Mechanism::ScramSha256, false).unwrap();
-        first.challenge(key, verifier(), SERVER_NONCE, b"")
+        first.challenge(candidates(secrets), SERVER_NONCE, b"")
     }
 
     #[test]
     fn the_example_of_the_rfc_is_right() {
-        let (challenge, proving) = proving(CLIENT_FIRST, Some(7));
+        let (challenge, proving) = proving(CLIENT_FIRST, &["pencil"]);
         assert_eq!(
             challenge,
             "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
@@ -334,6 +402,68 @@ mod tests {
     }
 
     #[test]
+    fn a_proof_may_fit_any_of_the_keys_and_is_answered_by_that_one() {
+        for (secrets, key) in [
+            (&["pencil", "pen"][..], 7),
+            (&["pen", "pencil"], 8),
+            (&["pen", "ink", "pencil", "chalk"], 9),
+        ] {
+            let (_, proving) = proving(CLIENT_FIRST, secrets);
+            let proof = proving.verify(&Secret::new(CLIENT_FINAL)).unwrap();
+            let (answer, acknowledged) = proof.unwrap();
+            assert_eq!(answer, "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
+            assert_eq!(acknowledged.key, key);
+        }
+        for secrets in [&[][..], &["pen"], &["pen", "ink"]] {
+            let (_, proving) = proving(CLIENT_FIRST, secrets);
+            let proof = proving.verify(&Secret::new(CLIENT_FINAL));
+            assert!(proof.unwrap().is_none(), "{secrets:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_of_as_many_keys_as_are_tried_fits_and_one_more_is_not_taken() {
+        let Verifier {
+            salt, iterations, ..
+        } = verifier();
+        let mut candidates = Candidates::new(&salt, iterations);
+        for (key, filler) in (1..).zip(1..u8::try_from(Candidates::MAX).unwrap()) {
+            let mut other = verifier();
+            other.stored_key = [filler; 32];
+            assert!(candidates.add(key, other));
+        }
+        assert!(candidates.add(4711, verifier()));
+        assert!(!candidates.add(4712, verifier()));
+        assert_eq!(candidates.keys().len(), Candidates::MAX);
+        let first = first(CLIENT_FIRST, Mechanism::ScramSha256, false).unwrap();
+        let (_, proving) = first.challenge(candidates, SERVER_NONCE, b"");
+        let proof = proving.verify(&Secret::new(CLIENT_FINAL)).unwrap();
+        assert_eq!(proof.unwrap().1.key, 4711);
+    }
+
+    #[test]
+    fn a_key_of_another_salt_or_number_of_iterations_is_no_candidate() {
+        let Verifier {
+            salt, iterations, ..
+        } = verifier();
+        let secret = Secret::new("pencil");
+        let mut candidates = Candidates::new(&salt, iterations);
+        assert!(!candidates.add(1, Verifier::new(&secret, b"other", iterations)));
+        assert!(!candidates.add(2, Verifier::new(&secret, &salt, NonZeroU32::MIN)));
+        assert_eq!(candidates.keys().len(), 0);
+        assert_eq!(format!("{candidates:?}"), "***");
+    }
+
+    #[test]
+    fn a_message_is_as_long_as_allowed_and_no_longer() {
+        let nonce = "x".repeat(MAX_MESSAGE_OCTETS - "n,,n=u,r=".len());
+        let longest = format!("n,,n=u,r={nonce}");
+        assert!(first(&longest, Mechanism::ScramSha256, false).is_ok());
+        let longer = first(&format!("{longest}x"), Mechanism::ScramSha256, false);
+        assert_eq!(longer.map(|_| ()), Err(ScramError::Form));
+    }
+
+    #[test]
     fn any_other_proof_is_wrong() {
         for changed in [
             CLIENT_FINAL.replace("p=dHz", "p=dHa"),
@@ -341,13 +471,10 @@ mod tests {
             CLIENT_FINAL.replace("c=biws", "c=eSws"),
             CLIENT_FINAL.replace("k0,", "k0,x=y,"),
         ] {
-            let (_, proving) = proving(CLIENT_FIRST, Some(7));
+            let (_, proving) = proving(CLIENT_FIRST, &["pen", "pencil"]);
             let proof = proving.verify(&Secret::new(changed.as_str()));
             assert!(proof.unwrap().is_none(), "{changed}");
         }
-        let (_, proving) = proving(CLIENT_FIRST, None);
-        let proof = proving.verify(&Secret::new(CLIENT_FINAL));
-        assert!(proof.unwrap().is_none(), "nobody's verifier");
     }
 
     #[test]
@@ -360,7 +487,7 @@ mod tests {
             "p=AAAA",
             "c=!,r=x,p=AA==",
         ] {
-            let (_, proving) = proving(CLIENT_FIRST, Some(7));
+            let (_, proving) = proving(CLIENT_FIRST, &["pencil"]);
             let refused = proving.verify(&Secret::new(bad)).map(|_| ());
             assert_eq!(refused, Err(ScramError::Form), "{bad}");
         }
@@ -370,6 +497,7 @@ mod tests {
     fn the_first_message_says_who_and_how() {
         let said = first("n,a=A=2Cb,n=a=2Cb,r=x", Mechanism::ScramSha256, true).unwrap();
         assert_eq!((said.name.as_str(), said.binding), ("a,b", None));
+        assert_eq!(said.identity.as_deref(), Some("A,b"));
         let bound = "p=tls-exporter,,n=ada#phone,r=x,ext=1";
         let said = first(bound, Mechanism::ScramSha256Plus, true).unwrap();
         assert_eq!(said.name, "ada#phone");
@@ -389,7 +517,8 @@ mod tests {
             ("x,,n=u,r=x", ScramSha256, ScramError::Form),
             ("n,b=u,n=u,r=x", ScramSha256, ScramError::Form),
             ("n,,m=x,n=u,r=x", ScramSha256, ScramError::Extension),
-            ("n,a=v,n=u,r=x", ScramSha256, ScramError::Identity),
+            ("n,a=,n=u,r=x", ScramSha256, ScramError::Form),
+            ("n,a=v=2,n=u,r=x", ScramSha256, ScramError::Form),
             ("p=tls-exporter,,n=u,r=x", ScramSha256, ScramError::Binding),
             ("n,,n=u,r=x", ScramSha256Plus, ScramError::Binding),
             ("y,,n=u,r=x", ScramSha256, ScramError::Downgrade),

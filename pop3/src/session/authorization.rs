@@ -48,7 +48,14 @@ impl Authorization {
                 self.reply(Reply::ok("now the key, with PASS"))
             }
             Command::Pass(secret) => match user {
-                Some(name) => Step::Login(Login::new(Credentials::Secret { name, secret }, self)),
+                Some(name) => {
+                    let credentials = Credentials::Secret {
+                        name,
+                        identity: None,
+                        secret,
+                    };
+                    Step::Login(Login::new(credentials, self))
+                }
                 None => self.bad(Reply::err("PASS comes right after USER")),
             },
             Command::Auth(mechanism, response) => self.auth(mechanism, response),

@@ -6,8 +6,8 @@ use super::{Session, Step};
 use crate::command::{Secret, SyntaxError, without_blanks};
 use crate::reply::{Reply, ResponseCode};
 use crate::sasl::{
-    Acknowledged, ClientFirst, Mechanism, PROMPT_FOR_SECRET, Proving, ScramError, Verifier, decode,
-    encode, is_same, name_of, plain, text,
+    Acknowledged, Candidates, ClientFirst, Mechanism, PROMPT_FOR_SECRET, Plain, Proving,
+    ScramError, decode, encode, name_of, plain, text,
 };
 
 /// AUTH waits for a response.
@@ -87,10 +87,14 @@ impl Challenge {
                 None => authorization.bad(Reply::err("LOGIN takes a user's address")),
             },
             Expected::LoginSecret { name } => {
-                let secret = response.clone();
-                log_in(authorization, Credentials::Secret { name, secret })
+                let credentials = Credentials::Secret {
+                    name,
+                    identity: None,
+                    secret: response.clone(),
+                };
+                log_in(authorization, credentials)
             }
-            Expected::External => match text(response.expose()) {
+            Expected::External => match text(without_blanks(response.expose())) {
                 Some(name) => {
                     let name = Some(name).filter(|name| !name.is_empty());
                     log_in(authorization, Credentials::Certificate { name })
@@ -124,11 +128,18 @@ fn log_in(authorization: Authorization, credentials: Credentials) -> Step {
 
 fn answer_plain(authorization: Authorization, response: &Secret) -> Step {
     match plain(response) {
-        Ok(said) if is_same(&said.identity, &said.name) => {
-            let (name, secret) = (said.name, said.secret);
-            log_in(authorization, Credentials::Secret { name, secret })
+        Ok(Plain {
+            identity,
+            name,
+            secret,
+        }) => {
+            let credentials = Credentials::Secret {
+                name,
+                identity,
+                secret,
+            };
+            log_in(authorization, credentials)
         }
-        Ok(_) => refused(authorization, ScramError::Identity),
         Err(form) => authorization.bad(Reply::err(form)),
     }
 }
@@ -165,7 +176,7 @@ fn refused(authorization: Authorization, why: ScramError) -> Step {
 
 fn refusal(why: ScramError) -> Reply {
     match why {
-        ScramError::Identity | ScramError::Downgrade => Reply::coded(ResponseCode::Auth, why),
+        ScramError::Downgrade => Reply::coded(ResponseCode::Auth, why),
         ScramError::Form
         | ScramError::Extension
         | ScramError::Binding
@@ -186,21 +197,24 @@ impl VerifierLookup {
         &self.first.name
     }
 
+    /// An address of the user whose maildrop is to be opened, if it is told.
+    pub fn identity(&self) -> Option<&str> {
+        self.first.identity.as_deref()
+    }
+
     /// The kind of channel binding that the client uses, such as `tls-exporter`.
     pub fn binding(&self) -> Option<&str> {
         self.first.binding.as_deref()
     }
 
-    /// Asks the client for a proof that fits this verifier.
+    /// Asks the client for a proof that fits one of these keys.
     ///
-    /// `key` is whose verifier it is. If there is no such key, `key` is none and the verifier has
-    /// the same salt and iterations as others, so that the client learns nothing. `nonce` must never
-    /// have been used before; it has no comma. `channel` has the octets of the
+    /// If there is none, they have the same salt and iterations as others, so that the client learns
+    /// nothing. `nonce` must never have been used before; it has no comma. `channel` has the octets of the
     /// [`binding`](Self::binding), none if the connection has no such binding.
     pub fn found(
         self,
-        key: Option<i64>,
-        verifier: Verifier,
+        candidates: Candidates,
         nonce: &str,
         channel: Option<&[u8]>,
     ) -> (Reply, Option<Session>) {
@@ -209,7 +223,7 @@ impl VerifierLookup {
             return Session::Authorization(self.authorization).after_bad(refusal);
         }
         let channel = channel.unwrap_or_default();
-        let (challenge, proving) = self.first.challenge(key, verifier, nonce, channel);
+        let (challenge, proving) = self.first.challenge(candidates, nonce, channel);
         let challenging = Challenge {
             expected: Expected::ScramFinal(Box::new(proving)),
             authorization: self.authorization,

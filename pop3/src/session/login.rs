@@ -26,6 +26,8 @@ pub enum Credentials {
     Secret {
         /// The user, and after a `#` the name of the key if it is told.
         name: String,
+        /// An address of the user whose maildrop is to be opened, if it is told.
+        identity: Option<String>,
         /// What must be a key of theirs.
         secret: Secret,
     },
@@ -33,7 +35,7 @@ pub enum Credentials {
     Proven {
         /// Who it was.
         name: String,
-        /// The key whose verifier the proof has fitted.
+        /// The key of the candidates that the proof has fitted.
         key: i64,
     },
     /// A proof by SCRAM that was wrong.

@@ -12,7 +12,9 @@ use sha2::{Digest, Sha256};
 
 use super::*;
 use crate::command::Secret;
-use crate::sasl::{ChannelBinding, MAX_RESPONSE_OCTETS, Mechanism, Mechanisms, Verifier};
+use crate::sasl::{
+    Candidates, ChannelBinding, MAX_RESPONSE_OCTETS, Mechanism, Mechanisms, Verifier,
+};
 
 const CLEAR: Policy = Policy {
     stls_offered: true,
@@ -85,8 +87,13 @@ fn base64(text: &str) -> String {
 }
 
 fn ada() -> Credentials {
+    ada_as(None)
+}
+
+fn ada_as(identity: Option<&str>) -> Credentials {
     Credentials::Secret {
         name: "ada@example.com".into(),
+        identity: identity.map(Into::into),
         secret: Secret::new("a key"),
     }
 }
@@ -102,12 +109,22 @@ fn plain_may_come_with_the_command_or_after_it() {
 }
 
 #[test]
-fn plain_acts_for_its_own_user_only() {
-    let own = base64("ADA@example.com\0ada@example.com\0a key");
-    assert_eq!(credentials(say_all(TLS, &["AUTH PLAIN", &own])), ada());
-    let other = base64("bob@example.com\0ada@example.com\0a key");
-    let (reply, _) = replied(say_all(TLS, &["AUTH PLAIN", &other]));
-    assert!(reply.starts_with("-ERR [AUTH] "), "{reply}");
+fn plain_may_tell_an_identity_and_whose_it_is_is_found_out_at_the_login() {
+    for identity in ["ADA@example.com", "bob@example.com", "no address"] {
+        let said = base64(&format!("{identity}\0ada@example.com\0a key"));
+        let shown = credentials(say_all(TLS, &["AUTH PLAIN", &said]));
+        assert_eq!(shown, ada_as(Some(identity)));
+    }
+}
+
+#[test]
+fn scram_may_tell_an_identity_and_whose_it_is_is_found_out_with_the_keys() {
+    let said = base64("n,a=bob@example.com,n=ada@example.com,r=nonce");
+    let Step::Verifier(lookup) = say_all(TLS, &["AUTH SCRAM-SHA-256", &said]) else {
+        panic!("no lookup")
+    };
+    assert_eq!(lookup.identity(), Some("bob@example.com"));
+    assert_eq!(Client::UNBOUND.begin("SCRAM-SHA-256").identity(), None);
 }
 
 #[test]
@@ -340,8 +357,14 @@ fn mac(key: &[u8], message: &[u8]) -> Vec<u8> {
     mac.finalize().into_bytes().to_vec()
 }
 
-fn verifier() -> Verifier {
-    Verifier::new(&Secret::new("pencil"), SALT, ITERATIONS)
+/// The keys of a user, numbered from 7 on.
+fn keys(secrets: &[&str]) -> Candidates {
+    let mut candidates = Candidates::new(SALT, ITERATIONS);
+    for (key, secret) in (7..).zip(secrets) {
+        let verifier = Verifier::new(&Secret::new(*secret), SALT, ITERATIONS);
+        assert!(candidates.add(key, verifier));
+    }
+    candidates
 }
 
 #[test]
@@ -355,13 +378,14 @@ fn scram_ends_with_the_proofs_of_both_sides() {
         let bound = mechanism.ends_with("PLUS").then_some("tls-exporter");
         assert_eq!(lookup.binding(), bound);
         let channel = bound.map(|_| &b"channel"[..]);
-        let (challenge, session) = challenged(lookup.found(Some(7), verifier(), NONCE, channel));
+        let keys = keys(&["pen", "pencil"]);
+        let (challenge, session) = challenged(lookup.found(keys, NONCE, channel));
         let (proof, session) = talk(session, &client.prove("pencil", &challenge));
         let proof = BASE64.decode(proof["+ ".len()..].trim_end().as_bytes());
         assert!(proof.unwrap().starts_with(b"v="));
         let proven = Credentials::Proven {
             name: name.into(),
-            key: 7,
+            key: 8,
         };
         assert_eq!(credentials(say(session, "")), proven);
     }
@@ -370,19 +394,20 @@ fn scram_ends_with_the_proofs_of_both_sides() {
 #[test]
 fn a_wrong_proof_is_a_login_that_fails() {
     let elsewhere = &b"other channel"[..];
-    for (client, mechanism, key, secret, channel) in [
-        (Client::UNBOUND, "SCRAM-SHA-256", Some(7), "pen", None),
-        (Client::UNBOUND, "SCRAM-SHA-256", None, "pencil", None),
+    let (one, none) = (&["pencil"][..], &[][..]);
+    for (client, mechanism, secrets, secret, channel) in [
+        (Client::UNBOUND, "SCRAM-SHA-256", one, "pen", None),
+        (Client::UNBOUND, "SCRAM-SHA-256", none, "pencil", None),
         (
             Client::BOUND,
             "SCRAM-SHA-256-PLUS",
-            Some(7),
+            one,
             "pencil",
             Some(elsewhere),
         ),
     ] {
         let lookup = client.begin(mechanism);
-        let (challenge, session) = challenged(lookup.found(key, verifier(), NONCE, channel));
+        let (challenge, session) = challenged(lookup.found(keys(secrets), NONCE, channel));
         let shown = credentials(say(session, &client.prove(secret, &challenge)));
         assert!(matches!(shown, Credentials::Disproven { .. }), "{shown:?}");
     }
@@ -396,7 +421,7 @@ fn who_begins_logins_and_does_not_end_them_is_sent_away() {
         let Step::Verifier(lookup) = say(session, &begin) else {
             panic!("no lookup")
         };
-        let (_, challenge) = challenged(lookup.found(None, verifier(), NONCE, None));
+        let (_, challenge) = challenged(lookup.found(keys(&[]), NONCE, None));
         let (_, next) = talk(challenge, "*");
         session = talk(next, "CAPA").1;
     }
@@ -442,7 +467,7 @@ fn a_client_that_has_seen_no_binding_where_there_is_tls_was_deceived() {
 #[test]
 fn a_channel_that_cannot_be_bound_is_refused_before_any_proof() {
     let lookup = Client::BOUND.begin("SCRAM-SHA-256-PLUS");
-    let (reply, session) = challenged(lookup.found(Some(7), verifier(), NONCE, None));
+    let (reply, session) = challenged(lookup.found(keys(&["pencil"]), NONCE, None));
     assert!(reply.starts_with("-ERR "), "{reply}");
     assert!(talk(session, "CAPA").0.starts_with("+OK "));
 }
@@ -450,7 +475,7 @@ fn a_channel_that_cannot_be_bound_is_refused_before_any_proof() {
 #[test]
 fn who_sends_more_after_the_servers_proof_is_not_logged_in() {
     let lookup = Client::UNBOUND.begin("SCRAM-SHA-256");
-    let (challenge, session) = challenged(lookup.found(Some(7), verifier(), NONCE, None));
+    let (challenge, session) = challenged(lookup.found(keys(&["pencil"]), NONCE, None));
     let (_, session) = talk(session, &Client::UNBOUND.prove("pencil", &challenge));
     let (reply, session) = talk(session, "YQ==");
     assert!(reply.starts_with("-ERR "), "{reply}");
@@ -462,7 +487,7 @@ fn nothing_secret_is_in_the_debug_form_of_a_session() {
     let (_, session) = replied(say_all(TLS, &["AUTH LOGIN", &base64("ada")]));
     let login = say(session, &base64("sesame"));
     let lookup = Client::UNBOUND.begin("SCRAM-SHA-256");
-    let challenging = lookup.found(Some(7), verifier(), NONCE, None);
+    let challenging = lookup.found(keys(&["pencil"]), NONCE, None);
     for shown in [format!("{login:?}"), format!("{challenging:?}")] {
         assert!(
             !shown.contains("sesame") && shown.contains("***"),
@@ -490,7 +515,7 @@ proptest! {
         for response in &responses {
             session = match say(session, response) {
                 Step::Verifier(lookup) => {
-                    challenged(lookup.found(Some(7), verifier(), NONCE, Some(b"channel"))).1
+                    challenged(lookup.found(keys(&["pencil"]), NONCE, Some(b"channel"))).1
                 }
                 Step::Reply(reply, session) => {
                     prop_assert!(reply.as_bytes().ends_with(b"\r\n"));
