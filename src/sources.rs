@@ -4,17 +4,16 @@
 //! [`Source`] hands out pieces of about 64 KiB. Their octets are those of the file; whoever stores
 //! them brings the line ends into canonical form.
 
-mod date;
 mod files;
 mod folder;
 mod header;
+mod identity;
 mod mbox;
 mod server;
 mod uidl_format;
 mod uidlist;
-mod window;
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -26,6 +25,7 @@ use mbox::Mbox;
 use server::Server;
 use uidlist::UidList;
 
+pub use identity::Identity;
 pub use server::{Access, Address, ServerError};
 pub use uidl_format::{BadUidlFormat, UidlFormat};
 
@@ -39,6 +39,8 @@ pub struct Source {
     total_octets: u64,
     form: Form,
     has_uid_list: bool,
+    /// Has the source its messages in the order in which its server had them?
+    is_ordered: bool,
 }
 
 /// What UIDL called a message where it comes from.
@@ -54,7 +56,7 @@ pub enum OldId {
 
 #[derive(Debug)]
 enum Form {
-    Mbox(Mbox<File>),
+    Mbox(Box<Mbox<File>>),
     Files(Files),
     Server(Box<Server>),
 }
@@ -121,6 +123,20 @@ pub enum SourceError {
         /// What is wrong.
         reason: io::Error,
     },
+    /// Another program uses the mbox; it may be free later.
+    #[error("{} is in use: {by}", path.display())]
+    Locked {
+        /// The mbox.
+        path: PathBuf,
+        /// Who has locked it, and how.
+        by: String,
+    },
+    /// The format of unique-ids asks for names of files.
+    #[error(
+        "{} is an mbox, whose messages have no file names: a format for it has %u and %v",
+        .0.display()
+    )]
+    NoFileNames(PathBuf),
     /// A file that is neither an mbox nor a message.
     #[error(
         "{} is no mail: expected an mbox, whose first line begins with \"From \", or a message, \
@@ -145,7 +161,7 @@ impl Source {
         if metadata.is_dir() {
             open_folder(path, format)
         } else if metadata.is_file() {
-            open_file(path, &metadata)
+            open_file(path, format)
         } else {
             Err(SourceError::Special(path.to_owned()))
         }
@@ -164,21 +180,37 @@ impl Source {
         Ok(Self {
             total_octets: server.total_octets(),
             has_uid_list: true,
+            is_ordered: true,
             form: Form::Server(Box::new(server)),
         })
     }
 
-    /// Does the source itself say what UIDL called its messages, and in which order they were?
+    /// Does the source itself say what UIDL called its messages?
     pub fn has_uid_list(&self) -> bool {
         self.has_uid_list
     }
 
-    /// What UIDL called the messages, as far as that is known beforehand.
-    pub fn old_ids(&self) -> Vec<&str> {
+    /// Has the source its messages in the order in which its server had them?
+    pub fn is_ordered(&self) -> bool {
+        self.is_ordered
+    }
+
+    /// How many messages their user has deleted in Thunderbird, which are still in the file and are
+    /// not imported.
+    pub fn expunged(&self) -> usize {
         match &self.form {
-            Form::Mbox(_) => Vec::new(),
-            Form::Files(files) => files.old_ids().filter_map(OldId::told).collect(),
-            Form::Server(server) => server.old_ids().filter_map(OldId::told).collect(),
+            Form::Mbox(mbox) => mbox.expunged(),
+            Form::Files(_) | Form::Server(_) => 0,
+        }
+    }
+
+    /// What UIDL called the messages, as far as that is known beforehand.
+    pub fn old_ids(&self) -> Vec<String> {
+        let told = |old_id: &OldId| old_id.told().map(str::to_owned);
+        match &self.form {
+            Form::Mbox(mbox) => mbox.old_ids().filter_map(|old_id| told(&old_id)).collect(),
+            Form::Files(files) => files.old_ids().filter_map(told).collect(),
+            Form::Server(server) => server.old_ids().filter_map(told).collect(),
         }
     }
 
@@ -256,6 +288,7 @@ fn open_folder(path: &Path, format: &UidlFormat) -> Result<Source, SourceError> 
         }
         return Ok(Source {
             has_uid_list: list.is_some(),
+            is_ordered: list.is_some(),
             ..Source::of_files(entries)
         });
     } else {
@@ -268,29 +301,53 @@ fn open_folder(path: &Path, format: &UidlFormat) -> Result<Source, SourceError> 
     Ok(Source::of_files(entries))
 }
 
-fn open_file(path: &Path, metadata: &Metadata) -> Result<Source, SourceError> {
+fn open_file(path: &Path, format: &UidlFormat) -> Result<Source, SourceError> {
     let refused = |error| SourceError::new(path, error);
     let mut file = File::open(path).map_err(refused)?;
     let mut start = Vec::new();
-    // Enough for the name of any header field.
-    let head = file.by_ref().take(1000).read_to_end(&mut start);
+    let head = file
+        .by_ref()
+        .take(mbox::BEGINNING_OCTETS as u64)
+        .read_to_end(&mut start);
     head.and_then(|_| file.rewind()).map_err(refused)?;
 
     if start.is_empty() {
-        Err(SourceError::Empty(path.to_owned()))
-    } else if start.starts_with(mbox::FROM) {
-        let modified_at = metadata.modified().map_err(refused)?;
-        let mbox = Mbox::new(file, path.to_owned(), modified_at, PIECE_OCTETS);
-        Ok(Source {
-            total_octets: metadata.len(),
-            form: Form::Mbox(mbox),
-            has_uid_list: false,
-        })
-    } else if folder::is_eml(path) || begins_with_header_field(&start) {
+        return Err(SourceError::Empty(path.to_owned()));
+    }
+    // An .eml file is one message, also where a program has left a From_ line in front of it.
+    if !folder::is_eml(path)
+        && let Some(first) = mbox::first_from_line(&start)
+    {
+        return open_mbox(file, path, first, format);
+    }
+    if folder::is_eml(path) || begins_with_header_field(&start) {
         Ok(Source::of_files(vec![Entry::new(path.to_owned())]))
     } else {
         Err(SourceError::NotMail(path.to_owned()))
     }
+}
+
+fn open_mbox(
+    file: File,
+    path: &Path,
+    first: u64,
+    format: &UidlFormat,
+) -> Result<Source, SourceError> {
+    let mbox = mbox::open(file, path, first, format, PIECE_OCTETS);
+    let mbox = mbox.map_err(|error| SourceError::new(path, error))?;
+    let mbox = mbox.map_err(|by| SourceError::Locked {
+        path: path.to_owned(),
+        by,
+    })?;
+    if mbox.has_uids() && format.needs_file() {
+        return Err(SourceError::NoFileNames(path.to_owned()));
+    }
+    Ok(Source {
+        total_octets: mbox.octets(),
+        has_uid_list: mbox.has_uids(),
+        is_ordered: true,
+        form: Form::Mbox(Box::new(mbox)),
+    })
 }
 
 impl Source {
@@ -299,6 +356,7 @@ impl Source {
             total_octets: entries.iter().map(|entry| entry.octets).sum(),
             form: Form::Files(Files::new(entries)),
             has_uid_list: false,
+            is_ordered: false,
         }
     }
 }
@@ -374,7 +432,8 @@ mod tests {
             b"\x89PNG\r\n\x1a\n: ",
             b"https://example.org\n",
             b": nameless\n",
-            b"\nFrom a\n",
+            b"From the desk of Ada\nwith love\n",
+            b"\nSubject: no\n",
             b"no colon",
         ] {
             let error = refusal("inbox.mbox", octets);
@@ -424,12 +483,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_begins_with_from_is_an_mbox_whatever_its_name() {
+    fn a_file_that_begins_with_a_from_line_is_an_mbox_unless_it_is_an_eml() {
         let octets = b"From a\nSubject: 1\n\nFrom b\n\nFrom c\nSubject: 2\n\nhi\n";
-        let (_folder, path) = written("saved.eml", octets);
+        let (_folder, path) = written("saved", octets);
         let mut source = open(&path).unwrap();
         let name = format!("mbox {}, message 1 (octet 0)", path.display());
         assert!(matches!(source.next_item(), Some(Item::Message { name: n, .. }) if n == name));
+        drop(source);
         let mut source = open(&path).unwrap();
         let (messages, skipped) = read_all(&mut source);
         assert_eq!(
@@ -442,19 +502,63 @@ mod tests {
     }
 
     #[test]
+    fn an_eml_file_is_one_message_without_its_from_line() {
+        let from = "From ada@example.org Wed Feb  1 19:00:04 2006\n";
+        let text = format!("Subject: 1\n\n>From x\n\nFrom here on it is easy\n\n{from}A: 2\n");
+        for from in [
+            from,
+            "From ada\n",
+            "From - Wed Feb  1 19:00:04 2006\r\n",
+            "",
+        ] {
+            let (folder, path) = written("saved.eml", format!("{from}{text}").as_bytes());
+            for path in [&path, folder.path()] {
+                let (messages, skipped) = read_all(&mut open(path).unwrap());
+                assert_eq!(
+                    (messages, skipped),
+                    (vec![text.clone().into_bytes()], vec![])
+                );
+            }
+        }
+        let (_folder, path) = written("prose.eml", b"From here on\nit is easy\n");
+        let (messages, _) = read_all(&mut open(&path).unwrap());
+        assert_eq!(messages, [b"From here on\nit is easy\n"]);
+    }
+
+    #[test]
+    fn an_mbox_that_grows_while_it_is_read_is_told() {
+        let (_folder, path) = written("mail", b"From a\nSubject: 1\n\nhello\n");
+        let mut source = open(&path).unwrap();
+        let longer = [fs::read(&path).unwrap(), b"\nFrom b\nSubject: 2\n".to_vec()];
+        fs::write(&path, longer.concat()).unwrap();
+        let (messages, skipped) = read_all(&mut source);
+        assert_eq!(messages, [b"Subject: 1\n\nhello\n"]);
+        assert_eq!(skipped, [format!("mbox {}", path.display())]);
+        assert_eq!(source.octets_read(), source.total_octets());
+    }
+
+    #[test]
+    fn an_mbox_that_another_program_uses_is_refused() {
+        let (_folder, path) = written("mail", b"From a\nSubject: 1\n");
+        let source = open(&path).unwrap();
+        let refused = open(&path).unwrap_err();
+        assert!(matches!(refused, SourceError::Locked { .. }), "{refused}");
+        drop(source);
+        open(&path).unwrap();
+    }
+
+    #[test]
     fn the_progress_does_not_pass_the_end_of_what_grows_meanwhile() {
         let grow = |path: &Path| {
             let longer = [fs::read(path).unwrap(), b"more".to_vec()].concat();
             fs::write(path, longer).unwrap();
         };
-        for octets in ["From a\nSubject: 1\n", "Subject: 1\n\nhello"] {
-            let (_folder, path) = written("mail", octets.as_bytes());
-            let mut source = open(&path).unwrap();
-            grow(&path);
-            let (messages, _) = read_all(&mut source);
-            assert!(messages[0].ends_with(b"more"));
-            assert_eq!(source.octets_read(), source.total_octets());
-        }
+        let (_folder, path) = written("mail", b"Subject: 1\n\nhello");
+        let mut source = open(&path).unwrap();
+        grow(&path);
+        let (messages, _) = read_all(&mut source);
+        assert!(messages[0].ends_with(b"more"));
+        assert_eq!(source.octets_read(), source.total_octets());
 
         let (folder, first) = written("1.eml", b"Subject: 1\n");
         fs::write(folder.path().join("2.eml"), b"Subject: 2\n").unwrap();

@@ -2,6 +2,7 @@
 
 mod dovecot;
 mod lists;
+mod mbox;
 mod server;
 
 use restante::accounts::Accounts;

@@ -10,8 +10,11 @@ use indicatif::ProgressBar;
 use pop3::UniqueId;
 
 use super::output;
+use super::serve::Signals;
 use crate::accounts::Accounts;
-use crate::sources::{self, Access, Address, Item, OldId, Source, UidlFormat};
+use crate::sources::{
+    self, Access, Address, Identity, Item, OldId, Source, SourceError, UidlFormat,
+};
 use crate::store::{Adoption, Database, Delivery, Import as Message, Known, Met, Prepared, UserId};
 
 /// How many messages one transaction stores: each costs a wait for the disk.
@@ -22,6 +25,9 @@ const OCTETS_AT_ONCE: u64 = 8 * 1024 * 1024;
 
 /// How long messages wait to be stored, when they come slowly.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// How often a locked mbox is tried again.
+const LOCK_RETRY: Duration = Duration::from_millis(200);
 
 /// Where the password for another server is.
 const PASSWORD: &str = "RESTANTE_IMPORT_PASSWORD";
@@ -39,6 +45,9 @@ pub(super) struct Import {
     /// How Dovecot made unique-ids: its setting `pop3_uidl_format`, such as %08Xu%08Xv.
     #[arg(long, value_name = "FORMAT")]
     uidl_format: Option<UidlFormat>,
+    /// How long to wait for an mbox that another program has locked.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    lock_wait: u64,
     /// The file with the private authority that certifies the server (PEM).
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -58,6 +67,8 @@ struct Tally {
     again: usize,
     /// How many of them no client has seen, because they were in subfolders.
     unseen: usize,
+    /// How many more there are that their user has deleted in Thunderbird.
+    expunged: usize,
 }
 
 struct Importer {
@@ -72,6 +83,8 @@ struct Importer {
     met: HashSet<String>,
     /// Does the source tell the order in which its server had the messages?
     ordered: bool,
+    /// Does the source itself tell what UIDL called them?
+    has_uid_list: bool,
     /// The time of the last message, which the next one's is not before if there is an order.
     last_received_at: Option<SystemTime>,
     stored_at: Instant,
@@ -84,11 +97,25 @@ struct Importer {
 }
 
 pub(super) async fn run(command: Import, database: Database) -> anyhow::Result<ExitCode> {
+    if Address::parse(&command.source).is_some() {
+        return import(command, database).await;
+    }
+    let mut signals = Signals::new()?;
+    tokio::select! {
+        imported = import(command, database) => imported,
+        // The lock of an mbox has been given up with the source, which has been dropped here.
+        () = signals.next() => anyhow::bail!(
+            "the import was interrupted; what was imported before stays, run it again to go on"
+        ),
+    }
+}
+
+async fn import(command: Import, database: Database) -> anyhow::Result<ExitCode> {
     let user = Accounts::new(database.clone())
         .find(&command.address)
         .await?;
-    let mut source = open(&command)?;
-    let in_source = source.old_ids().into_iter().map(str::to_owned).collect();
+    let mut source = open(&command).await?;
+    let in_source = source.old_ids().into_iter().collect();
     let mut importer = Importer {
         known: database.known(user).await?,
         database,
@@ -97,13 +124,17 @@ pub(super) async fn run(command: Import, database: Database) -> anyhow::Result<E
         began: SystemTime::now(),
         in_source,
         met: HashSet::new(),
-        ordered: source.has_uid_list(),
+        ordered: source.is_ordered(),
+        has_uid_list: source.has_uid_list(),
         last_received_at: None,
         stored_at: Instant::now(),
         waiting: Vec::new(),
         adoptions: Vec::new(),
         waiting_octets: 0,
-        tally: Tally::default(),
+        tally: Tally {
+            expunged: source.expunged(),
+            ..Tally::default()
+        },
         progress: output::progress_bar(source.total_octets()),
     };
     while let Some(item) = source.next_item() {
@@ -141,6 +172,7 @@ fn summary(tally: &Tally, dry_run: bool) -> std::io::Result<()> {
         skipped,
         again,
         unseen,
+        expunged,
     } = tally;
     let imported_word = if dry_run {
         "to be imported"
@@ -160,11 +192,16 @@ fn summary(tally: &Tally, dry_run: bool) -> std::io::Result<()> {
             "{unseen} messages were in subfolders: they are new to clients of POP3"
         ))?;
     }
+    if *expunged > 0 {
+        output::print(&format!(
+            "{expunged} messages were deleted in Thunderbird: they stay away"
+        ))?;
+    }
     Ok(())
 }
 
 /// Opens the source, wherever it is.
-fn open(command: &Import) -> anyhow::Result<Source> {
+async fn open(command: &Import) -> anyhow::Result<Source> {
     let format = command.uidl_format.clone();
     if let Some(address) = Address::parse(&command.source) {
         let address = address?;
@@ -183,13 +220,32 @@ fn open(command: &Import) -> anyhow::Result<Source> {
         "--ca and --plaintext are for a server: pop3s://USER@HOST"
     );
     let path = Path::new(&command.source);
-    let source = Source::open(path, &format.clone().unwrap_or_default())?;
+    let patience = Duration::from_secs(command.lock_wait);
+    let source = open_file(path, &format.clone().unwrap_or_default(), patience).await?;
     anyhow::ensure!(
         format.is_none() || source.has_uid_list(),
-        "--uidl-format says how Dovecot made unique-ids, and {} has no dovecot-uidlist",
+        "--uidl-format says how Dovecot made unique-ids, and {} has no dovecot-uidlist \
+         (an mbox: no X-IMAPbase)",
         path.display()
     );
     Ok(source)
+}
+
+/// Opens a file or a folder; if another program has locked it, it may take a while.
+async fn open_file(path: &Path, format: &UidlFormat, patience: Duration) -> anyhow::Result<Source> {
+    let began = Instant::now();
+    loop {
+        match Source::open(path, format) {
+            Err(SourceError::Locked { .. }) if began.elapsed() < patience => {
+                tokio::time::sleep(LOCK_RETRY).await;
+            }
+            Err(error @ SourceError::Locked { .. }) => {
+                let waited = format!("waited {} s in vain for the mbox", patience.as_secs());
+                return Err(anyhow::Error::new(error).context(waited));
+            }
+            opened => return Ok(opened?),
+        }
+    }
 }
 
 /// The password for another server: from the environment, or asked for.
@@ -226,8 +282,8 @@ impl Importer {
         } else {
             Delivery::new(self.database.clone())
         };
-        let beginning = match read(source, &mut delivery).await {
-            Ok(beginning) => beginning,
+        let (beginning, identity) = match read(source, &mut delivery).await {
+            Ok(read) => read,
             Err(Unread::Source(error)) => {
                 self.skip(name, &format!("it could not be read: {error}"));
                 return Ok(self.database.abandon(&delivery.finish()).await?);
@@ -243,11 +299,11 @@ impl Importer {
             return Ok(());
         }
         // Where there is a list, the server took no notice of the field.
-        let is_field = old_id == OldId::Unknown && !self.ordered;
+        let is_field = old_id == OldId::Unknown && !self.has_uid_list;
         if is_field {
             (id, unusable) = usable(sources::x_uidl(&beginning));
         }
-        if self.has_name_of_another(&id, &message) {
+        if self.has_name_of_another(&id, &message, &identity) {
             if is_field {
                 // Whoever sends a message may have written it, so it alone is no proof.
                 let reason = "its X-UIDL is that of a message which is known and says something \
@@ -267,7 +323,7 @@ impl Importer {
         self.database
             .look_behind_heads(&mut self.known, message.octets())
             .await?;
-        if let Some(met) = self.known.by_octets(&message, &self.in_source) {
+        if let Some(met) = self.known.by_octets(&message, &identity, &self.in_source) {
             self.adopt(&met, id.as_deref());
             self.note_known(met, id.as_deref(), served);
             return Ok(self.database.abandon(&message).await?);
@@ -277,7 +333,7 @@ impl Importer {
             self.say(name, what);
         }
         let received_at = self.time(received_at, &beginning, served);
-        self.add(name, message, received_at, id, served);
+        self.add(name, (message, identity), received_at, id, served);
         if self.waiting.len() >= MESSAGES_AT_ONCE
             || self.adoptions.len() >= MESSAGES_AT_ONCE
             || self.waiting_octets >= OCTETS_AT_ONCE
@@ -289,9 +345,14 @@ impl Importer {
     }
 
     /// Is a known message of this name another one than this, which has not been met yet?
-    fn has_name_of_another(&self, id: &Option<String>, message: &Prepared) -> bool {
+    fn has_name_of_another(
+        &self,
+        id: &Option<String>,
+        message: &Prepared,
+        identity: &[u8; 32],
+    ) -> bool {
         id.as_ref()
-            .is_some_and(|id| !self.met.contains(id) && self.known.differs(id, message))
+            .is_some_and(|id| !self.met.contains(id) && self.known.differs(id, message, identity))
     }
 
     /// Gives a message that was imported without a name the one that is known now: the old server
@@ -361,7 +422,7 @@ impl Importer {
     fn add(
         &mut self,
         name: &str,
-        message: Prepared,
+        (message, identity): (Prepared, [u8; 32]),
         received_at: SystemTime,
         old_id: Option<String>,
         served: bool,
@@ -384,6 +445,7 @@ impl Importer {
         if !self.dry_run {
             self.waiting.push(Message {
                 message,
+                identity,
                 received_at,
                 old_id,
                 unique_id,
@@ -432,11 +494,13 @@ enum Unread {
     Storage(anyhow::Error),
 }
 
-/// Reads the current message of a source; returns its first piece.
-async fn read(source: &mut Source, delivery: &mut Delivery) -> Result<Vec<u8>, Unread> {
+/// Reads the current message of a source; returns its first piece, and what it is known by.
+async fn read(source: &mut Source, delivery: &mut Delivery) -> Result<(Vec<u8>, [u8; 32]), Unread> {
     let mut beginning = Vec::new();
+    let mut identity = Identity::default();
     let mut piece = Vec::new();
     while source.read(&mut piece).map_err(Unread::Source)? {
+        identity.push(&piece);
         let written = delivery.write(&piece).await;
         written.map_err(|error| Unread::Storage(error.into()))?;
         if beginning.is_empty() {
@@ -444,5 +508,5 @@ async fn read(source: &mut Source, delivery: &mut Delivery) -> Result<Vec<u8>, U
         }
         piece.clear();
     }
-    Ok(beginning)
+    Ok((beginning, identity.finish()))
 }

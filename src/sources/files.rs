@@ -1,12 +1,12 @@
 //! Messages that are files of their own.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 use std::vec;
 
-use super::{Item, OldId, PIECE_OCTETS};
+use super::{Item, OldId, PIECE_OCTETS, folder, mbox};
 
 /// A file or folder that was found.
 #[derive(Debug, Clone)]
@@ -135,16 +135,29 @@ impl Files {
 }
 
 fn open(entry: &Entry) -> Result<Current, String> {
-    let file = File::open(&entry.path).map_err(|error| error.to_string())?;
+    let mut file = File::open(&entry.path).map_err(|error| error.to_string())?;
     let metadata = file.metadata().map_err(|error| error.to_string())?;
     if metadata.len() == 0 {
         return Err("the file is empty".to_owned());
+    }
+    if folder::is_eml(&entry.path) {
+        skip_from_line(&mut file).map_err(|error| error.to_string())?;
     }
     Ok(Current {
         file,
         octets: entry.octets,
         octets_read: 0,
     })
+}
+
+/// Goes past the From_ line that some programs leave in front of a message that they save.
+fn skip_from_line(file: &mut File) -> io::Result<()> {
+    let mut beginning = Vec::new();
+    let octets = mbox::BEGINNING_OCTETS as u64;
+    file.by_ref().take(octets).read_to_end(&mut beginning)?;
+    let from_line = mbox::octets_of_from_line(&beginning);
+    file.seek(SeekFrom::Start(from_line as u64))?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -160,6 +160,15 @@ fn variable(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<Part
 }
 
 impl UidlFormat {
+    /// Does it ask for what a message has only in a file of its own?
+    pub(super) fn needs_file(&self) -> bool {
+        let needs = |part: &Part| match part {
+            Part::Variable(Variable::File | Variable::Guid, _) => true,
+            Part::Text(_) | Part::Variable(Variable::Uid | Variable::UidValidity, _) => false,
+        };
+        self.0.iter().any(needs)
+    }
+
     /// The unique-id of a message.
     pub(super) fn apply(&self, facts: &Facts<'_>) -> String {
         let part = |part: &Part| match part {

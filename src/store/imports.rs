@@ -19,6 +19,8 @@ use crate::identity::new_unique_id;
 pub struct Import {
     /// What it says.
     pub message: Prepared,
+    /// What it is known by when it is imported again: a SHA-256.
+    pub identity: [u8; 32],
     /// When it was received; messages are numbered in this order.
     pub received_at: SystemTime,
     /// What UIDL called it where it comes from.
@@ -57,7 +59,8 @@ struct Record {
     old_id: Option<String>,
     /// Where it is; none if it is not there any more.
     there: Option<There>,
-    /// The SHA-256 of its octets; none if it has a head that nobody has looked behind.
+    /// What it was imported as is known by, or else the SHA-256 of its octets; none if it has a head
+    /// that nobody has looked behind.
     digest: Option<Vec<u8>>,
     octets: u64,
     met: bool,
@@ -97,19 +100,25 @@ impl Known {
     }
 
     /// Does the message that UIDL called so say something else than this one?
-    pub fn differs(&self, old_id: &str, message: &Prepared) -> bool {
+    pub fn differs(&self, old_id: &str, message: &Prepared, identity: &[u8; 32]) -> bool {
         let digest = self.named(old_id).and_then(|it| it.digest.as_deref());
-        digest.is_some_and(|digest| digest != message.digest())
+        digest.is_some_and(|digest| digest != message.digest() && digest != identity)
     }
 
     fn named(&self, old_id: &str) -> Option<&Record> {
         self.records.get(*self.by_id.get(old_id)?)
     }
 
-    /// A message of these octets. One that is not met yet and has one of the `reserved` names is
-    /// left for the message that has that name.
-    pub fn by_octets(&mut self, message: &Prepared, reserved: &HashSet<String>) -> Option<Met> {
-        let candidates = self.by_digest.get(message.digest().as_slice())?;
+    /// A message of these octets, but for what mail stores change. One that is not met yet and has
+    /// one of the `reserved` names is left for the message that has that name.
+    pub fn by_octets(
+        &mut self,
+        message: &Prepared,
+        identity: &[u8; 32],
+        reserved: &HashSet<String>,
+    ) -> Option<Met> {
+        let of = |digest: &[u8; 32]| self.by_digest.get(digest.as_slice()).into_iter().flatten();
+        let mut candidates = of(message.digest()).chain(of(identity));
         let is_free = |at: &&usize| {
             self.records.get(**at).is_some_and(|record| {
                 let is_reserved = record
@@ -119,7 +128,7 @@ impl Known {
                 !record.met && !is_reserved
             })
         };
-        let at = *candidates.iter().find(is_free)?;
+        let at = *candidates.find(is_free)?;
         self.meet(at)
     }
 
@@ -300,7 +309,7 @@ impl Database {
         let copies = messages.iter().zip(contents).map(copy).collect();
         let keys = insert_copies(&transaction, copies).await?;
         let remember = |(import, message): (&Import, MessageId)| {
-            let digest = import.message.digest().to_vec();
+            let digest = import.identity.to_vec();
             let old_id = import.old_id.as_ref().map(UniqueId::as_str);
             let octets = signed(import.message.octets());
             vec![

@@ -7,7 +7,7 @@ use crate::support::cli::{self, Cli, Outcome};
 use crate::support::mail::ADA;
 use crate::support::place::{Place, on_each_blocking, sqlite};
 
-/// Three messages, the last of them first in time, one twice, and one that is none.
+/// Four messages, one of them twice. Their dates are not in the order of the file.
 const MBOX: &str = "\
 From ada@example.com Thu Jan  1 00:00:30 2026
 Subject: one
@@ -25,6 +25,9 @@ From ada@example.com Thu Jan  1 00:00:40 2026
 Subject: two
 
 ";
+
+/// The From_ line of further messages.
+const FROM: &str = "From ada@example.com Thu Jan  1 00:00:50 2026\n";
 
 #[test]
 fn an_mbox_is_imported_once_however_often_it_is_tried() {
@@ -54,14 +57,14 @@ fn an_mbox_is_imported_once_however_often_it_is_tried() {
                 .replace("will", "would")
         );
         let expected: [&[u8]; 4] = [
-            b"Subject: three\r\n",
-            b"Subject: two\r\n",
             b"Subject: one\r\n\r\nFrom the sea\r\n.\r\n",
+            b"Subject: two\r\n",
+            b"Subject: three\r\n",
             b"Subject: two\r\n",
         ];
         assert_eq!(maildrop(place, ADA), expected);
         // Of one more copy, one more is imported.
-        let more = file(place, "more", &format!("{MBOX}From x\nSubject: two\n"));
+        let more = file(place, "more", &format!("{MBOX}{FROM}Subject: two\n"));
         assert_eq!(
             import(place, &more, &[]).ok(),
             "1 messages imported, 4 already there, 0 deleted since, 0 skipped\n\
@@ -77,7 +80,7 @@ fn an_import_says_what_it_skipped_and_why() {
     let mbox = file(
         &place,
         "mbox",
-        &format!("{MBOX}From x\n\nFrom y\nSubject: six\n"),
+        &format!("{MBOX}{FROM}\n{FROM}Subject: six\n"),
     );
     let outcome = import(&place, &mbox, &[]);
     assert_eq!(outcome.code, Some(1), "{outcome:?}");

@@ -25,15 +25,15 @@ const DOVECOT: &str = "/usr/sbin/dovecot";
 const MESSAGES: usize = 12;
 
 /// A Dovecot of our own. It ends when this is dropped.
-struct Dovecot {
+pub(super) struct Dovecot {
     process: Child,
-    port: u16,
-    folder: TempDir,
+    pub(super) port: u16,
+    pub(super) folder: TempDir,
 }
 
 impl Dovecot {
     /// Starts one with these settings of POP3; none where there is no Dovecot, or we may not.
-    fn start(settings: &str, password: &str) -> Option<Self> {
+    pub(super) fn start(settings: &str, password: &str) -> Option<Self> {
         let is_root = fs::metadata("/proc/self")
             .is_ok_and(|it| std::os::unix::fs::MetadataExt::uid(&it) == 0);
         if !Path::new(DOVECOT).exists() || !is_root {
@@ -94,7 +94,7 @@ impl Dovecot {
         assert!(chown.status().unwrap().success());
     }
 
-    fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         cli_kill(&self.process);
         self.process.wait().unwrap();
     }

@@ -82,7 +82,7 @@ fn what_is_measured_is_what_would_be_stored() {
         store(&database, &[ada], &[large, b"other".to_vec()]).await;
         // An import knows it again, as often as it is there.
         let mut known = database.known(ada).await.unwrap();
-        let mut meet = || known.by_octets(&measured, &HashSet::new());
+        let mut meet = || known.by_octets(&measured, measured.digest(), &HashSet::new());
         assert!(matches!(meet(), Some(Met::There(_))) && matches!(meet(), Some(Met::There(_))));
         assert_eq!(meet(), None);
     });
