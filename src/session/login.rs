@@ -81,8 +81,8 @@ impl Conversation {
     fn answer_at(&self, credentials: &Credentials) -> Instant {
         let now = Instant::now();
         let (name, secret) = match credentials {
-            Credentials::Secret { name, secret } => (name, Some(secret.expose())),
-            Credentials::Proven { name, .. } | Credentials::Disproven { name } => (name, None),
+            Credentials::Secret { name, secret, .. } => (name, Some(secret.expose())),
+            Credentials::Proven { name, .. } | Credentials::Disproven { name, .. } => (name, None),
             // It was shown in the handshake, and nothing was guessed.
             Credentials::Certificate { .. } => return now,
         };
