@@ -1,5 +1,6 @@
 //! Mail that comes in by LMTP, over the wire, and goes out by POP3.
 
+mod addresses;
 mod breaking;
 mod delivering;
 mod limits;

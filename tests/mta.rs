@@ -10,6 +10,7 @@ mod nasty;
 mod postfix;
 mod recipes;
 mod refusing;
+mod senders;
 mod site;
 mod smtp;
 mod trying;

@@ -1,16 +1,17 @@
 //! Command lines and what they mean (RFC 5321, section 4.1; RFC 2033; RFC 3030).
 
-use crate::address::{Mailbox, Path, is_address_literal, path};
+use crate::address::{
+    Address, PathError, ReversePath, is_address_literal, recipient, reverse_path,
+};
 use crate::reply::Reply;
 
 /// A command with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
-    /// The name that the client gives itself.
-    Lhlo(String),
+    /// The name that the client gives itself; none if it has not the form of a host's.
+    Lhlo(Option<String>),
     Mail(Mail),
-    /// None is `<Postmaster>`.
-    Rcpt(Option<Mailbox>),
+    Rcpt(Result<Address, BadRecipient>),
     Data,
     Bdat(Size),
     Rset,
@@ -23,12 +24,16 @@ pub(crate) enum Command {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mail {
     /// None is `<>`.
-    pub(crate) sender: Option<Mailbox>,
+    pub(crate) sender: Option<ReversePath>,
     /// How many octets it will have, about (RFC 1870).
     pub(crate) octets: Option<u64>,
-    /// May addresses hold more than ASCII (RFC 6531)?
+    /// May addresses and header hold more than ASCII (RFC 6531)?
     pub(crate) utf8: bool,
 }
+
+/// A recipient that can be nobody's address. It is a refusal of this recipient, not of the command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BadRecipient;
 
 /// How many octets follow BDAT, and whether they are the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +41,9 @@ pub(crate) struct Size {
     pub(crate) octets: u64,
     pub(crate) last: bool,
 }
+
+/// The longest name of a client that Received tells, in octets.
+const MAX_NAME_OCTETS: usize = 255;
 
 /// Why a line is no command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,30 +53,40 @@ pub(crate) enum Refusal {
     Lost(Reply),
 }
 
+/// Parameters of MAIL that are taken although LHLO announces none of them, since they ask nothing of
+/// a server that stores at once: those of DSN (RFC 3461), and others that MTAs pass on.
+const IGNORED_OF_MAIL: [&str; 9] = [
+    "AUTH",
+    "BY",
+    "ENVID",
+    "MT-PRIORITY",
+    "MTRK",
+    "REQUIRETLS",
+    "RET",
+    "SOLICIT",
+    "SUBMITTER",
+];
+
+/// The same of RCPT.
+const IGNORED_OF_RCPT: [&str; 3] = ["NOTIFY", "ORCPT", "RRVS"];
+
 impl Command {
     pub(crate) fn parse(line: &[u8]) -> Result<Self, Refusal> {
-        let Ok(line) = std::str::from_utf8(line) else {
-            return Err(refuse(500, "5.5.2", "a command is in ASCII or UTF-8"));
-        };
-        let (keyword, arguments) = match line.split_once(' ') {
-            Some((keyword, arguments)) => (keyword, Some(arguments)),
-            None => (line, None),
-        };
-        let without_arguments = |command: Self| match arguments.map(str::trim_ascii) {
-            None | Some("") => Ok(command),
-            Some(_) => Err(refuse(501, "5.5.4", format!("{keyword} takes no argument"))),
-        };
-        match keyword.to_ascii_uppercase().as_str() {
-            "LHLO" => lhlo(arguments.unwrap_or_default()),
-            "MAIL" => mail(arguments.unwrap_or_default()),
-            "RCPT" => rcpt(arguments.unwrap_or_default()),
-            "DATA" => without_arguments(Self::Data),
-            "BDAT" => bdat(arguments.unwrap_or_default()),
-            "RSET" => without_arguments(Self::Rset),
-            "QUIT" => without_arguments(Self::Quit),
+        let end = line.iter().position(|octet| *octet == b' ');
+        let (keyword, arguments) = line.split_at(end.unwrap_or(line.len()));
+        let keyword = String::from_utf8_lossy(keyword).to_ascii_uppercase();
+        let arguments = arguments.trim_ascii();
+        match keyword.as_str() {
+            "LHLO" => lhlo(arguments),
+            "MAIL" => mail(arguments),
+            "RCPT" => rcpt(arguments),
+            "BDAT" => bdat(&String::from_utf8_lossy(arguments)),
             // Both may have an argument (RFC 5321, sections 4.1.1.8 and 4.1.1.9).
             "NOOP" => Ok(Self::Noop),
             "HELP" => Ok(Self::Help),
+            "DATA" => alone(Self::Data, &keyword, arguments),
+            "RSET" => alone(Self::Rset, &keyword, arguments),
+            "QUIT" => alone(Self::Quit, &keyword, arguments),
             "HELO" | "EHLO" => Err(refuse(500, "5.5.1", "this is LMTP: say LHLO")),
             "VRFY" | "EXPN" => Err(refuse(
                 502,
@@ -87,55 +105,57 @@ fn refuse(code: u16, status: &'static str, text: impl Into<String>) -> Refusal {
     Refusal::Reply(Reply::new(code, status, text))
 }
 
-fn lhlo(arguments: &str) -> Result<Command, Refusal> {
-    let name = arguments.trim_ascii();
-    // Many a machine calls itself by something that is no domain; only the log and Received tell it.
-    let is_name = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
-    let is_word = (1..=255).contains(&name.len()) && name.chars().all(is_name);
-    if is_word || is_address_literal(name) {
-        return Ok(Command::Lhlo(name.to_owned()));
+fn alone(command: Command, keyword: &str, arguments: &[u8]) -> Result<Command, Refusal> {
+    if arguments.is_empty() {
+        return Ok(command);
     }
-    Err(refuse(
-        501,
-        "5.5.4",
-        "LHLO needs the client's name, such as mx.example.org or [192.0.2.1]",
-    ))
+    Err(refuse(501, "5.5.4", format!("{keyword} takes no argument")))
+}
+
+fn lhlo(arguments: &[u8]) -> Result<Command, Refusal> {
+    if arguments.is_empty() {
+        return Err(refuse(
+            501,
+            "5.5.4",
+            "LHLO needs the client's name, such as mx.example.org or [192.0.2.1]",
+        ));
+    }
+    // Many a machine calls itself by something that is no domain. Only Received tells it, so a name
+    // of any other form is left out there rather than refused with all its mail.
+    let name = String::from_utf8_lossy(arguments);
+    let is_name = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+    let is_word = name.len() <= MAX_NAME_OCTETS && name.chars().all(is_name);
+    let name = (is_word || is_address_literal(&name)).then(|| name.into_owned());
+    Ok(Command::Lhlo(name))
 }
 
 /// What stands behind `FROM:` or `TO:`.
-fn after<'a>(keyword: &str, arguments: &'a str) -> Option<&'a str> {
+fn after<'a>(keyword: &str, arguments: &'a [u8]) -> Option<&'a [u8]> {
     let (found, rest) = arguments.split_at_checked(keyword.len())?;
-    found.eq_ignore_ascii_case(keyword).then_some(rest)
+    found
+        .eq_ignore_ascii_case(keyword.as_bytes())
+        .then_some(rest)
 }
 
-fn mail(arguments: &str) -> Result<Command, Refusal> {
+fn mail(arguments: &[u8]) -> Result<Command, Refusal> {
     let form = || refuse(501, "5.5.4", "the form is MAIL FROM:<sender>");
-    let rest = after("FROM:", arguments).ok_or_else(form)?;
-    if !rest.starts_with('<') {
-        return Err(form());
-    }
-    let (sender, parameters) = match path(rest) {
-        Some((Path::Null, parameters)) => (None, parameters),
-        Some((Path::Mailbox(mailbox), parameters)) => (Some(mailbox), parameters),
-        Some((Path::Postmaster, _)) | None => {
-            return Err(refuse(501, "5.1.7", "the sender is no address"));
-        }
-    };
+    let path = after("FROM:", arguments).ok_or_else(form)?;
+    let (sender, rest) = reverse_path(path).map_err(|why| match why {
+        PathError::Missing => form(),
+        PathError::Unclosed => refuse(501, "5.1.7", "the sender needs both < and >"),
+        PathError::ControlCharacter => refuse(501, "5.1.7", "a sender has no control characters"),
+    })?;
     let mut mail = Mail {
         sender,
         octets: None,
         utf8: false,
     };
     let mut seen = Vec::new();
-    for parameter in parameters_of(parameters)? {
-        let (name, value) = match parameter.split_once('=') {
-            Some((name, value)) => (name.to_ascii_uppercase(), Some(value)),
-            None => (parameter.to_ascii_uppercase(), None),
-        };
+    for (name, value) in parameters(rest)? {
         if seen.contains(&name) {
             return Err(refuse(501, "5.5.4", format!("{name} is there twice")));
         }
-        match (name.as_str(), value) {
+        match (name.as_str(), value.as_deref()) {
             ("SIZE", Some(octets)) => mail.octets = Some(size(octets)?),
             ("BODY", Some(body))
                 if body.eq_ignore_ascii_case("7BIT") || body.eq_ignore_ascii_case("8BITMIME") => {}
@@ -146,56 +166,52 @@ fn mail(arguments: &str) -> Result<Command, Refusal> {
             ("SIZE" | "SMTPUTF8", _) => {
                 return Err(refuse(501, "5.5.4", format!("{name} has not this form")));
             }
+            (name, _) if IGNORED_OF_MAIL.contains(&name) => {}
             _ => {
-                return Err(refuse(
-                    555,
-                    "5.5.4",
-                    "MAIL has SIZE, BODY and SMTPUTF8 only",
-                ));
+                let text = "the parameters of MAIL here are SIZE, BODY and SMTPUTF8";
+                return Err(refuse(555, "5.5.4", text));
             }
         }
         seen.push(name);
     }
-    match &mail.sender {
-        Some(sender) if !mail.utf8 && !sender.as_written().is_ascii() => Err(needs_utf8()),
-        Some(_) | None => Ok(Command::Mail(mail)),
-    }
+    Ok(Command::Mail(mail))
 }
 
-/// The refusal of an address that needs SMTPUTF8 and does not have it (RFC 6531, section 3.5).
-pub(crate) fn needs_utf8() -> Refusal {
-    refuse(553, "5.6.7", "an address that is not ASCII needs SMTPUTF8")
-}
-
-fn rcpt(arguments: &str) -> Result<Command, Refusal> {
+fn rcpt(arguments: &[u8]) -> Result<Command, Refusal> {
     let form = || refuse(501, "5.5.4", "the form is RCPT TO:<recipient>");
-    let rest = after("TO:", arguments).ok_or_else(form)?;
-    if !rest.starts_with('<') {
-        return Err(form());
-    }
-    let (recipient, parameters) = match path(rest) {
-        Some((Path::Mailbox(mailbox), parameters)) => (Some(mailbox), parameters),
-        Some((Path::Postmaster, parameters)) => (None, parameters),
-        Some((Path::Null, _)) | None => {
-            return Err(refuse(501, "5.1.3", "the recipient is no address"));
-        }
+    let path = after("TO:", arguments).filter(|path| !path.trim_ascii().is_empty());
+    let Ok((recipient, rest)) = recipient(path.ok_or_else(form)?) else {
+        return Ok(Command::Rcpt(Err(BadRecipient)));
     };
-    if parameters_of(parameters)?.next().is_some() {
-        return Err(refuse(555, "5.5.4", "RCPT has no parameters"));
+    if !rest.is_empty() && !starts_with_blank(rest) {
+        return Ok(Command::Rcpt(Err(BadRecipient)));
     }
-    Ok(Command::Rcpt(recipient))
+    let known = |name: &str| IGNORED_OF_RCPT.contains(&name);
+    if parameters(rest)?.iter().any(|(name, _)| !known(name)) {
+        return Err(refuse(555, "5.5.4", "RCPT has no parameters here"));
+    }
+    Ok(Command::Rcpt(Ok(recipient)))
 }
 
-/// The words behind a path.
-fn parameters_of(text: &str) -> Result<impl Iterator<Item = &str>, Refusal> {
-    if !text.is_empty() && !text.starts_with(' ') {
+fn starts_with_blank(text: &[u8]) -> bool {
+    text.starts_with(b" ") || text.starts_with(b"\t")
+}
+
+/// The words behind a path: each a name in capitals, and its value if it has one.
+fn parameters(text: &[u8]) -> Result<Vec<(String, Option<String>)>, Refusal> {
+    if !text.is_empty() && !starts_with_blank(text) {
         return Err(refuse(
             501,
             "5.5.4",
             "there is something behind the address",
         ));
     }
-    Ok(text.split_ascii_whitespace())
+    let text = String::from_utf8_lossy(text);
+    let parameter = |word: &str| match word.split_once('=') {
+        Some((name, value)) => (name.to_ascii_uppercase(), Some(value.to_owned())),
+        None => (word.to_ascii_uppercase(), None),
+    };
+    Ok(text.split_ascii_whitespace().map(parameter).collect())
 }
 
 /// RFC 1870, section 4: up to 20 digits.
@@ -249,7 +265,7 @@ mod tests {
     fn keywords_have_any_case() {
         assert_eq!(
             parsed("lhlo mx.example.org"),
-            Command::Lhlo("mx.example.org".into())
+            Command::Lhlo(Some("mx.example.org".into()))
         );
         assert_eq!(parsed("Data"), Command::Data);
         assert_eq!(parsed("quit "), Command::Quit);
@@ -268,8 +284,7 @@ mod tests {
                 ..
             })
         ));
-        assert!(matches!(parsed("rcpt to:<a@b>"), Command::Rcpt(Some(_))));
-        assert_eq!(parsed("RCPT TO:<postmaster>"), Command::Rcpt(None));
+        assert!(matches!(parsed("rcpt to:<a@b>"), Command::Rcpt(Ok(_))));
     }
 
     #[test]
@@ -284,9 +299,8 @@ mod tests {
             ("EXPN list", 502),
             ("STARTTLS", 502),
             ("LHLO", 501),
-            ("LHLO a b", 501),
+            ("LHLO ", 501),
             ("LHLO a_b", 250),
-            ("LHLO a;b", 501),
             ("LHLO [192.0.2.1]", 250),
             ("DATA now", 501),
             ("RSET now", 501),
@@ -294,11 +308,17 @@ mod tests {
             ("HELP MAIL", 250),
             ("MAIL", 501),
             ("MAIL TO:<a@b>", 501),
-            ("MAIL FROM:a@b", 501),
-            ("MAIL FROM: <a@b>", 501),
+            ("MAIL FROM:", 501),
+            ("MAIL FROM:a@b", 250),
+            ("MAIL FROM: <a@b>", 250),
+            ("MAIL FROM:<a@b", 501),
+            ("MAIL FROM:a@b>", 501),
+            ("MAIL FROM:<<a@b>>", 501),
+            ("MAIL FROM:<a\tb@c>", 501),
             ("MAIL FROM:<>", 250),
-            ("MAIL FROM:<postmaster>", 501),
+            ("MAIL FROM:<postmaster>", 250),
             ("MAIL FROM:<a@b>SIZE=1", 501),
+            ("MAIL FROM:<a@b>\t SIZE=1 ", 250),
             ("MAIL FROM:<a@b> SIZE", 501),
             ("MAIL FROM:<a@b> SIZE=", 501),
             ("MAIL FROM:<a@b> SIZE=-1", 501),
@@ -307,12 +327,15 @@ mod tests {
             ("MAIL FROM:<a@b> SIZE=1 SIZE=1", 501),
             ("MAIL FROM:<a@b> BODY=BINARYMIME", 501),
             ("MAIL FROM:<a@b> SMTPUTF8=yes", 501),
-            ("MAIL FROM:<a@b> RET=FULL", 555),
-            ("MAIL FROM:<ä@b>", 553),
+            ("MAIL FROM:<a@b> RET=FULL ENVID=x AUTH=<>", 250),
+            ("MAIL FROM:<a@b> FOO=bar", 555),
+            ("MAIL FROM:<ä@b>", 250),
             ("MAIL FROM:<ä@b> SMTPUTF8", 250),
-            ("RCPT TO:<>", 501),
-            ("RCPT TO:<ada>", 501),
-            ("RCPT TO:<a@b> NOTIFY=NEVER", 555),
+            ("RCPT", 501),
+            ("RCPT <a@b>", 501),
+            ("RCPT TO:", 501),
+            ("RCPT TO:<a@b> NOTIFY=NEVER ORCPT=rfc822;a@b", 250),
+            ("RCPT TO:<a@b> FOO=bar", 555),
             ("BDAT 0", 250),
             ("BDAT", 1501),
             ("BDAT -5", 1501),
@@ -324,6 +347,53 @@ mod tests {
         ] {
             assert_eq!(code(line), expected, "{line:?}");
         }
-        assert!(Command::parse(b"NOOP \xff").is_err());
+        assert!(Command::parse(b"NO\xffOP").is_err());
+        assert!(Command::parse(b"MAIL FROM:<\xe4@b>").is_ok());
+        assert!(Command::parse(b"MAIL FROM:<a@b> \xe4=1").is_err());
+    }
+
+    #[test]
+    fn a_client_may_call_itself_anything() {
+        let name = |line: &[u8]| match Command::parse(line) {
+            Ok(Command::Lhlo(name)) => name,
+            other => panic!("{other:?}"),
+        };
+        for known in [
+            "mx.example.org",
+            "a_b",
+            "-",
+            "[192.0.2.1]",
+            "[IPv6:2001:db8::1]",
+        ] {
+            let line = format!("LHLO {known}");
+            assert_eq!(name(line.as_bytes()).as_deref(), Some(known));
+        }
+        let long = format!("LHLO {}", "x".repeat(256));
+        for odd in [
+            &b"LHLO a b"[..],
+            b"LHLO a;b",
+            b"LHLO (x)",
+            b"LHLO \xe4.example",
+            b"LHLO [IPv6:fe80::1%eth0]",
+            b"LHLO a\tb",
+            long.as_bytes(),
+        ] {
+            assert_eq!(name(odd), None, "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn a_recipient_that_can_be_nobody_is_no_mistake_of_the_command() {
+        for odd in [
+            &b"RCPT TO:<>"[..],
+            b"RCPT TO:<a@b",
+            b"RCPT TO:<<a@b>>",
+            b"RCPT TO:<a\x01@b>",
+            b"RCPT TO:<a@b>NOTIFY=NEVER",
+            b"RCPT TO:\"Ada\" <a@b>",
+        ] {
+            let command = Command::parse(odd);
+            assert_eq!(command, Ok(Command::Rcpt(Err(BadRecipient))), "{odd:?}");
+        }
     }
 }

@@ -14,10 +14,10 @@ mod data;
 mod reply;
 mod session;
 
-pub use address::Mailbox;
+pub use address::{Address, ReversePath, is_address_literal, unquote};
 pub use data::Unstuffing;
 pub use reply::Reply;
 pub use session::{
-    Answer, Chunk, Envelope, Incoming, Lookup, MAX_LINE_OCTETS, MAX_RECIPIENTS, Rules, Session,
-    Step,
+    Answer, Chunk, Envelope, Incoming, Lookup, MAX_LINE_OCTETS, MAX_RECIPIENT_OCTETS,
+    MAX_RECIPIENTS, Rules, Session, Step,
 };

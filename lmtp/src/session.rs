@@ -1,5 +1,6 @@
 //! What may be said when, and what it leads to.
 
+mod pending;
 #[cfg(test)]
 mod tests;
 
@@ -7,17 +8,30 @@ use std::sync::Arc;
 
 use pop3::Line;
 
-use crate::address::Mailbox;
-use crate::command::{Command, Mail, Refusal, Size, needs_utf8};
+use crate::address::{Address, ReversePath};
+use crate::command::{BadRecipient, Command, Mail, Refusal, Size};
 use crate::reply::Reply;
 
-/// The longest command line with its line end, in octets: the 512 of RFC 5321, section 4.5.3.1.4,
-/// and ample room for what SIZE, BODY and SMTPUTF8 add.
-pub const MAX_LINE_OCTETS: usize = 1024;
+/// The longest command line with its line end, in octets.
+///
+/// RFC 5321 asks for 512, and MTAs hand on more: Postfix takes 2048 from its clients, and what
+/// forwarders (SRS) and lists (VERP) put into an address grows with each of them.
+pub const MAX_LINE_OCTETS: usize = 8192;
 
 /// How many recipients a message may have; a client sends it again for the others. RFC 5321,
 /// section 4.5.3.1.8 asks for 100.
 pub const MAX_RECIPIENTS: usize = 1000;
+
+/// How many octets the recipients of a message may have together; a client sends it again for the
+/// others. It is what so many recipients of the usual lengths have, and bounds what a session holds.
+pub const MAX_RECIPIENT_OCTETS: usize = MAX_RECIPIENTS * 256;
+
+/// How much of an address a reply repeats, in octets: a reply has at most 512 (RFC 5321, section
+/// 4.5.3.1.5).
+const MAX_SHOWN_OCTETS: usize = 320;
+
+/// What stands in Received for a client whose name has not the form of a host's.
+const UNNAMED: &str = "unknown";
 
 /// So many bad commands in a row end the session.
 const MAX_BAD_COMMANDS: u32 = 20;
@@ -57,11 +71,11 @@ pub struct Envelope<R> {
     /// How the client called itself.
     pub client: String,
     /// None for `<>`.
-    pub sender: Option<Mailbox>,
+    pub sender: Option<ReversePath>,
     /// May it hold more than ASCII in addresses and header (SMTPUTF8)?
     pub utf8: bool,
     /// The recipients that were accepted, in their order.
-    pub recipients: Vec<(Mailbox, R)>,
+    pub recipients: Vec<(Address, R)>,
 }
 
 /// What to do about a line.
@@ -100,7 +114,7 @@ pub enum Answer {
 #[derive(Debug)]
 pub struct Lookup<R> {
     session: Session<R>,
-    recipient: Mailbox,
+    recipient: Address,
 }
 
 /// A message that comes by DATA.
@@ -176,8 +190,10 @@ impl<R> Session<R> {
         }
     }
 
-    fn lhlo(mut self, client: String) -> Step<R> {
-        self.state = State::Ready { client };
+    fn lhlo(mut self, client: Option<String>) -> Step<R> {
+        self.state = State::Ready {
+            client: client.unwrap_or_else(|| UNNAMED.to_owned()),
+        };
         let capabilities = vec![
             "PIPELINING".into(),
             format!("SIZE {}", self.rules.max_octets),
@@ -214,19 +230,16 @@ impl<R> Session<R> {
         self.good(Reply::new(250, "2.1.0", "sender accepted"))
     }
 
-    fn rcpt(self, recipient: Option<Mailbox>) -> Step<R> {
+    fn rcpt(self, recipient: Result<Address, BadRecipient>) -> Step<R> {
         let State::Envelope(envelope) = &self.state else {
-            return self.bad(out_of_order("RCPT comes behind MAIL"));
+            return self.bad(out_of_order("need MAIL before RCPT"));
         };
-        let Some(recipient) = recipient else {
-            return self.good(unknown_user("Postmaster"));
+        // It is one recipient of perhaps many, so it spoils neither the session nor the others.
+        let Ok(recipient) = recipient else {
+            let text = "that is not the address of a user";
+            return self.good(Reply::new(550, "5.1.3", text));
         };
-        if !envelope.utf8 && !recipient.as_written().is_ascii() {
-            return match needs_utf8() {
-                Refusal::Reply(reply) | Refusal::Lost(reply) => self.good(reply),
-            };
-        }
-        if envelope.recipients.len() >= MAX_RECIPIENTS {
+        if !envelope.has_room_for(&recipient) {
             let text = format!("a message may have {MAX_RECIPIENTS} recipients, send it again");
             return self.good(Reply::new(452, "4.5.3", text));
         }
@@ -335,124 +348,56 @@ impl<R> Session<R> {
             .iter()
             .copied()
             .chain(std::iter::repeat(Answer::Unavailable));
-        let reply = |((recipient, _), answer): (&(Mailbox, R), Answer)| match answer {
-            Answer::Stored => Reply::new(250, "2.0.0", format!("<{recipient}> stored")),
-            Answer::OverQuota => {
-                Reply::new(552, "5.2.2", format!("<{recipient}> the maildrop is full"))
-            }
-            Answer::NoSuchUser => unknown_user(recipient.as_written()),
-            Answer::TooLarge => self.too_large(),
-            Answer::Unavailable => Reply::new(
-                451,
-                "4.3.0",
-                format!("<{recipient}> can't be stored now, try again later"),
-            ),
+        let reply = |((recipient, _), answer): (&(Address, R), Answer)| {
+            let (code, status, text) = match answer {
+                Answer::Stored => (250, "2.0.0", "stored"),
+                Answer::OverQuota => (552, "5.2.2", FULL),
+                Answer::NoSuchUser => (550, "5.1.1", UNKNOWN),
+                Answer::TooLarge => return self.too_large(),
+                Answer::Unavailable => (451, "4.3.0", "can't be stored now, try again later"),
+            };
+            about(recipient, envelope.utf8, code, status, text)
         };
         envelope.recipients.iter().zip(answers).map(reply).collect()
     }
 }
 
+/// What is said of a recipient whom nobody here is.
+const UNKNOWN: &str = "No such user";
+
+/// What is said of a maildrop that takes no more.
+const FULL: &str = "the maildrop is full";
+
+impl<R> Envelope<R> {
+    /// May the message have this recipient too?
+    fn has_room_for(&self, recipient: &Address) -> bool {
+        let octets = |(recipient, _): &(Address, R)| recipient.as_bytes().len();
+        let before: usize = self.recipients.iter().map(octets).sum();
+        self.recipients.len() < MAX_RECIPIENTS
+            && before + recipient.as_bytes().len() <= MAX_RECIPIENT_OCTETS
+    }
+}
+
+/// A reply about one recipient, which it names.
+fn about(recipient: &Address, utf8: bool, code: u16, status: &'static str, text: &str) -> Reply {
+    let name = shown(recipient.as_bytes(), utf8);
+    Reply::new(code, status, format!("<{name}> {text}"))
+}
+
+/// An address as a reply repeats it: not all of a very long one, and in ASCII unless the client has
+/// said that it reads more (RFC 6531, section 3.7.4).
+fn shown(address: &[u8], utf8: bool) -> String {
+    let mut shown = String::new();
+    for c in String::from_utf8_lossy(address).chars() {
+        if shown.len() >= MAX_SHOWN_OCTETS {
+            shown.push_str("...");
+            break;
+        }
+        shown.push(if utf8 || c.is_ascii() { c } else { '?' });
+    }
+    shown
+}
+
 fn out_of_order(text: &'static str) -> Reply {
     Reply::new(503, "5.5.1", text)
-}
-
-fn unknown_user(address: &str) -> Reply {
-    Reply::new(550, "5.1.1", format!("<{address}> there is no such user"))
-}
-
-impl<R> Lookup<R> {
-    /// The address to look for.
-    pub fn address(&self) -> &str {
-        self.recipient.address()
-    }
-
-    /// There is such a user.
-    pub fn found(mut self, known: R) -> (Reply, Session<R>) {
-        let reply = Reply::new(250, "2.1.5", format!("<{}> accepted", self.recipient));
-        if let State::Envelope(envelope) = &mut self.session.state {
-            envelope.recipients.push((self.recipient.clone(), known));
-        }
-        self.say(reply)
-    }
-
-    /// Nobody has this address.
-    pub fn unknown(self) -> (Reply, Session<R>) {
-        let reply = unknown_user(self.recipient.as_written());
-        self.say(reply)
-    }
-
-    /// Nobody can say now.
-    pub fn failed(self) -> (Reply, Session<R>) {
-        let text = format!(
-            "<{}> can't be looked up now, try again later",
-            self.recipient
-        );
-        self.say(Reply::new(451, "4.3.0", text))
-    }
-
-    fn say(mut self, reply: Reply) -> (Reply, Session<R>) {
-        self.session.bad_commands = 0;
-        (reply, self.session)
-    }
-}
-
-impl<R> Incoming<R> {
-    /// Who sends it, and to whom.
-    pub fn envelope(&self) -> &Envelope<R> {
-        &self.envelope
-    }
-
-    /// It has come to its end, and this became of each recipient's copy, in their order.
-    pub fn answered(self, answers: &[Answer]) -> (Vec<Reply>, Session<R>) {
-        let replies = self.session.replies(&self.envelope, answers);
-        (replies, self.session)
-    }
-}
-
-impl<R> Chunk<R> {
-    /// Who sends the message, and to whom.
-    pub fn envelope(&self) -> &Envelope<R> {
-        &self.envelope
-    }
-
-    /// How many octets the chunk has.
-    pub fn octets(&self) -> u64 {
-        self.size.octets
-    }
-
-    /// Does the message begin with it?
-    pub fn is_first(&self) -> bool {
-        self.first
-    }
-
-    /// Does the message end with it?
-    pub fn is_last(&self) -> bool {
-        self.size.last
-    }
-
-    /// It is here, and more is to come.
-    pub fn taken(mut self) -> (Reply, Session<R>) {
-        let text = format!("{} octets taken", self.size.octets);
-        self.session.bad_commands = 0;
-        self.session.state = State::Chunks(self.envelope);
-        (Reply::new(250, "2.0.0", text), self.session)
-    }
-
-    /// The message can't be taken; what comes of it from now on is thrown away.
-    pub fn refused(self, why: Answer) -> (Vec<Reply>, Session<R>) {
-        let mut replies = self
-            .session
-            .replies(&self.envelope, &vec![why; self.envelope.recipients.len()]);
-        if !self.size.last {
-            // It answers a command, not the recipients.
-            replies.truncate(1);
-        }
-        (replies, self.session)
-    }
-
-    /// The message is here, and this became of each recipient's copy, in their order.
-    pub fn answered(self, answers: &[Answer]) -> (Vec<Reply>, Session<R>) {
-        let replies = self.session.replies(&self.envelope, answers);
-        (replies, self.session)
-    }
 }

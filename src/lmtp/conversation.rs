@@ -4,7 +4,10 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use lmtp::{Answer, Chunk, Envelope, Incoming, Lookup, MAX_LINE_OCTETS, Reply, Step, Unstuffing};
+use lmtp::{
+    Answer, Chunk, Envelope, Incoming, Lookup, MAX_LINE_OCTETS, Reply, ReversePath, Step,
+    Unstuffing,
+};
 use pop3::LineBuffer;
 
 use super::LmtpService;
@@ -259,9 +262,9 @@ impl Conversation {
             id: &self.id,
             received_at,
         };
-        let recipient = |(mailbox, known): &(lmtp::Mailbox, Addressee)| Recipient {
+        let recipient = |(address, known): &(lmtp::Address, Addressee)| Recipient {
             user: known.user,
-            head: head(envelope, &trace, mailbox, &known.address),
+            head: head(envelope, &trace, address, &known.address),
         };
         let letter = Letter {
             message,
@@ -281,13 +284,11 @@ impl Conversation {
 
     /// Says in the log what became of a message, and counts it.
     fn note(&mut self, envelope: &Envelope<Addressee>, octets: u64, answers: &[Answer]) {
-        let from = envelope
-            .sender
-            .as_ref()
-            .map_or("", lmtp::Mailbox::as_written);
+        let from = envelope.sender.as_ref().map(ReversePath::to_string);
+        let from = from.unwrap_or_default();
         for ((recipient, known), answer) in envelope.recipients.iter().zip(answers) {
             self.service.metrics.lmtp.delivered(*answer);
-            let (to, user) = (recipient.as_written(), &known.address);
+            let (to, user) = (recipient.to_string(), &known.address);
             match answer {
                 Answer::Stored => {
                     self.stored += 1;

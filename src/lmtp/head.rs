@@ -1,9 +1,9 @@
 //! What stands in front of a message in a maildrop.
 
-use std::fmt::Write;
+use std::io::Write;
 use std::time::SystemTime;
 
-use lmtp::{Envelope, Mailbox};
+use lmtp::{Address, Envelope, ReversePath};
 
 use super::socket::Peer;
 
@@ -12,7 +12,7 @@ use super::socket::Peer;
 pub(super) fn head<R>(
     envelope: &Envelope<R>,
     trace: &Trace<'_>,
-    recipient: &Mailbox,
+    recipient: &Address,
     maildrop: &str,
 ) -> Vec<u8> {
     let Trace {
@@ -21,7 +21,8 @@ pub(super) fn head<R>(
         id,
         received_at,
     } = trace;
-    let sender = envelope.sender.as_ref().map_or("", Mailbox::as_written);
+    let sender = envelope.sender.as_ref();
+    let sender = sender.map_or(&[][..], ReversePath::as_bytes);
     let client = &envelope.client;
     let address = match peer {
         Peer::Tcp(address) if address.is_ipv6() && address.ip().to_canonical().is_ipv6() => {
@@ -32,18 +33,23 @@ pub(super) fn head<R>(
     };
     // RFC 2033 with RFC 3848; RFC 6531, section 4.3.
     let protocol = if envelope.utf8 { "UTF8LMTP" } else { "LMTP" };
-    let mut head = String::new();
+    let mut head = return_path(sender);
     // Writing into memory does not fail.
     let _ = write!(
         head,
-        "Return-Path: <{sender}>\r\n\
-         Delivered-To: {maildrop}\r\n\
+        "Delivered-To: {maildrop}\r\n\
          Received: from {client}{address}\r\n\
          \tby {server_name} with {protocol} id {id}\r\n\
-         \tfor <{recipient}>; {}\r\n",
-        date(*received_at)
+         \tfor <"
     );
-    head.into_bytes()
+    head.extend_from_slice(recipient.as_bytes());
+    let _ = write!(head, ">; {}\r\n", date(*received_at));
+    head
+}
+
+/// The header line that tells the sender, which has no control characters; empty for `<>`.
+fn return_path(sender: &[u8]) -> Vec<u8> {
+    [b"Return-Path: <", sender, b">\r\n"].concat()
 }
 
 /// How a message came here.

@@ -220,16 +220,63 @@ fn a_size_that_is_too_large_is_refused_at_once() {
 }
 
 #[test]
-fn addresses_beyond_ascii_need_smtputf8() {
+fn addresses_beyond_ascii_are_taken_and_repeated_to_those_who_read_them() {
     let mut talk = greeted();
     talk.check(&[
-        ("MAIL FROM:<a@b>", &["250 2.1.0"]),
-        ("RCPT TO:<\u{e4}@example.org>", &["553 5.6.7"]),
+        ("MAIL FROM:<\u{e4}@b>", &["250 2.1.0"]),
+        ("RCPT TO:<\u{e4}@example.org>", &["250 2.1.5"]),
         ("RSET", &["250 2.0.0"]),
-        ("MAIL FROM:<\u{e4}@b>", &["553 5.6.7"]),
         ("MAIL FROM:<\u{e4}@b> SMTPUTF8", &["250 2.1.0"]),
         ("RCPT TO:<\u{e4}@example.org>", &["250 2.1.5"]),
     ]);
+    assert_eq!(talk.said[2], "250 2.1.5 <?@example.org> accepted\r\n");
+    assert_eq!(talk.said[5], "250 2.1.5 <\u{e4}@example.org> accepted\r\n");
+    let reply = talk.hear(Line::Text(b"RCPT TO:<\xe4@example.com>"));
+    assert_eq!(reply, ["550 5.1.1"]);
+}
+
+#[test]
+fn a_recipient_that_can_be_nobody_spoils_no_other() {
+    let mut talk = greeted();
+    talk.check(&[
+        ("RCPT TO:<>", &["503 5.5.1"]),
+        ("MAIL FROM:<a@b>", &["250 2.1.0"]),
+        ("RCPT TO:<ada@example.org>", &["250 2.1.5"]),
+    ]);
+    // Not even if a list is full of them.
+    for _ in 0..2 * MAX_BAD_COMMANDS {
+        talk.check(&[("RCPT TO:<ada\u{1}@example.org>", &["550 5.1.3"])]);
+    }
+    talk.check(&[("DATA", &["354 send", "250 2.0.0"])]);
+}
+
+#[test]
+fn an_address_without_a_domain_is_looked_up_as_it_is() {
+    let mut talk = greeted();
+    talk.check(&[
+        ("MAIL FROM:<>", &["250 2.1.0"]),
+        ("RCPT TO:<Postmaster>", &["550 5.1.1"]),
+    ]);
+    let said = talk.said.last().unwrap();
+    assert!(
+        said.contains("<Postmaster>") && said.contains("without a domain"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_reply_is_short_however_long_the_address_is() {
+    let mut talk = greeted();
+    let long = format!("ada+{}", "\u{e4}".repeat(3000));
+    talk.say("MAIL FROM:<a@b> SMTPUTF8");
+    talk.say(&format!("RCPT TO:<{long}@example.org>"));
+    talk.say(&format!("RCPT TO:<{long}@example.com>"));
+    talk.say(&format!("RCPT TO:<{long}@away>"));
+    talk.say("DATA");
+    assert_eq!(talk.said.len(), 7);
+    for said in talk.said.iter().skip(1) {
+        assert!(said.len() <= 512, "{said}");
+    }
 }
 
 #[test]
@@ -241,6 +288,19 @@ fn one_recipient_beyond_the_limit_is_put_off() {
     }
     assert_eq!(talk.say("RCPT TO:<ada@example.org>"), ["452 4.5.3"]);
     assert_eq!(talk.say("DATA").len(), MAX_RECIPIENTS + 1);
+}
+
+#[test]
+fn recipients_longer_than_the_limit_are_put_off() {
+    let mut talk = greeted();
+    talk.say("MAIL FROM:<a@b>");
+    let octets = 4000;
+    let long = format!("{}@example.org", "a".repeat(octets - 12));
+    for _ in 0..MAX_RECIPIENT_OCTETS / octets {
+        assert_eq!(talk.say(&format!("RCPT TO:<{long}>")), ["250 2.1.5"]);
+    }
+    assert_eq!(talk.say(&format!("RCPT TO:<{long}>")), ["452 4.5.3"]);
+    assert_eq!(talk.say("DATA").len(), MAX_RECIPIENT_OCTETS / octets + 1);
 }
 
 #[test]

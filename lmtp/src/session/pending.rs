@@ -1,0 +1,115 @@
+//! Steps that wait for their outcome, and the session that each leads to.
+
+use super::{Answer, Chunk, Envelope, Incoming, Lookup, Session, State, UNKNOWN, about};
+use crate::reply::Reply;
+
+impl<R> Lookup<R> {
+    /// The address to look for. It has no `@` if the client named no domain.
+    pub fn address(&self) -> &str {
+        self.recipient.meaning()
+    }
+
+    /// There is such a user.
+    pub fn found(mut self, known: R) -> (Reply, Session<R>) {
+        let reply = self.about(250, "2.1.5", "accepted");
+        if let State::Envelope(envelope) = &mut self.session.state {
+            envelope.recipients.push((self.recipient.clone(), known));
+        }
+        self.say(reply)
+    }
+
+    /// Nobody has this address.
+    pub fn unknown(self) -> (Reply, Session<R>) {
+        let text = if self.address().contains('@') {
+            UNKNOWN
+        } else {
+            "No such user without a domain"
+        };
+        let reply = self.about(550, "5.1.1", text);
+        self.say(reply)
+    }
+
+    /// Nobody can say now.
+    pub fn failed(self) -> (Reply, Session<R>) {
+        let reply = self.about(451, "4.3.0", "can't be looked up now, try again later");
+        self.say(reply)
+    }
+
+    fn envelope(&self) -> Option<&Envelope<R>> {
+        match &self.session.state {
+            State::Envelope(envelope) => Some(envelope),
+            State::Greeted | State::Ready { .. } | State::Chunks(_) => None,
+        }
+    }
+
+    fn about(&self, code: u16, status: &'static str, text: &str) -> Reply {
+        let utf8 = self.envelope().is_some_and(|envelope| envelope.utf8);
+        about(&self.recipient, utf8, code, status, text)
+    }
+
+    fn say(mut self, reply: Reply) -> (Reply, Session<R>) {
+        self.session.bad_commands = 0;
+        (reply, self.session)
+    }
+}
+
+impl<R> Incoming<R> {
+    /// Who sends it, and to whom.
+    pub fn envelope(&self) -> &Envelope<R> {
+        &self.envelope
+    }
+
+    /// It has come to its end, and this became of each recipient's copy, in their order.
+    pub fn answered(self, answers: &[Answer]) -> (Vec<Reply>, Session<R>) {
+        let replies = self.session.replies(&self.envelope, answers);
+        (replies, self.session)
+    }
+}
+
+impl<R> Chunk<R> {
+    /// Who sends the message, and to whom.
+    pub fn envelope(&self) -> &Envelope<R> {
+        &self.envelope
+    }
+
+    /// How many octets the chunk has.
+    pub fn octets(&self) -> u64 {
+        self.size.octets
+    }
+
+    /// Does the message begin with it?
+    pub fn is_first(&self) -> bool {
+        self.first
+    }
+
+    /// Does the message end with it?
+    pub fn is_last(&self) -> bool {
+        self.size.last
+    }
+
+    /// It is here, and more is to come.
+    pub fn taken(mut self) -> (Reply, Session<R>) {
+        let text = format!("{} octets taken", self.size.octets);
+        self.session.bad_commands = 0;
+        self.session.state = State::Chunks(self.envelope);
+        (Reply::new(250, "2.0.0", text), self.session)
+    }
+
+    /// The message can't be taken; what comes of it from now on is thrown away.
+    pub fn refused(self, why: Answer) -> (Vec<Reply>, Session<R>) {
+        let mut replies = self
+            .session
+            .replies(&self.envelope, &vec![why; self.envelope.recipients.len()]);
+        if !self.size.last {
+            // It answers a command, not the recipients.
+            replies.truncate(1);
+        }
+        (replies, self.session)
+    }
+
+    /// The message is here, and this became of each recipient's copy, in their order.
+    pub fn answered(self, answers: &[Answer]) -> (Vec<Reply>, Session<R>) {
+        let replies = self.session.replies(&self.envelope, answers);
+        (replies, self.session)
+    }
+}

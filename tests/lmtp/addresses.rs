@@ -1,0 +1,254 @@
+//! Senders and recipients of every form that MTAs pass on.
+
+use super::{Mta, Office};
+use crate::support::mail::ADA;
+use crate::support::place::{on_each_blocking, sqlite};
+
+/// Return paths that Postfix, Exim or Dovecot take, as they stand between the angle brackets.
+fn return_paths() -> Vec<Vec<u8>> {
+    let mut paths: Vec<Vec<u8>> = [
+        "SRS0=fGv9=BC=mail.sender.example=bounce-4IDNASXYtY_FG21s4IoV1XzCfCtHkb2@relay.example",
+        "bounces+1234567-1234567-1234567-1234567-1234567-1234567-1234567-1234567-ada=example.org@em.sender.example",
+        "bounce@mail_server.example.com",
+        "a..b@example.com",
+        ".ab@example.com",
+        "ab.@example.com",
+        "a@example.com.",
+        "a@-x.example",
+        "root",
+        "MAILER-DAEMON",
+        "postmaster",
+        "\"a b\"@example.com",
+        "\"a>b\"@example.com",
+        "\"a\\\"b\"@example.com",
+        "a b@example.com",
+        "a,b@example.com",
+        "a\"b@example.com",
+        "a@b@example.com",
+        "o'brien@example.com",
+        "prvs=0123456789=ada@example.com",
+        "root@[192.0.2]",
+        "root@[IPv6:fe80::1%eth0]",
+        "host!user",
+        "ä@bücher.example",
+    ]
+    .map(|path| path.as_bytes().to_vec())
+    .to_vec();
+    paths.push(b"\xe4da@example.com".to_vec());
+    paths.push([&b"v".repeat(300)[..], b"@example.com"].concat());
+    paths.push(
+        [
+            &b"v".repeat(4000)[..],
+            b"@",
+            &b"d.".repeat(1000),
+            b"example",
+        ]
+        .concat(),
+    );
+    paths
+}
+
+#[test]
+fn every_return_path_that_is_a_line_is_written_down() {
+    on_each_blocking(|place| {
+        let office = Office::open(place);
+        let mut mta = office.mta();
+        for path in return_paths() {
+            mta.send(&[b"MAIL FROM:<", &path[..], b"> SIZE=100 BODY=8BITMIME\r\n"].concat());
+            let reply = mta.read();
+            assert!(
+                reply.starts_with("250 2.1.0"),
+                "{}: {reply}",
+                path.escape_ascii()
+            );
+            mta.expect("RCPT TO:<ada@example.com>", "250");
+            assert!(mta.data(b"Subject: hi\r\n\r\nhi\r\n", 1)[0].starts_with("250"));
+        }
+        let messages = office.received_with_heads(0);
+        assert_eq!(messages.len(), return_paths().len());
+        for (message, path) in messages.iter().zip(return_paths()) {
+            let line = [b"Return-Path: <", &path[..], b">\r\nDelivered-To: "].concat();
+            assert!(message.starts_with(&line), "{}", message.escape_ascii());
+            assert!(message.ends_with(b"\r\nSubject: hi\r\n\r\nhi\r\n"));
+        }
+    });
+}
+
+#[test]
+fn a_return_path_may_be_written_in_other_ways() {
+    let place = sqlite();
+    let office = Office::open(&place);
+    let mut mta = office.mta();
+    for (written, path) in [
+        ("FROM: <bob@example.net>", "bob@example.net"),
+        ("from:bob@example.net", "bob@example.net"),
+        (
+            "FROM:<@relay.example,@x:bob@example.net>",
+            "bob@example.net",
+        ),
+        (
+            "FROM:<bob@example.net> RET=HDRS ENVID=QQ314159",
+            "bob@example.net",
+        ),
+        ("FROM:<bob@example.net> AUTH=<> SMTPUTF8", "bob@example.net"),
+        ("FROM:< >", ""),
+    ] {
+        mta.expect(&format!("MAIL {written}"), "250");
+        mta.expect(
+            "RCPT TO:<ada@example.com> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;ada@example.com",
+            "250",
+        );
+        assert!(mta.data(b"hi\r\n", 1)[0].starts_with("250"));
+        let message = office.received_with_heads(0).pop().unwrap();
+        let line = format!("Return-Path: <{path}>\r\nDelivered-To: ");
+        assert!(message.starts_with(line.as_bytes()), "{written}");
+    }
+}
+
+#[test]
+fn no_sender_or_recipient_writes_a_line_of_its_own() {
+    let place = sqlite();
+    let office = Office::open(&place);
+    let mut mta = office.mta();
+    let separators = [
+        &b"\r"[..],
+        b"\0",
+        b"\t",
+        b"\x0b",
+        b"\x1b",
+        b"\x7f",
+        "\u{85}".as_bytes(),
+        "\u{2028}".as_bytes(),
+    ];
+    for separator in separators {
+        mta.send(&[b"MAIL FROM:<a", separator, b"X-Evil: yes@example.com>\r\n"].concat());
+        let reply = mta.read();
+        assert!(reply.starts_with("501 5.1.7"), "{reply}");
+        mta.expect("MAIL FROM:<a@b>", "250");
+        mta.send(&[b"RCPT TO:<ada+", separator, b"X-Evil: yes@example.com>\r\n"].concat());
+        let reply = mta.read();
+        assert!(reply.starts_with("550 5.1.3"), "{reply}");
+        mta.expect("RCPT TO:<ada@example.com>", "250");
+        assert!(mta.data(b"hi\r\n", 1)[0].starts_with("250"));
+    }
+    let messages = office.received_with_heads(0);
+    assert_eq!(messages.len(), separators.len());
+    for message in messages {
+        assert!(!String::from_utf8(message).unwrap().contains("X-Evil"));
+    }
+    for unbalanced in ["<a@b", "a@b>", "<<a@b>>", "<a>b@c>"] {
+        mta.expect(&format!("MAIL FROM:{unbalanced}"), "501 5");
+    }
+}
+
+#[test]
+fn a_line_beyond_the_limit_is_refused_and_the_session_goes_on() {
+    let place = sqlite();
+    let office = Office::open(&place);
+    let mut mta = office.mta();
+    let line = |octets: usize| format!("MAIL FROM:<{}@b>", "a".repeat(octets - 16));
+    mta.expect(&line(8192 + 1), "500 5.5.6");
+    mta.expect(&line(8192), "250 2.1.0");
+    mta.expect("RSET", "250");
+}
+
+#[test]
+fn each_recipient_is_answered_by_itself() {
+    on_each_blocking(|place| {
+        let office = Office::open(place);
+        let mut mta = office.mta();
+        let detail = |octets: usize| "d".repeat(octets);
+        mta.expect("MAIL FROM:<>", "250");
+        let mut accepted = 0;
+        for (recipient, reply) in [
+            (&b"<ada@example.com>"[..], "250 2.1.5"),
+            (b"<>", "550 5.1.3"),
+            (b"< >", "550 5.1.3"),
+            (b"<ada", "550 5.1.3"),
+            (b"<<ada@example.com>>", "550 5.1.3"),
+            (b"<a b@example.com>", "550 5.1.1"),
+            (b"<ada..x@example.com>", "550 5.1.1"),
+            (b"<@example.com>", "550 5.1.1"),
+            (b"<ada@>", "550 5.1.1"),
+            (b"<ada@exam_ple.com>", "550 5.1.1"),
+            (b"<\xe4da@example.com>", "550 5.1.1"),
+            ("<äda@example.com>".as_bytes(), "550 5.1.1"),
+            (b"<ada>", "550 5.1.1"),
+            (b"<postmaster>", "550 5.1.1"),
+            (
+                format!("<{}@example.com>", detail(5000)).as_bytes(),
+                "550 5.1.1",
+            ),
+            (
+                format!("<ada+{}@example.com>", detail(200)).as_bytes(),
+                "250 2.1.5",
+            ),
+            (
+                format!("<ada+{}@example.com>", detail(5000)).as_bytes(),
+                "250 2.1.5",
+            ),
+            (b"<ada+\xe4@example.com>", "250 2.1.5"),
+            ("<ada+ä@example.com>".as_bytes(), "250 2.1.5"),
+            (b"<\"ada+a b\"@example.com>", "250 2.1.5"),
+            (b"<\"ada\"@example.com>", "250 2.1.5"),
+            (b"<@relay.example:ada@example.com>", "250 2.1.5"),
+            (b" <ada@example.com>", "250 2.1.5"),
+            (b"< ada@example.com >", "250 2.1.5"),
+            (b"ada@example.com", "250 2.1.5"),
+            (b"<bob@example.com>", "250 2.1.5"),
+        ] {
+            mta.send(&[b"RCPT TO:", recipient, b"\r\n"].concat());
+            let got = mta.read();
+            assert!(
+                got.starts_with(reply),
+                "{}: {got}",
+                recipient.escape_ascii()
+            );
+            accepted += usize::from(got.starts_with("250"));
+        }
+        let replies = mta.data(b"hi\r\n", accepted);
+        assert!(replies.iter().all(|reply| reply.starts_with("250 2.0.0 <")));
+        mta.expect("NOOP", "250");
+        assert_eq!((office.received(0).len(), office.received(1).len()), (1, 1));
+    });
+}
+
+#[test]
+fn a_list_full_of_bad_recipients_ends_no_session() {
+    let place = sqlite();
+    let office = Office::open(&place);
+    let mut mta = office.mta();
+    mta.expect("MAIL FROM:<a@b>", "250");
+    for _ in 0..100 {
+        mta.expect("RCPT TO:<a\u{1}b@example.com>", "550 5.1.3");
+        mta.expect("RCPT TO:<a..b@example.com>", "550 5.1.1");
+    }
+    mta.expect("RCPT TO:<ada@example.com>", "250");
+    assert!(mta.data(b"hi\r\n", 1)[0].starts_with("250"));
+}
+
+#[test]
+fn a_client_that_calls_itself_something_odd_is_let_in() {
+    let place = sqlite();
+    let office = Office::open(&place);
+    for name in [
+        "a b",
+        "mx;1",
+        "(x)",
+        "\u{e4}.example",
+        "[IPv6:fe80::1%eth0]",
+    ] {
+        let mut mta = Mta::connect(office.port);
+        mta.expect(&format!("LHLO {name}"), "250-");
+        while !mta.read().starts_with("250 ") {}
+        mta.to(&[ADA]);
+        assert!(mta.data(b"hi\r\n", 1)[0].starts_with("250"));
+    }
+    for message in office.received_with_heads(0) {
+        let text = String::from_utf8(message).unwrap();
+        assert!(
+            text.contains("\r\nReceived: from unknown ([127.0.0.1])\r\n"),
+            "{text}"
+        );
+    }
+}
