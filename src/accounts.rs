@@ -1,5 +1,6 @@
 //! Users, their addresses and their keys.
 
+mod addressee;
 mod authentication;
 mod key_form;
 mod keys;
@@ -19,8 +20,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 use utoipa::ToSchema;
 
-use crate::store::{Database, Departing, UserId, depart, milliseconds, raise_version, statement};
+use crate::store::{Database, Departing, UserId, depart, milliseconds, raise_version};
 
+pub use addressee::Addressee;
 pub use authentication::{Authentication, Evidence, Verified, WrongCredentials};
 pub(crate) use key_form::may_hold_key;
 pub use keys::{Key, KeyId, KeyOptions, NewKey, SCOPE_POP3, SCOPE_POP3_READ};
@@ -67,15 +69,6 @@ pub struct Quota {
     /// Messages; none is no limit.
     #[serde(default)]
     pub messages: Option<u64>,
-}
-
-/// Whom mail for an address reaches.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Addressee {
-    /// Whose maildrop it goes to.
-    pub user: UserId,
-    /// The first of their addresses.
-    pub address: String,
 }
 
 /// Why a change was not made. Nothing was changed.
@@ -238,27 +231,6 @@ impl Accounts {
             .ok_or_else(|| AccountError::NoSuchUser(address.to_owned()))
     }
 
-    /// Whom mail for this address reaches: in any case, by an alias, or by a sub-address
-    /// (`name+anything@domain`, RFC 5233) that is nobody's own address.
-    ///
-    /// # Errors
-    /// If there is nobody, or the database can't say.
-    pub async fn addressee(&self, address: &str) -> Result<Addressee, AccountError> {
-        const ADDRESSEE: &str = "SELECT u.id, u.address FROM addresses a \
-            JOIN users u ON u.id = a.user_id WHERE a.address IN ($1, $2) \
-            ORDER BY LENGTH(a.address) DESC LIMIT 1";
-        let whole = address.to_lowercase();
-        let main = without_detail(&whole).unwrap_or_else(|| whole.clone());
-        let read = self.database.read();
-        let question = statement(read, ADDRESSEE, [whole.into(), main.into()]);
-        let row = read.query_one_raw(question).await?;
-        let row = row.ok_or_else(|| AccountError::NoSuchUser(address.to_owned()))?;
-        Ok(Addressee {
-            user: UserId(row.try_get_by_index(0)?),
-            address: row.try_get_by_index(1)?,
-        })
-    }
-
     /// Removes a user with their keys and their maildrop.
     ///
     /// Open sessions go on to read what they see; that much leaves the database when they end.
@@ -360,13 +332,6 @@ fn normal_address(address: &str) -> Result<String, AccountError> {
     } else {
         Err(AccountError::NotAnAddress(address.to_owned()))
     }
-}
-
-/// The address to which a sub-address belongs.
-fn without_detail(address: &str) -> Option<String> {
-    let (local, domain) = address.rsplit_once('@')?;
-    let (name, _) = local.split_once('+')?;
-    (!name.is_empty()).then(|| format!("{name}@{domain}"))
 }
 
 async fn find(

@@ -34,7 +34,7 @@ pub use delivery::{CHUNK_OCTETS, Delivery, Prepared};
 pub use imports::{Adoption, Import, Known, Met, There};
 pub use intake::Intake;
 pub use leases::Lease;
-pub use letters::{Letter, Outcome, Recipient};
+pub use letters::{Letter, Outcome, Recipient, Room};
 pub(crate) use maildrops::{Departing, depart, raise_version};
 pub use maildrops::{Keeping, SqlStore};
 pub use reading::{Read, Reading};

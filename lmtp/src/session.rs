@@ -72,6 +72,8 @@ pub struct Envelope<R> {
     pub client: String,
     /// None for `<>`.
     pub sender: Option<ReversePath>,
+    /// How many octets the client says that it has, about (SIZE).
+    pub octets: Option<u64>,
     /// May it hold more than ASCII in addresses and header (SMTPUTF8)?
     pub utf8: bool,
     /// The recipients that were accepted, in their order.
@@ -224,6 +226,7 @@ impl<R> Session<R> {
         self.state = State::Envelope(Envelope {
             client,
             sender: mail.sender,
+            octets: mail.octets,
             utf8: mail.utf8,
             recipients: Vec::new(),
         });

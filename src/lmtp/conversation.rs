@@ -152,6 +152,17 @@ impl Conversation {
         };
         let found = ask("looking up a recipient", question).await;
         let (reply, session) = match found {
+            Ok(Some(addressee)) if !addressee.room.fits(lookup.octets().unwrap_or(1).max(1)) => {
+                self.service.metrics.lmtp.delivered(Answer::OverQuota);
+                let (user, octets) = (&addressee.address, lookup.octets());
+                tracing::warn!(user, octets, "recipient refused: the maildrop is full");
+                // No message is empty: a header of ours will stand in front of it.
+                if addressee.room.fits(1) {
+                    lookup.too_large()
+                } else {
+                    lookup.full()
+                }
+            }
             Ok(Some(addressee)) => lookup.found(addressee),
             Ok(None) => {
                 self.service.metrics.lmtp.recipient_unknown();

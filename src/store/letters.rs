@@ -148,11 +148,21 @@ fn first_of_each_user<'a>(letter: &'a Letter, decided: &[Outcome]) -> Vec<&'a Re
 /// The maildrops that a transaction delivers to, locked until it ends.
 struct Maildrops(HashMap<UserId, Room>);
 
-/// How much a maildrop may still take: octets and messages. None is no limit.
-#[derive(Debug, Clone, Copy, Default)]
-struct Room {
-    octets: Option<i64>,
-    messages: Option<i64>,
+/// How much a maildrop may still take; nothing if it has more than its quota allows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Room {
+    /// Octets; none is no limit.
+    pub octets: Option<i64>,
+    /// Messages; none is no limit.
+    pub messages: Option<i64>,
+}
+
+impl Room {
+    /// Is there room for one more message of so many octets?
+    pub fn fits(&self, octets: u64) -> bool {
+        let octets = i64::try_from(octets).unwrap_or(i64::MAX);
+        self.octets.is_none_or(|left| octets <= left) && self.messages.is_none_or(|left| left > 0)
+    }
 }
 
 impl Maildrops {
@@ -173,15 +183,13 @@ impl Maildrops {
 
     /// Takes the room of one more message; says why there is none.
     fn take(&mut self, user: UserId, octets: u64) -> Outcome {
-        let octets = i64::try_from(octets).unwrap_or(i64::MAX);
         let Some(room) = self.0.get_mut(&user) else {
             return Outcome::NoSuchUser;
         };
-        if room.octets.is_some_and(|left| left < octets)
-            || room.messages.is_some_and(|left| left < 1)
-        {
+        if !room.fits(octets) {
             return Outcome::OverQuota;
         }
+        let octets = i64::try_from(octets).unwrap_or(i64::MAX);
         room.octets = room.octets.map(|left| left - octets);
         room.messages = room.messages.map(|left| left - 1);
         Outcome::Stored

@@ -5,26 +5,96 @@ use restante::accounts::Quota;
 use super::{Mta, Office, accounts, rows, stuffed};
 use crate::support::http::Http;
 use crate::support::mail::{ADA, BOB, message};
-use crate::support::place::{on_each_blocking, sqlite};
+use crate::support::place::{Place, on_each_blocking, sqlite};
 use crate::support::postgres::free_port;
 use crate::support::run;
 
+/// Limits what a user's maildrop may hold.
+fn limit(place: &Place, address: &str, octets: Option<u64>, messages: Option<u64>) {
+    run(async || {
+        let quota = Quota { octets, messages };
+        let accounts = accounts(place).await;
+        accounts.set_quota(address, quota.into()).await.unwrap();
+    });
+}
+
 #[test]
-fn a_full_maildrop_is_told_to_its_recipient_alone() {
+fn a_full_maildrop_is_refused_before_the_message_comes() {
+    on_each_blocking(|place| {
+        let admin = free_port();
+        let office = Office::open_with(place, &[("Admin__Port", &admin.to_string())]);
+        let mut mta = office.mta();
+        mta.to(&[BOB, ADA]);
+        mta.data(b"0\r\n", 2);
+        let octets = office.received_with_heads(1)[0].len() as u64;
+        for (quota_octets, quota_messages) in [
+            (None, Some(1)),
+            (Some(octets), None),
+            // What is there is already more.
+            (Some(1), Some(10)),
+            (Some(0), Some(0)),
+        ] {
+            limit(place, BOB, quota_octets, quota_messages);
+            mta.expect("MAIL FROM:<a@b>", "250");
+            let refused = mta.expect("RCPT TO:<Bob+tag@example.com>", "552 5.2.2 ");
+            assert!(refused.ends_with("the maildrop is full"), "{refused}");
+            mta.expect("RCPT TO:<ada@example.com>", "250");
+            let replies = mta.data(b"1\r\n", 1);
+            assert!(replies[0].starts_with("250 2.0.0 <ada"), "{replies:?}");
+        }
+        limit(place, BOB, Some(octets + 1000), Some(2));
+        mta.to(&[BOB]);
+        assert!(mta.data(b"2\r\n", 1)[0].starts_with("250"));
+        assert_eq!((office.received(0).len(), office.received(1).len()), (5, 2));
+        let metrics = Http::new(([127, 0, 0, 1], admin).into())
+            .get("/metrics")
+            .text;
+        let series = "\nlmtp_deliveries_total{result=\"over_quota\"} 4\n";
+        assert!(metrics.contains(series), "{metrics}");
+    });
+}
+
+#[test]
+fn a_message_that_says_its_size_is_refused_where_it_has_no_room() {
     on_each_blocking(|place| {
         let office = Office::open(place);
-        let quota = Quota {
-            octets: None,
-            messages: Some(1),
-        };
-        run(async || {
-            let accounts = accounts(place).await;
-            accounts.set_quota(BOB, quota.into()).await.unwrap();
-        });
+        limit(place, BOB, Some(10_000), None);
         let mut mta = office.mta();
-        for (number, bob) in ["250 2.0.0", "552 5.2.2"].into_iter().enumerate() {
+        for (size, bob) in [
+            (" SIZE=10001", "552 5.2.2"),
+            (" SIZE=18446744073709551615", "552 5.3.4"),
+            (" SIZE=10000", "250 2.1.5"),
+            (" SIZE=0", "250 2.1.5"),
+            ("", "250 2.1.5"),
+        ] {
+            if bob.starts_with("552 5.3.4") {
+                mta.expect(&format!("MAIL FROM:<a@b>{size}"), bob);
+                continue;
+            }
+            mta.expect(&format!("MAIL FROM:<a@b>{size}"), "250");
+            mta.expect("RCPT TO:<bob@example.com>", bob);
+            mta.expect("RCPT TO:<ada@example.com>", "250");
+            mta.expect("RSET", "250");
+        }
+        // A client that says too little is told at the end.
+        mta.expect("MAIL FROM:<a@b> SIZE=1", "250");
+        mta.expect("RCPT TO:<bob@example.com>", "250");
+        assert!(mta.data(&message(1, 10_000), 1)[0].starts_with("552 5.2.2"));
+        assert_eq!(office.received(1).len(), 0);
+    });
+}
+
+#[test]
+fn a_maildrop_that_has_become_full_meanwhile_is_told_to_its_recipient_alone() {
+    on_each_blocking(|place| {
+        let office = Office::open(place);
+        limit(place, BOB, None, Some(1));
+        let mut mtas = [office.mta(), office.mta()];
+        for mta in &mut mtas {
             mta.to(&[BOB, ADA]);
-            let replies = mta.data(format!("{number}\r\n").as_bytes(), 2);
+        }
+        for (mta, bob) in mtas.iter_mut().zip(["250 2.0.0", "552 5.2.2"]) {
+            let replies = mta.data(b"hi\r\n", 2);
             assert!(replies[0].starts_with(bob), "{replies:?}");
             assert!(replies[1].starts_with("250 2.0.0"), "{replies:?}");
         }

@@ -124,11 +124,7 @@ fn recipes(site: &Site, way: Way) -> String {
     let (before, behind) = whole.split_once("restante:\n  driver = smtp\n").unwrap();
     let (_, behind) = behind.split_once("\n\n").unwrap();
     let transport = recipe("exim4.conf: the transport over a Unix socket");
-    let before = with(before, "  require message = No such user\n", "");
-    let before = with(
-        &before,
-        "          verify = recipient/callout=10s,no_cache\n",
-        "",
-    );
+    let ask = "  require verify = recipient/callout=10s,no_cache\n";
+    let before = with(before, ask, "");
     site.fill_in(&format!("{before}{transport}\n{behind}"), way)
 }

@@ -28,6 +28,15 @@ fn allow(place: &Place, address: &str, messages: u64) {
     });
 }
 
+/// The recipe's times of this length for Postfix, as a second.
+fn sooner(time: &str) -> String {
+    let recipe = recipe("main.cf: the domains, and who exists in them");
+    let lines = recipe
+        .lines()
+        .filter(|line| line.ends_with(&format!(" = {time}")));
+    lines.map(|line| with(line, time, "1s") + "\n").collect()
+}
+
 fn text(message: &[u8]) -> String {
     String::from_utf8_lossy(message).into_owned()
 }
@@ -61,10 +70,7 @@ fn a_user_who_has_been_added_gets_mail_as_soon_as_postfix_asks_again() {
         return;
     }
     let site = Site::open(&[ADA], Some("postfix"));
-    let recipe = recipe("main.cf: the domains, and who exists in them");
-    let lines = recipe.lines().filter(|line| line.ends_with(" = 1m"));
-    let sooner: Vec<_> = lines.map(|line| with(line, "1m", "1s") + "\n").collect();
-    let postfix = Postfix::start(&site, Way::Tcp, &sooner.concat());
+    let postfix = Postfix::start(&site, Way::Tcp, &sooner("1m"));
     let mut smtp = Smtp::hello(postfix.port);
     smtp.expect("MAIL FROM:<stranger@example.net>", "250");
     smtp.expect(&format!("RCPT TO:<{BOB}>"), "550");
@@ -110,6 +116,54 @@ fn exim_sends_back_what_is_for_nobody() {
 }
 
 #[test]
+fn strangers_learn_at_once_that_a_maildrop_is_full() {
+    let check = |site: &Site, port| {
+        allow(&site.place, BOB, 0);
+        let ask = || {
+            let mut smtp = Smtp::hello(port);
+            smtp.expect("MAIL FROM:<stranger@example.net>", "250");
+            smtp.ask(&format!("RCPT TO:<{BOB}>")).unwrap()
+        };
+        let refusal = ask();
+        let told = refusal.starts_with("550") && refusal.contains("the maildrop is full");
+        assert!(told, "{refusal}");
+        allow(&site.place, BOB, 1);
+        eventually("the maildrop to have room", || {
+            let reply = ask();
+            reply.starts_with("250").then_some(())
+        });
+    };
+    if Postfix::is_there() {
+        let site = Site::open(&[ADA, BOB], Some("postfix"));
+        check(&site, Postfix::start(&site, Way::Tcp, &sooner("1m")).port);
+    }
+    if Exim::is_there() {
+        let site = Site::open(&[ADA, BOB], Some("Debian-exim"));
+        check(&site, Exim::start(&site, Way::Tcp).port);
+    }
+}
+
+#[test]
+fn a_maildrop_that_has_become_full_is_known_to_postfix_when_it_asks_again() {
+    if !Postfix::is_there() {
+        return;
+    }
+    let site = Site::open(&[ADA, BOB], Some("postfix"));
+    let postfix = Postfix::start(&site, Way::Tcp, &sooner("1h"));
+    allow(&site.place, BOB, 1);
+    let mut smtp = Smtp::hello(postfix.port);
+    smtp.submit("stranger@example.net", &[BOB], LETTER);
+    site.wait_for(BOB, 1);
+    let refusal = eventually("the full maildrop to be known", || {
+        let mut smtp = Smtp::hello(postfix.port);
+        smtp.expect("MAIL FROM:<stranger@example.net>", "250");
+        let reply = smtp.ask(&format!("RCPT TO:<{BOB}>")).unwrap();
+        reply.starts_with("550").then_some(reply)
+    });
+    assert!(refusal.contains("the maildrop is full"), "{refusal}");
+}
+
+#[test]
 fn what_does_not_fit_into_a_maildrop_is_sent_back() {
     let check = |site: &Site, port| {
         allow(&site.place, BOB, 1);
@@ -123,13 +177,12 @@ fn what_does_not_fit_into_a_maildrop_is_sent_back() {
     };
     if Postfix::is_there() {
         let site = Site::open(&[ADA, BOB], Some("postfix"));
-        check(&site, Postfix::start(&site, Way::Tcp, "").port);
+        check(&site, Postfix::start(&site, Way::Tcp, "").unchecked_port);
     }
     if Exim::is_there() {
-        for way in BOTH_WAYS {
-            let site = Site::open(&[ADA, BOB], Some("Debian-exim"));
-            check(&site, Exim::start(&site, way).port);
-        }
+        // Over the socket it can't know before.
+        let site = Site::open(&[ADA, BOB], Some("Debian-exim"));
+        check(&site, Exim::start(&site, Way::Socket).port);
     }
 }
 
@@ -145,7 +198,7 @@ fn what_does_not_fit_may_wait_in_postfix_instead() {
     let filter = with(&filter, "/etc/postfix/lmtp_status", file.to_str().unwrap());
     let postfix = Postfix::start(&site, Way::Tcp, &filter);
     allow(&site.place, BOB, 0);
-    Smtp::hello(postfix.port).submit(ADA, &[BOB], LETTER);
+    Smtp::hello(postfix.unchecked_port).submit(ADA, &[BOB], LETTER);
     postfix.wait_for_log("status=deferred");
     allow(&site.place, BOB, 1);
     postfix.flush_until("the mail", || site.come(BOB, 1));

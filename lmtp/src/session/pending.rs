@@ -1,6 +1,6 @@
 //! Steps that wait for their outcome, and the session that each leads to.
 
-use super::{Answer, Chunk, Envelope, Incoming, Lookup, Session, State, UNKNOWN, about};
+use super::{Answer, Chunk, Envelope, FULL, Incoming, Lookup, Session, State, UNKNOWN, about};
 use crate::reply::Reply;
 
 impl<R> Lookup<R> {
@@ -9,12 +9,31 @@ impl<R> Lookup<R> {
         self.recipient.meaning()
     }
 
+    /// How many octets the message has, about, as far as the client has said.
+    pub fn octets(&self) -> Option<u64> {
+        self.envelope().and_then(|envelope| envelope.octets)
+    }
+
     /// There is such a user.
     pub fn found(mut self, known: R) -> (Reply, Session<R>) {
         let reply = self.about(250, "2.1.5", "accepted");
         if let State::Envelope(envelope) = &mut self.session.state {
             envelope.recipients.push((self.recipient.clone(), known));
         }
+        self.say(reply)
+    }
+
+    /// There is such a user, whose maildrop takes nothing more.
+    pub fn full(self) -> (Reply, Session<R>) {
+        let reply = self.about(552, "5.2.2", FULL);
+        self.say(reply)
+    }
+
+    /// There is such a user, whose maildrop has no room for as much as the client has announced.
+    pub fn too_large(self) -> (Reply, Session<R>) {
+        let octets = self.octets().unwrap_or_default();
+        let text = format!("the maildrop has no room for {octets} octets");
+        let reply = self.about(552, "5.2.2", &text);
         self.say(reply)
     }
 

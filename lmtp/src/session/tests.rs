@@ -35,7 +35,11 @@ impl Talk {
             Step::Reply(reply, session) => self.note([reply], session),
             Step::Lookup(lookup) => {
                 let address = lookup.address().to_owned();
-                let (reply, session) = if address.ends_with("@example.org") {
+                let (reply, session) = if address.starts_with("full@") {
+                    lookup.full()
+                } else if address.starts_with("half-full@") {
+                    lookup.too_large()
+                } else if address.ends_with("@example.org") {
                     lookup.found(address)
                 } else if address.ends_with("@away") {
                     lookup.failed()
@@ -248,6 +252,20 @@ fn a_recipient_that_can_be_nobody_spoils_no_other() {
         talk.check(&[("RCPT TO:<ada\u{1}@example.org>", &["550 5.1.3"])]);
     }
     talk.check(&[("DATA", &["354 send", "250 2.0.0"])]);
+}
+
+#[test]
+fn a_maildrop_without_room_refuses_its_recipient_alone() {
+    let mut talk = greeted();
+    talk.check(&[
+        ("MAIL FROM:<a@b> SIZE=700", &["250 2.1.0"]),
+        ("RCPT TO:<full@example.org>", &["552 5.2.2"]),
+        ("RCPT TO:<half-full@example.org>", &["552 5.2.2"]),
+        ("RCPT TO:<ada@example.org>", &["250 2.1.5"]),
+        ("DATA", &["354 send", "250 2.0.0"]),
+    ]);
+    assert!(talk.said[2].contains(" is full"), "{}", talk.said[2]);
+    assert!(talk.said[3].contains(" 700 octets"), "{}", talk.said[3]);
 }
 
 #[test]
