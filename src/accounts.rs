@@ -109,6 +109,12 @@ pub enum AccountError {
     /// A key that ends at once would open nothing.
     #[error("a key must work for some time: give a time such as 90d, or none for ever")]
     AlreadyExpired,
+    /// A short key that would work from everywhere.
+    #[error(
+        "a short key needs a network from which it is used, such as --network 192.0.2.7: it is typed \
+         off paper and kept in clear by devices, so it must open nothing from elsewhere"
+    )]
+    ShortWithoutNetwork,
     /// More than any database can count.
     #[error("a limit is at most {max}; for no limit, give none", max = i64::MAX)]
     QuotaTooLarge,

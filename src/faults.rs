@@ -87,6 +87,7 @@ async fn world() -> World {
         scopes: vec![SCOPE_POP3.into()],
         expires_at: None,
         networks: Default::default(),
+        short: false,
     };
     let key = accounts
         .create_key("ada@example.com", options)

@@ -26,7 +26,7 @@
 //! ```
 //!
 //! `{address}`, `{ADDRESS}`, `{alias}`, `{key}`, `{KEY}`, `{key name}`, `{second key}` (of the same
-//! user), `{another key}` (of another) and `{uid 1}` stand for what the player has, and `base64(\0{address})` for that in base64. When a file ends, each connection is closed without QUIT, and the server
+//! user), `{short key}`, `{SHORT KEY}`, `{another key}` (of another) and `{uid 1}` stand for what the player has, and `base64(\0{address})` for that in base64. When a file ends, each connection is closed without QUIT, and the server
 //! must have nothing more to say.
 
 use std::path::{Path, PathBuf};

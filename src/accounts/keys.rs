@@ -55,6 +55,9 @@ pub struct KeyOptions {
     pub expires_at: Option<SystemTime>,
     /// From where it may be used; from everywhere if there are none.
     pub networks: Networks,
+    /// Whether it is a short one, for a device whose field for a password is short. It needs a
+    /// network.
+    pub short: bool,
 }
 
 /// What is known of a key. Times are milliseconds since 1970.
@@ -118,6 +121,9 @@ impl Accounts {
         if options.expires_at.is_some_and(|at| at <= now) {
             return Err(AccountError::AlreadyExpired);
         }
+        if options.short && options.networks.is_empty() {
+            return Err(AccountError::ShortWithoutNetwork);
+        }
         let transaction = self.database.begin().await?;
         let user = require(&transaction, address).await?;
         let same_name = api_key::Entity::find()
@@ -128,7 +134,11 @@ impl Accounts {
             let address = user.address;
             return Err(AccountError::KeyNameTaken { address, name });
         }
-        let MintedKey { key, prefix } = MintedKey::new();
+        let MintedKey { key, prefix } = if options.short {
+            MintedKey::short()
+        } else {
+            MintedKey::new()
+        };
         let secret = Secret::new(key.as_bytes());
         let verifier = Verifier::new(&secret, self.salt().await?, SCRAM_ITERATIONS);
         let networks = Some(options.networks).filter(|networks| !networks.is_empty());

@@ -81,7 +81,8 @@ impl From<AccountError> for Problem {
             | AccountError::UnknownScope(_)
             | AccountError::NoScope
             | AccountError::QuotaTooLarge
-            | AccountError::AlreadyExpired => StatusCode::BAD_REQUEST,
+            | AccountError::AlreadyExpired
+            | AccountError::ShortWithoutNetwork => StatusCode::BAD_REQUEST,
             AccountError::NoSuchUser(_) | AccountError::NoSuchKey(_) => StatusCode::NOT_FOUND,
             AccountError::AddressTaken(_) | AccountError::KeyNameTaken { .. } => {
                 StatusCode::CONFLICT

@@ -76,6 +76,10 @@ pub(super) struct KeyRequest {
     /// How long it works, such as `90d`; for ever unless told.
     #[serde(default)]
     expires_in: Option<String>,
+    /// Whether it is a short one, of 27 letters and digits, for a device whose field for a password
+    /// is short. It needs `networks`.
+    #[serde(default)]
+    short: bool,
 }
 
 /// A key that has just been made.
@@ -211,6 +215,7 @@ pub(super) async fn make_key(
             .unwrap_or_else(|| vec![SCOPE_POP3.to_owned()]),
         networks: networks.map_err(Problem::bad_request)?,
         expires_at: lifetime.map(expiry).transpose()?,
+        short: request.short,
     };
     let made = admin.accounts.create_key(&address, options).await?;
     Ok(HttpResponse::Created().json(MadeKey {

@@ -81,6 +81,7 @@ async fn fill(database: &Database) -> anyhow::Result<String> {
         scopes: vec![SCOPE_POP3.into()],
         expires_at: None,
         networks: Default::default(),
+        short: false,
     };
     Ok(accounts.create_key(ADDRESS, options).await?.key)
 }

@@ -34,6 +34,10 @@ pub(super) enum KeyCommand {
         /// told.
         #[arg(long = "network", value_name = "NETWORK", value_parser = Networks::limit)]
         networks: Vec<Networks>,
+        /// Make a short one, of 27 letters and digits, for a device whose field for a password is
+        /// short. It needs --network.
+        #[arg(long)]
+        short: bool,
     },
     /// List the keys of a user, and when each was last used.
     List {
@@ -59,6 +63,7 @@ pub(super) async fn run(command: KeyCommand, database: &Database) -> anyhow::Res
             scopes,
             expires_in,
             networks,
+            short,
         } => {
             let expires_at = expires_in.map(|lifetime| SystemTime::now() + lifetime);
             let options = KeyOptions {
@@ -66,6 +71,7 @@ pub(super) async fn run(command: KeyCommand, database: &Database) -> anyhow::Res
                 scopes,
                 expires_at,
                 networks: networks.into_iter().collect(),
+                short,
             };
             print(&accounts.create_key(&address, options).await?.key)?;
         }

@@ -7,7 +7,7 @@ use restante::accounts::{
     AccountError, Accounts, Authentication, KeyId, KeyOptions, WrongCredentials,
 };
 
-use super::{accounts, new_key, opens, trust, verify};
+use super::{accounts, new_key, opens, trust, verify, verify_from};
 use crate::support::mail::{ADA, BOB, add, key_options, message, store};
 use crate::support::place::{Kind, Place, on_each};
 
@@ -145,6 +145,7 @@ fn a_key_that_is_revoked_expired_or_without_the_scope_opens_nothing() {
                 scopes: scopes.iter().map(|scope| (*scope).into()).collect(),
                 expires_at,
                 networks: Default::default(),
+                short: false,
             };
             let accounts = accounts.clone();
             async move { accounts.create_key(ADA, options).await.unwrap() }
@@ -287,6 +288,59 @@ fn octets_literal(place: &Place, octets: &[u8]) -> String {
         Kind::Sqlite => format!("X'{hex}'"),
         Kind::Postgres => format!("'\\x{hex}'::bytea"),
     }
+}
+
+#[test]
+fn a_short_key_opens_the_maildrop_from_its_network_however_it_is_typed() {
+    on_each(async |place| {
+        let accounts = accounts(place).await;
+        let ada = accounts.add(ADA, &[]).await.unwrap();
+        accounts.add(BOB, &[]).await.unwrap();
+        let options = KeyOptions {
+            networks: "127.0.0.0/8".parse().unwrap(),
+            short: true,
+            ..key_options("printer")
+        };
+        let new = accounts.create_key(ADA, options.clone()).await.unwrap();
+        let key = new.key.as_str();
+        assert!(key.len() <= 30 && key.bytes().all(|c| c.is_ascii_alphanumeric()));
+        for typed in [key.to_owned(), key.to_uppercase(), format!(" {key} ")] {
+            let verified = verify(&accounts, ADA, &typed).await.unwrap();
+            assert_eq!((verified.user, verified.key), (ada, Some(new.id)));
+        }
+        let elsewhere = "192.0.2.7".parse().unwrap();
+        assert!(verify_from(elsewhere, &accounts, ADA, key).await.is_err());
+        let last = if key.ends_with('7') { "8" } else { "7" };
+        for wrong in [
+            &key[..26],
+            &key[3..],
+            &format!("{}{last}", &key[..26]),
+            "rst",
+        ] {
+            assert_eq!(refusal(&accounts, ADA, wrong).await, WrongCredentials);
+        }
+        assert_eq!(refusal(&accounts, BOB, key).await, WrongCredentials);
+        let candidates = accounts.candidates(ADA, None, "127.0.0.1".parse().unwrap());
+        let candidates = candidates.await.unwrap();
+        assert_eq!(candidates.keys().next().map(|(key, _)| key), Some(new.id.0));
+
+        // Nothing in the table is the key, or a part of it.
+        let sql = place.sql().await;
+        let part = &key[3..9];
+        let holding = format!("api_keys WHERE prefix LIKE '%{part}%' OR verifier LIKE '%{part}%'");
+        assert_eq!(sql.count(&holding).await, 0);
+        let listed = accounts.keys(ADA).await.unwrap();
+        assert_eq!(listed[0].prefix, "rst");
+        accounts.revoke_key(new.id).await.unwrap();
+        assert_eq!(refusal(&accounts, ADA, key).await, WrongCredentials);
+
+        let everywhere = KeyOptions {
+            networks: Default::default(),
+            ..options
+        };
+        let refused = accounts.create_key(ADA, everywhere).await;
+        assert!(matches!(refused, Err(AccountError::ShortWithoutNetwork)));
+    });
 }
 
 #[test]

@@ -92,9 +92,15 @@ fn a_key_is_shown_once_and_its_sessions_end_when_it_is_revoked() {
             json!({"name": "x", "expires_in": "0s"}),
             json!({"name": "x", "networks": ["here"]}),
             json!({"name": "x", "networks": [""]}),
+            json!({"name": "x", "short": true}),
+            json!({"name": "x", "short": "yes"}),
         ] {
             admin.send("POST", path, &bad).problem(400);
         }
+        let short = json!({"name": "x", "short": true, "networks": ["127.0.0.0/8"]});
+        let short = admin.send("POST", path, &short).json();
+        assert_eq!(short["key"].as_str().unwrap().len(), 27);
+        watched.daemon.login(ADA, short["key"].as_str().unwrap());
         let nobody = "/api/users/eve@example.com/keys";
         admin.send("POST", nobody, &request).problem(404);
         admin.get(nobody).problem(404);

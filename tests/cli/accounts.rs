@@ -175,6 +175,37 @@ fn a_new_key_is_printed_alone_and_opens_the_maildrop_until_revoked() {
 }
 
 #[test]
+fn a_short_key_is_for_a_network_and_can_be_typed_into_a_short_field() {
+    let place = sqlite();
+    let key = |words: &str| cli::run(&place.url, &format!("key {words}"));
+    cli::run(&place.url, "user add ada@example.com").ok();
+    let refused = key("create ada@example.com --name printer --short").failed(1);
+    assert!(
+        refused.starts_with("restante: a short key needs a network")
+            && refused.contains("it must open nothing from elsewhere"),
+        "{refused}"
+    );
+    let words = "create ada@example.com --name printer --short --network 127.0.0.1";
+    let printed = key(words).ok();
+    let short = printed.strip_suffix('\n').unwrap();
+    assert!(short.len() <= 30 && short.bytes().all(|c| c.is_ascii_alphanumeric()));
+    let daemon = Daemon::start(&place.url);
+    daemon.login(ADA, short).ok("QUIT");
+    daemon.login(ADA, &short.to_uppercase()).ok("QUIT");
+    // Who pastes it into the wrong field has not given it away.
+    let mut client = daemon.connect();
+    for name in [format!("{short}@example.com"), format!("{ADA}{short}")] {
+        client.ok(&format!("USER {name}"));
+        assert!(client.command("PASS x").starts_with("-ERR"));
+    }
+    let log = daemon.log().to_lowercase();
+    assert!(
+        log.contains("login refused") && !log.contains(short),
+        "{log}"
+    );
+}
+
+#[test]
 fn what_is_wrong_with_a_key_is_said_with_what_to_do() {
     let place = sqlite();
     let key = |words: &str| cli::run(&place.url, &format!("key {words}"));

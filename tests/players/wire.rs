@@ -3,6 +3,8 @@
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
 
+use restante::accounts::KeyOptions;
+
 use super::{Player, Storage, nothing_more, unique_id};
 use crate::served::{Owner, Served, Wire};
 use crate::support::mail::key_options;
@@ -56,6 +58,7 @@ pub(crate) struct OverTheWire<'a> {
     logged_in: bool,
     owner: Owner,
     second_key: OnceCell<String>,
+    short_key: OnceCell<String>,
     ids: Vec<String>,
     storage: Storage,
     connections: BTreeMap<usize, Wire>,
@@ -71,12 +74,24 @@ impl<'a> OverTheWire<'a> {
             logged_in: transcript.logged_in,
             owner,
             second_key: OnceCell::new(),
+            short_key: OnceCell::new(),
             ids,
             storage: Storage::Works,
             connections: BTreeMap::new(),
         };
         player.connection(1);
         player
+    }
+
+    fn short_key(&self) -> &str {
+        self.short_key.get_or_init(|| {
+            let options = KeyOptions {
+                networks: "127.0.0.0/8".parse().unwrap(),
+                short: true,
+                ..key_options("short")
+            };
+            self.stage.served.new_key(&self.owner, options)
+        })
     }
 
     /// The connection of this number, which begins when it is first spoken of.
@@ -110,6 +125,8 @@ impl Player for OverTheWire<'_> {
                 let make = || served.new_key(&self.owner, key_options("second"));
                 Some(self.second_key.get_or_init(make).clone())
             }
+            "short key" => Some(self.short_key().to_owned()),
+            "SHORT KEY" => Some(self.short_key().to_uppercase()),
             "another key" => Some(self.stage.stranger.key.clone()),
             _ => unique_id(&self.ids, name),
         }

@@ -48,6 +48,7 @@ pub(crate) fn key_options(name: &str) -> KeyOptions {
         scopes: vec![SCOPE_POP3.into()],
         expires_at: None,
         networks: Default::default(),
+        short: false,
     }
 }
 
