@@ -6,26 +6,36 @@
 
 mod date;
 mod files;
+#[cfg(test)]
+mod fixtures;
 mod folder;
 mod header;
+mod maildir;
+mod maildir_folders;
+mod maildir_name;
 mod mbox;
+mod opening;
 mod server;
 mod uidl_format;
 mod uidlist;
+mod unpack;
 mod window;
 
-use std::fs::{self, File, Metadata};
-use std::io::{self, Read, Seek};
+use std::fs::File;
+use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use thiserror::Error;
 
-use files::{Entry, Files};
+use files::Files;
 use mbox::Mbox;
+use opening::{Folder, Opened, Seen};
 use server::Server;
 use uidlist::UidList;
+use unpack::{Message, Packing};
 
+pub use maildir::Elsewhere;
 pub use server::{Access, Address, ServerError};
 pub use uidl_format::{BadUidlFormat, UidlFormat};
 
@@ -39,6 +49,17 @@ pub struct Source {
     total_octets: u64,
     form: Form,
     has_uid_list: bool,
+    elsewhere: Elsewhere,
+}
+
+/// Which folders of a Maildir are read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Folders {
+    /// The inbox alone, which is what a POP3 server serves.
+    #[default]
+    Inbox,
+    /// All of them.
+    All,
 }
 
 /// What UIDL called a message where it comes from.
@@ -128,6 +149,17 @@ pub enum SourceError {
         .0.display()
     )]
     NotMail(PathBuf),
+    /// An mbox that is packed.
+    #[error(
+        "{} is an mbox that is packed with {packing}: unpack it first, and import what comes out",
+        path.display()
+    )]
+    PackedMbox {
+        /// The file.
+        path: PathBuf,
+        /// How it is packed.
+        packing: Packing,
+    },
     /// A folder that is no Maildir and has no .eml file either.
     #[error(
         "{} holds no message: expected a Maildir, with the folders cur and new, or files that end \
@@ -139,15 +171,14 @@ pub enum SourceError {
 
 impl Source {
     /// Looks at what is there, and finds out in which form.
-    pub fn open(path: &Path, format: &UidlFormat) -> Result<Self, SourceError> {
-        let refused = |error| SourceError::new(path, error);
-        let metadata = fs::metadata(path).map_err(refused)?;
-        if metadata.is_dir() {
-            open_folder(path, format)
-        } else if metadata.is_file() {
-            open_file(path, &metadata)
-        } else {
-            Err(SourceError::Special(path.to_owned()))
+    ///
+    /// # Errors
+    /// If it holds no mail, or can't be read.
+    pub fn open(path: &Path, format: &UidlFormat, folders: Folders) -> Result<Self, SourceError> {
+        match opening::open(path).map_err(|error| SourceError::new(path, error))? {
+            Opened::Folder(folder) => open_folder(folder, path, format, folders),
+            Opened::File(file, seen) => open_file(file, path, &seen),
+            Opened::Special => Err(SourceError::Special(path.to_owned())),
         }
     }
 
@@ -165,12 +196,18 @@ impl Source {
             total_octets: server.total_octets(),
             has_uid_list: true,
             form: Form::Server(Box::new(server)),
+            elsewhere: Elsewhere::default(),
         })
     }
 
     /// Does the source itself say what UIDL called its messages, and in which order they were?
     pub fn has_uid_list(&self) -> bool {
         self.has_uid_list
+    }
+
+    /// What is in other folders of a Maildir than its inbox and was not asked for.
+    pub fn elsewhere(&self) -> Elsewhere {
+        self.elsewhere
     }
 
     /// What UIDL called the messages, as far as that is known beforehand.
@@ -220,6 +257,15 @@ impl Source {
             Form::Server(server) => server.read(out),
         }
     }
+
+    /// What is odd about the current message, which has been read to its end, and no reason to
+    /// leave it out.
+    pub fn remark(&self) -> Option<String> {
+        match &self.form {
+            Form::Files(files) => files.remark(),
+            Form::Mbox(_) | Form::Server(_) => None,
+        }
+    }
 }
 
 impl SourceError {
@@ -243,62 +289,76 @@ pub fn x_uidl(beginning: &[u8]) -> Option<String> {
     header::x_uidl(beginning)
 }
 
-fn open_folder(path: &Path, format: &UidlFormat) -> Result<Source, SourceError> {
+fn open_folder(
+    folder: Folder,
+    path: &Path,
+    format: &UidlFormat,
+    folders: Folders,
+) -> Result<Source, SourceError> {
     let refused = |error| SourceError::new(path, error);
-    let entries = if folder::is_maildir(path) {
-        let list = UidList::read(path, format).map_err(|reason| SourceError::UidList {
-            path: path.to_owned(),
-            reason,
-        })?;
-        let entries = folder::maildir(path, list.as_ref()).map_err(refused)?;
-        if entries.is_empty() {
-            return Err(SourceError::Empty(path.to_owned()));
-        }
-        return Ok(Source {
-            has_uid_list: list.is_some(),
-            ..Source::of_files(entries)
-        });
-    } else {
-        let entries = folder::messages_below(path).map_err(refused)?;
+    let Some(inbox) = maildir::inbox(&folder) else {
+        let entries = folder::messages_below(&folder).map_err(refused)?;
         if entries.iter().all(|entry| entry.left_out.is_some()) {
             return Err(SourceError::NoMessages(path.to_owned()));
         }
-        entries
+        let octets = entries.iter().map(|entry| entry.octets).sum();
+        return Ok(Source::of_files(octets, Files::below(folder, entries)));
     };
-    Ok(Source::of_files(entries))
+    let list = folder.folder(&inbox);
+    let list = list.and_then(|inbox| UidList::read(&inbox, format));
+    let list = list.map_err(|reason| SourceError::UidList {
+        path: path.join(&inbox),
+        reason,
+    })?;
+    let found = maildir::maildir(&folder, &inbox, list.as_ref(), folders).map_err(refused)?;
+    if found.entries.is_empty() && found.elsewhere.messages == 0 {
+        return Err(SourceError::Empty(path.to_owned()));
+    }
+    let octets = found.entries.iter().map(|entry| entry.octets).sum();
+    Ok(Source {
+        has_uid_list: list.is_some(),
+        elsewhere: found.elsewhere,
+        ..Source::of_files(octets, Files::of_maildir(folder, found.entries))
+    })
 }
 
-fn open_file(path: &Path, metadata: &Metadata) -> Result<Source, SourceError> {
+fn open_file(mut file: File, path: &Path, seen: &Seen) -> Result<Source, SourceError> {
     let refused = |error| SourceError::new(path, error);
-    let mut file = File::open(path).map_err(refused)?;
-    let mut start = Vec::new();
-    // Enough for the name of any header field.
-    let head = file.by_ref().take(1000).read_to_end(&mut start);
-    head.and_then(|_| file.rewind()).map_err(refused)?;
-
+    let start = unpack::beginning_of(&mut file).map_err(refused)?;
+    file.rewind().map_err(refused)?;
     if start.is_empty() {
-        Err(SourceError::Empty(path.to_owned()))
-    } else if start.starts_with(mbox::FROM) {
-        let modified_at = metadata.modified().map_err(refused)?;
-        let mbox = Mbox::new(file, path.to_owned(), modified_at, PIECE_OCTETS);
-        Ok(Source {
-            total_octets: metadata.len(),
+        return Err(SourceError::Empty(path.to_owned()));
+    }
+    if start.starts_with(mbox::FROM) {
+        let mbox = Mbox::new(file, path.to_owned(), seen.modified_at, PIECE_OCTETS);
+        return Ok(Source {
+            total_octets: seen.octets,
             form: Form::Mbox(mbox),
             has_uid_list: false,
-        })
-    } else if folder::is_eml(path) || begins_with_header_field(&start) {
-        Ok(Source::of_files(vec![Entry::new(path.to_owned())]))
-    } else {
-        Err(SourceError::NotMail(path.to_owned()))
+            elsewhere: Elsewhere::default(),
+        });
+    }
+    let message = Message::open(file).map_err(refused)?;
+    match message.packing() {
+        Some(packing) if message.beginning().starts_with(mbox::FROM) => {
+            let path = path.to_owned();
+            Err(SourceError::PackedMbox { path, packing })
+        }
+        _ if folder::is_eml(path) || begins_with_header_field(message.beginning()) => {
+            let files = Files::one(path, seen, message);
+            Ok(Source::of_files(seen.octets, files))
+        }
+        Some(_) | None => Err(SourceError::NotMail(path.to_owned())),
     }
 }
 
 impl Source {
-    fn of_files(entries: Vec<Entry>) -> Self {
+    fn of_files(total_octets: u64, files: Files) -> Self {
         Self {
-            total_octets: entries.iter().map(|entry| entry.octets).sum(),
-            form: Form::Files(Files::new(entries)),
+            total_octets,
+            form: Form::Files(files),
             has_uid_list: false,
+            elsewhere: Elsewhere::default(),
         }
     }
 }
@@ -320,9 +380,10 @@ fn begins_with_header_field(octets: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn open(path: &Path) -> Result<Source, SourceError> {
-        Source::open(path, &UidlFormat::default())
+        Source::open(path, &UidlFormat::default(), Folders::Inbox)
     }
 
     fn written(name: &str, octets: &[u8]) -> (tempfile::TempDir, PathBuf) {

@@ -11,7 +11,7 @@ use pop3::UniqueId;
 
 use super::output;
 use crate::accounts::Accounts;
-use crate::sources::{self, Access, Address, Item, OldId, Source, UidlFormat};
+use crate::sources::{self, Access, Address, Elsewhere, Folders, Item, OldId, Source, UidlFormat};
 use crate::store::{Adoption, Database, Delivery, Import as Message, Known, Met, Prepared, UserId};
 
 /// How many messages one transaction stores: each costs a wait for the disk.
@@ -39,6 +39,9 @@ pub(super) struct Import {
     /// How Dovecot made unique-ids: its setting `pop3_uidl_format`, such as %08Xu%08Xv.
     #[arg(long, value_name = "FORMAT")]
     uidl_format: Option<UidlFormat>,
+    /// Which folders of a Maildir to import.
+    #[arg(long, value_enum, default_value_t)]
+    folders: Folders,
     /// The file with the private authority that certifies the server (PEM).
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -125,7 +128,7 @@ pub(super) async fn run(command: Import, database: Database) -> anyhow::Result<E
     importer.store().await?;
     importer.progress.finish_and_clear();
     importer.database.close().await?;
-    summary(&importer.tally, command.dry_run)?;
+    summary(&importer.tally, source.elsewhere(), command.dry_run)?;
     Ok(if importer.tally.skipped == 0 {
         ExitCode::SUCCESS
     } else {
@@ -133,7 +136,7 @@ pub(super) async fn run(command: Import, database: Database) -> anyhow::Result<E
     })
 }
 
-fn summary(tally: &Tally, dry_run: bool) -> std::io::Result<()> {
+fn summary(tally: &Tally, elsewhere: Elsewhere, dry_run: bool) -> std::io::Result<()> {
     let Tally {
         imported,
         known,
@@ -160,6 +163,13 @@ fn summary(tally: &Tally, dry_run: bool) -> std::io::Result<()> {
             "{unseen} messages were in subfolders: they are new to clients of POP3"
         ))?;
     }
+    let Elsewhere { messages, folders } = elsewhere;
+    if messages > 0 {
+        output::print(&format!(
+            "{messages} messages in {folders} other folders were left out: \
+             import them with --folders all"
+        ))?;
+    }
     Ok(())
 }
 
@@ -172,6 +182,10 @@ fn open(command: &Import) -> anyhow::Result<Source> {
             format.is_none(),
             "--uidl-format is for a Maildir of Dovecot; a server tells its unique-ids itself"
         );
+        anyhow::ensure!(
+            command.folders == Folders::Inbox,
+            "--folders all is for a Maildir; a POP3 server has the inbox alone"
+        );
         let access = Access {
             authority: command.ca.clone(),
             in_clear: command.plaintext,
@@ -183,7 +197,7 @@ fn open(command: &Import) -> anyhow::Result<Source> {
         "--ca and --plaintext are for a server: pop3s://USER@HOST"
     );
     let path = Path::new(&command.source);
-    let source = Source::open(path, &format.clone().unwrap_or_default())?;
+    let source = Source::open(path, &format.clone().unwrap_or_default(), command.folders)?;
     anyhow::ensure!(
         format.is_none() || source.has_uid_list(),
         "--uidl-format says how Dovecot made unique-ids, and {} has no dovecot-uidlist",
@@ -241,6 +255,9 @@ impl Importer {
         if message.octets() == 0 {
             self.skip(name, "it is empty");
             return Ok(());
+        }
+        if let Some(remark) = source.remark() {
+            self.say(name, &remark);
         }
         // Where there is a list, the server took no notice of the field.
         let is_field = old_id == OldId::Unknown && !self.ordered;

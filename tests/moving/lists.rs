@@ -63,9 +63,15 @@ fn a_maildir_of_dovecot_keeps_its_unique_ids_and_its_order() {
             .run()
             .ok();
         // Of these, the new one has no unique-id yet, and nobody has fetched what was sent.
-        assert_eq!(said(import(place, maildir, &["--dry-run"])), [6, 0, 0, 1]);
+        assert_eq!(
+            said(import(place, maildir, &["--folders", "all", "--dry-run"])),
+            [6, 0, 0, 1]
+        );
         assert_eq!(maildrop(place).len(), 1);
-        assert_eq!(said(import(place, maildir, &[])), [6, 0, 0, 1]);
+        assert_eq!(
+            said(import(place, maildir, &["--folders", "all"])),
+            [6, 0, 0, 1]
+        );
         assert_eq!(
             subjects(place),
             ["sent", "one", "two", "twice", "twice", "new", "newer"]
@@ -81,13 +87,22 @@ fn a_maildir_of_dovecot_keeps_its_unique_ids_and_its_order() {
                 "000000086b036933"
             ]
         );
-        assert_eq!(said(import(place, maildir, &[])), [0, 6, 0, 1]);
+        assert_eq!(
+            said(import(place, maildir, &["--folders", "all"])),
+            [0, 6, 0, 1]
+        );
         assert_eq!(unique_ids(), before);
 
         // What was deleted since stays away, also one of two that say the same.
         delete(place, &["0000abcd", "000000076b036933"]);
-        assert_eq!(said(import(place, maildir, &[])), [0, 4, 2, 1]);
-        assert_eq!(said(import(place, maildir, &["--dry-run"])), [0, 4, 2, 1]);
+        assert_eq!(
+            said(import(place, maildir, &["--folders", "all"])),
+            [0, 4, 2, 1]
+        );
+        assert_eq!(
+            said(import(place, maildir, &["--folders", "all", "--dry-run"])),
+            [0, 4, 2, 1]
+        );
         assert_eq!(subjects(place), ["sent", "one", "twice", "new", "newer"]);
     });
 }
@@ -98,15 +113,27 @@ fn what_dovecot_lists_later_gets_its_name_then() {
         cli::run(&place.url, "user add ada@example.com").ok();
         let path = dovecot(place);
         let maildir = path.to_str().unwrap();
-        assert_eq!(said(import(place, maildir, &[])), [6, 0, 0, 1]);
+        assert_eq!(
+            said(import(place, maildir, &["--folders", "all"])),
+            [6, 0, 0, 1]
+        );
         // A client has looked, and there is more.
         let list = path.join("dovecot-uidlist");
         let text = fs::read_to_string(&list).unwrap();
         fs::write(&list, text + "9 :50.M5.host\n10 :70.M7.host\n").unwrap();
         write(&path.join("new/70.M7.host"), "Subject: newest\n", 1);
-        assert_eq!(said(import(place, maildir, &["--dry-run"])), [1, 6, 0, 0]);
-        assert_eq!(said(import(place, maildir, &[])), [1, 6, 0, 0]);
-        assert_eq!(said(import(place, maildir, &[])), [0, 7, 0, 0]);
+        assert_eq!(
+            said(import(place, maildir, &["--folders", "all", "--dry-run"])),
+            [1, 6, 0, 0]
+        );
+        assert_eq!(
+            said(import(place, maildir, &["--folders", "all"])),
+            [1, 6, 0, 0]
+        );
+        assert_eq!(
+            said(import(place, maildir, &["--folders", "all"])),
+            [0, 7, 0, 0]
+        );
         let moved = maildrop(place);
         assert_eq!(moved[5].0, "000000096b036933");
         assert_eq!(moved[6].0, "0000000a6b036933");
@@ -170,7 +197,12 @@ fn the_format_of_dovecot_s_unique_ids_can_be_told() {
     cli::run(&place.url, "user add ada@example.com").ok();
     let maildir = dovecot(&place);
     let maildir = maildir.to_str().unwrap();
-    import(&place, maildir, &["--uidl-format", "%v.%u"]).ok();
+    import(
+        &place,
+        maildir,
+        &["--folders", "all", "--uidl-format", "%v.%u"],
+    )
+    .ok();
     assert_eq!(maildrop(&place)[1].0, "1795385651.4");
     let refused = import(&place, maildir, &["--uidl-format", "%m"]);
     assert_eq!(refused.code, Some(2), "{refused:?}");
@@ -178,6 +210,8 @@ fn the_format_of_dovecot_s_unique_ids_can_be_told() {
         refused.stderr.contains("%m is not known of a Maildir"),
         "{refused:?}"
     );
+    let refused = import(&place, "pop3://ada@localhost", &["--folders", "all"]).failed(1);
+    assert!(refused.contains("has the inbox alone"), "{refused}");
     let mbox = place.folder.path().join("mbox");
     fs::write(&mbox, "From a\nSubject: x\n").unwrap();
     let mbox = mbox.to_str().unwrap();
