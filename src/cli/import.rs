@@ -36,7 +36,8 @@ pub(super) struct Import {
     /// Only tell what would be imported, and how much of it clients would fetch again.
     #[arg(long)]
     dry_run: bool,
-    /// How Dovecot made unique-ids: its setting `pop3_uidl_format`, such as %08Xu%08Xv.
+    /// How Dovecot made unique-ids: its setting `pop3_uidl_format`, such as %08Xu%08Xv or
+    /// %{uid | hex(8)}%{uidvalidity | hex(8)}.
     #[arg(long, value_name = "FORMAT")]
     uidl_format: Option<UidlFormat>,
     /// Which folders of a Maildir to import.

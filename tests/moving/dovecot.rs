@@ -357,6 +357,12 @@ fn every_format_of_dovecot_s_unique_ids_is_as_dovecot_writes_it() {
         "%Uf",
         "%08UXu%08XUv",
         "%3u-%5Xv",
+        "%Mf",
+        "%LRf",
+        "%11.2f-%u",
+        "%-4.0f-%u",
+        "%-4.2f-%u",
+        "%0.-3f",
     ] {
         let place = sqlite();
         let key = mail::fill(&place.url, ADA, &[]);

@@ -210,6 +210,12 @@ fn the_format_of_dovecot_s_unique_ids_can_be_told() {
         refused.stderr.contains("%m is not known of a Maildir"),
         "{refused:?}"
     );
+    let refused = import(&place, maildir, &["--uidl-format", "%{uid | rot13}"]);
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(
+        refused.stderr.contains("the filter rot13 is not known"),
+        "{refused:?}"
+    );
     let refused = import(&place, "pop3://ada@localhost", &["--folders", "all"]).failed(1);
     assert!(refused.contains("has the inbox alone"), "{refused}");
     let mbox = place.folder.path().join("mbox");
