@@ -265,34 +265,29 @@ impl Importer {
         if is_field {
             (id, unusable) = usable(sources::x_uidl(&beginning));
         }
-        if self.has_name_of_another(&id, &message) {
-            if is_field {
-                // Whoever sends a message may have written it, so it alone is no proof.
-                let reason = "its X-UIDL is that of a message which is known and says something \
-                              else; take the field out to import it";
-                self.skip(name, reason);
-                return Ok(self.database.abandon(&message).await?);
-            }
-            self.say(
-                name,
-                "a message that is known has its unique-id and says something else",
-            );
-            id = None;
-        }
-        if self.is_known_by(&mut id) {
-            return Ok(self.database.abandon(&message).await?);
-        }
         self.database
             .look_behind_heads(&mut self.known, message.octets())
             .await?;
+        let mut why_new = unusable.then_some("its unique-id is none that POP3 allows");
+        // Anybody may have written a field: it never keeps a message out.
+        if self.has_name_of_another(&id, &message) {
+            why_new = Some("a message that is known has its unique-id and says something else");
+            id = None;
+        }
+        let had_id = id.is_some();
+        if self.is_known_by(&mut id) {
+            return Ok(self.database.abandon(&message).await?);
+        }
+        if had_id && id.is_none() {
+            why_new = Some("another message of the source has its unique-id");
+        }
         if let Some(met) = self.known.by_octets(&message, &self.in_source) {
             self.adopt(&met, id.as_deref());
             self.note_known(met, id.as_deref(), served);
             return Ok(self.database.abandon(&message).await?);
         }
-        if unusable {
-            let what = "its unique-id is none that POP3 allows, so it gets a new one";
-            self.say(name, what);
+        if let Some(why) = why_new {
+            self.say(name, &format!("{why}, so it gets a new one"));
         }
         let received_at = self.time(received_at, &beginning, served);
         self.add(name, message, received_at, id, served);

@@ -96,10 +96,11 @@ impl Known {
             .is_some_and(|record| record.octets == octets)
     }
 
-    /// Does the message that UIDL called so say something else than this one?
+    /// Does the message that UIDL called so say something else than this one? Ask
+    /// [`Database::look_behind_heads`] first: a message that nobody has looked at counts as another.
     pub fn differs(&self, old_id: &str, message: &Prepared) -> bool {
-        let digest = self.named(old_id).and_then(|it| it.digest.as_deref());
-        digest.is_some_and(|digest| digest != message.digest())
+        let record = self.named(old_id);
+        record.is_some_and(|it| it.digest.as_deref() != Some(message.digest().as_slice()))
     }
 
     fn named(&self, old_id: &str) -> Option<&Record> {
