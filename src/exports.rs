@@ -193,7 +193,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::sources::{Item, Source, UidlFormat};
+    use crate::sources::{Folders, Item, Source, UidlFormat};
     use proptest::prelude::*;
 
     /// As a delivery or an import brings it in.
@@ -222,7 +222,7 @@ mod tests {
     }
 
     fn read_back(path: &Path) -> Vec<Vec<u8>> {
-        let mut source = Source::open(path, &UidlFormat::default()).unwrap();
+        let mut source = Source::open(path, &UidlFormat::default(), Folders::Inbox).unwrap();
         let mut messages = Vec::new();
         while let Some(item) = source.next_item() {
             assert!(matches!(item, Item::Message { .. }), "{item:?}");

@@ -5,27 +5,37 @@
 //! them brings the line ends into canonical form.
 
 mod files;
+#[cfg(test)]
+mod fixtures;
 mod folder;
 mod header;
 mod identity;
+mod maildir;
+mod maildir_folders;
+mod maildir_name;
 mod mbox;
+mod opening;
 mod server;
 mod uidl_format;
 mod uidlist;
+mod unpack;
 
-use std::fs::{self, File};
-use std::io::{self, Read, Seek};
+use std::fs::File;
+use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use thiserror::Error;
 
-use files::{Entry, Files};
+use files::Files;
 use mbox::Mbox;
+use opening::{Folder, Opened, Seen};
 use server::Server;
 use uidlist::UidList;
+use unpack::{Message, Packing};
 
 pub use identity::Identity;
+pub use maildir::Elsewhere;
 pub use server::{Access, Address, ServerError};
 pub use uidl_format::{BadUidlFormat, UidlFormat};
 
@@ -41,6 +51,17 @@ pub struct Source {
     has_uid_list: bool,
     /// Has the source its messages in the order in which its server had them?
     is_ordered: bool,
+    elsewhere: Elsewhere,
+}
+
+/// Which folders of a Maildir are read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Folders {
+    /// The inbox alone, which is what a POP3 server serves.
+    #[default]
+    Inbox,
+    /// All of them.
+    All,
 }
 
 /// What UIDL called a message where it comes from.
@@ -144,6 +165,17 @@ pub enum SourceError {
         .0.display()
     )]
     NotMail(PathBuf),
+    /// An mbox that is packed.
+    #[error(
+        "{} is an mbox that is packed with {packing}: unpack it first, and import what comes out",
+        path.display()
+    )]
+    PackedMbox {
+        /// The file.
+        path: PathBuf,
+        /// How it is packed.
+        packing: Packing,
+    },
     /// A folder that is no Maildir and has no .eml file either.
     #[error(
         "{} holds no message: expected a Maildir, with the folders cur and new, or files that end \
@@ -155,15 +187,14 @@ pub enum SourceError {
 
 impl Source {
     /// Looks at what is there, and finds out in which form.
-    pub fn open(path: &Path, format: &UidlFormat) -> Result<Self, SourceError> {
-        let refused = |error| SourceError::new(path, error);
-        let metadata = fs::metadata(path).map_err(refused)?;
-        if metadata.is_dir() {
-            open_folder(path, format)
-        } else if metadata.is_file() {
-            open_file(path, format)
-        } else {
-            Err(SourceError::Special(path.to_owned()))
+    ///
+    /// # Errors
+    /// If it holds no mail, or can't be read.
+    pub fn open(path: &Path, format: &UidlFormat, folders: Folders) -> Result<Self, SourceError> {
+        match opening::open(path).map_err(|error| SourceError::new(path, error))? {
+            Opened::Folder(folder) => open_folder(folder, path, format, folders),
+            Opened::File(file, seen) => open_file(file, path, &seen, format),
+            Opened::Special => Err(SourceError::Special(path.to_owned())),
         }
     }
 
@@ -182,6 +213,7 @@ impl Source {
             has_uid_list: true,
             is_ordered: true,
             form: Form::Server(Box::new(server)),
+            elsewhere: Elsewhere::default(),
         })
     }
 
@@ -193,6 +225,11 @@ impl Source {
     /// Has the source its messages in the order in which its server had them?
     pub fn is_ordered(&self) -> bool {
         self.is_ordered
+    }
+
+    /// What is in other folders of a Maildir than its inbox and was not asked for.
+    pub fn elsewhere(&self) -> Elsewhere {
+        self.elsewhere
     }
 
     /// How many messages their user has deleted in Thunderbird, which are still in the file and are
@@ -252,6 +289,15 @@ impl Source {
             Form::Server(server) => server.read(out),
         }
     }
+
+    /// What is odd about the current message, which has been read to its end, and no reason to
+    /// leave it out.
+    pub fn remark(&self) -> Option<String> {
+        match &self.form {
+            Form::Files(files) => files.remark(),
+            Form::Mbox(_) | Form::Server(_) => None,
+        }
+    }
 }
 
 impl SourceError {
@@ -275,55 +321,68 @@ pub fn x_uidl(beginning: &[u8]) -> Option<String> {
     header::x_uidl(beginning)
 }
 
-fn open_folder(path: &Path, format: &UidlFormat) -> Result<Source, SourceError> {
+fn open_folder(
+    folder: Folder,
+    path: &Path,
+    format: &UidlFormat,
+    folders: Folders,
+) -> Result<Source, SourceError> {
     let refused = |error| SourceError::new(path, error);
-    let entries = if folder::is_maildir(path) {
-        let list = UidList::read(path, format).map_err(|reason| SourceError::UidList {
-            path: path.to_owned(),
-            reason,
-        })?;
-        let entries = folder::maildir(path, list.as_ref()).map_err(refused)?;
-        if entries.is_empty() {
-            return Err(SourceError::Empty(path.to_owned()));
-        }
-        return Ok(Source {
-            has_uid_list: list.is_some(),
-            is_ordered: list.is_some(),
-            ..Source::of_files(entries)
-        });
-    } else {
-        let entries = folder::messages_below(path).map_err(refused)?;
+    let Some(inbox) = maildir::inbox(&folder) else {
+        let entries = folder::messages_below(&folder).map_err(refused)?;
         if entries.iter().all(|entry| entry.left_out.is_some()) {
             return Err(SourceError::NoMessages(path.to_owned()));
         }
-        entries
+        let octets = entries.iter().map(|entry| entry.octets).sum();
+        return Ok(Source::of_files(octets, Files::below(folder, entries)));
     };
-    Ok(Source::of_files(entries))
+    let list = folder.folder(&inbox);
+    let list = list.and_then(|inbox| UidList::read(&inbox, format));
+    let list = list.map_err(|reason| SourceError::UidList {
+        path: path.join(&inbox),
+        reason,
+    })?;
+    let found = maildir::maildir(&folder, &inbox, list.as_ref(), folders).map_err(refused)?;
+    if found.entries.is_empty() && found.elsewhere.messages == 0 {
+        return Err(SourceError::Empty(path.to_owned()));
+    }
+    let octets = found.entries.iter().map(|entry| entry.octets).sum();
+    Ok(Source {
+        has_uid_list: list.is_some(),
+        is_ordered: list.is_some(),
+        elsewhere: found.elsewhere,
+        ..Source::of_files(octets, Files::of_maildir(folder, found.entries))
+    })
 }
 
-fn open_file(path: &Path, format: &UidlFormat) -> Result<Source, SourceError> {
+fn open_file(
+    mut file: File,
+    path: &Path,
+    seen: &Seen,
+    format: &UidlFormat,
+) -> Result<Source, SourceError> {
     let refused = |error| SourceError::new(path, error);
-    let mut file = File::open(path).map_err(refused)?;
-    let mut start = Vec::new();
-    let head = file
-        .by_ref()
-        .take(mbox::BEGINNING_OCTETS as u64)
-        .read_to_end(&mut start);
-    head.and_then(|_| file.rewind()).map_err(refused)?;
-
+    let start = unpack::beginning_of(&mut file).map_err(refused)?;
+    file.rewind().map_err(refused)?;
     if start.is_empty() {
         return Err(SourceError::Empty(path.to_owned()));
     }
     // An .eml file is one message, also where a program has left a From_ line in front of it.
-    if !folder::is_eml(path)
-        && let Some(first) = mbox::first_from_line(&start)
-    {
+    let is_eml = folder::is_eml(path);
+    if !is_eml && let Some(first) = mbox::first_from_line(&start) {
         return open_mbox(file, path, first, format);
     }
-    if folder::is_eml(path) || begins_with_header_field(&start) {
-        Ok(Source::of_files(vec![Entry::new(path.to_owned())]))
-    } else {
-        Err(SourceError::NotMail(path.to_owned()))
+    let message = Message::open(file).map_err(refused)?;
+    match message.packing() {
+        Some(packing) if !is_eml && mbox::first_from_line(message.beginning()).is_some() => {
+            let path = path.to_owned();
+            Err(SourceError::PackedMbox { path, packing })
+        }
+        _ if is_eml || begins_with_header_field(message.beginning()) => {
+            let files = Files::one(path, seen, message);
+            Ok(Source::of_files(seen.octets, files))
+        }
+        Some(_) | None => Err(SourceError::NotMail(path.to_owned())),
     }
 }
 
@@ -346,17 +405,19 @@ fn open_mbox(
         total_octets: mbox.octets(),
         has_uid_list: mbox.has_uids(),
         is_ordered: true,
+        elsewhere: Elsewhere::default(),
         form: Form::Mbox(Box::new(mbox)),
     })
 }
 
 impl Source {
-    fn of_files(entries: Vec<Entry>) -> Self {
+    fn of_files(total_octets: u64, files: Files) -> Self {
         Self {
-            total_octets: entries.iter().map(|entry| entry.octets).sum(),
-            form: Form::Files(Files::new(entries)),
+            total_octets,
+            form: Form::Files(files),
             has_uid_list: false,
             is_ordered: false,
+            elsewhere: Elsewhere::default(),
         }
     }
 }
@@ -378,9 +439,10 @@ fn begins_with_header_field(octets: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn open(path: &Path) -> Result<Source, SourceError> {
-        Source::open(path, &UidlFormat::default())
+        Source::open(path, &UidlFormat::default(), Folders::Inbox)
     }
 
     fn written(name: &str, octets: &[u8]) -> (tempfile::TempDir, PathBuf) {

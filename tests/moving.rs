@@ -1,7 +1,9 @@
 //! Moving over from another server, without one message that a client fetches again.
 
 mod dovecot;
+mod hostile;
 mod lists;
+mod maildirs;
 mod mbox;
 mod server;
 

@@ -13,7 +13,8 @@ use super::output;
 use super::serve::Signals;
 use crate::accounts::Accounts;
 use crate::sources::{
-    self, Access, Address, Identity, Item, OldId, Source, SourceError, UidlFormat,
+    self, Access, Address, Elsewhere, Folders, Identity, Item, OldId, Source, SourceError,
+    UidlFormat,
 };
 use crate::store::{Adoption, Database, Delivery, Import as Message, Known, Met, Prepared, UserId};
 
@@ -42,9 +43,13 @@ pub(super) struct Import {
     /// Only tell what would be imported, and how much of it clients would fetch again.
     #[arg(long)]
     dry_run: bool,
-    /// How Dovecot made unique-ids: its setting `pop3_uidl_format`, such as %08Xu%08Xv.
+    /// How Dovecot made unique-ids: its setting `pop3_uidl_format`, such as %08Xu%08Xv or
+    /// %{uid | hex(8)}%{uidvalidity | hex(8)}.
     #[arg(long, value_name = "FORMAT")]
     uidl_format: Option<UidlFormat>,
+    /// Which folders of a Maildir to import.
+    #[arg(long, value_enum, default_value_t)]
+    folders: Folders,
     /// How long to wait for an mbox that another program has locked.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     lock_wait: u64,
@@ -156,7 +161,7 @@ async fn import(command: Import, database: Database) -> anyhow::Result<ExitCode>
     importer.store().await?;
     importer.progress.finish_and_clear();
     importer.database.close().await?;
-    summary(&importer.tally, command.dry_run)?;
+    summary(&importer.tally, source.elsewhere(), command.dry_run)?;
     Ok(if importer.tally.skipped == 0 {
         ExitCode::SUCCESS
     } else {
@@ -164,7 +169,7 @@ async fn import(command: Import, database: Database) -> anyhow::Result<ExitCode>
     })
 }
 
-fn summary(tally: &Tally, dry_run: bool) -> std::io::Result<()> {
+fn summary(tally: &Tally, elsewhere: Elsewhere, dry_run: bool) -> std::io::Result<()> {
     let Tally {
         imported,
         known,
@@ -197,6 +202,13 @@ fn summary(tally: &Tally, dry_run: bool) -> std::io::Result<()> {
             "{expunged} messages were deleted in Thunderbird: they stay away"
         ))?;
     }
+    let Elsewhere { messages, folders } = elsewhere;
+    if messages > 0 {
+        output::print(&format!(
+            "{messages} messages in {folders} other folders were left out: \
+             import them with --folders all"
+        ))?;
+    }
     Ok(())
 }
 
@@ -209,6 +221,10 @@ async fn open(command: &Import) -> anyhow::Result<Source> {
             format.is_none(),
             "--uidl-format is for a Maildir of Dovecot; a server tells its unique-ids itself"
         );
+        anyhow::ensure!(
+            command.folders == Folders::Inbox,
+            "--folders all is for a Maildir; a POP3 server has the inbox alone"
+        );
         let access = Access {
             authority: command.ca.clone(),
             in_clear: command.plaintext,
@@ -220,8 +236,7 @@ async fn open(command: &Import) -> anyhow::Result<Source> {
         "--ca and --plaintext are for a server: pop3s://USER@HOST"
     );
     let path = Path::new(&command.source);
-    let patience = Duration::from_secs(command.lock_wait);
-    let source = open_file(path, &format.clone().unwrap_or_default(), patience).await?;
+    let source = open_path(path, command).await?;
     anyhow::ensure!(
         format.is_none() || source.has_uid_list(),
         "--uidl-format says how Dovecot made unique-ids, and {} has no dovecot-uidlist \
@@ -232,15 +247,16 @@ async fn open(command: &Import) -> anyhow::Result<Source> {
 }
 
 /// Opens a file or a folder; if another program has locked it, it may take a while.
-async fn open_file(path: &Path, format: &UidlFormat, patience: Duration) -> anyhow::Result<Source> {
-    let began = Instant::now();
+async fn open_path(path: &Path, command: &Import) -> anyhow::Result<Source> {
+    let format = command.uidl_format.clone().unwrap_or_default();
+    let (began, wait) = (Instant::now(), Duration::from_secs(command.lock_wait));
     loop {
-        match Source::open(path, format) {
-            Err(SourceError::Locked { .. }) if began.elapsed() < patience => {
+        match Source::open(path, &format, command.folders) {
+            Err(SourceError::Locked { .. }) if began.elapsed() < wait => {
                 tokio::time::sleep(LOCK_RETRY).await;
             }
             Err(error @ SourceError::Locked { .. }) => {
-                let waited = format!("waited {} s in vain for the mbox", patience.as_secs());
+                let waited = format!("gave up after {} s of waiting for the mbox", wait.as_secs());
                 return Err(anyhow::Error::new(error).context(waited));
             }
             opened => return Ok(opened?),
@@ -298,39 +314,37 @@ impl Importer {
             self.skip(name, "it is empty");
             return Ok(());
         }
+        if let Some(remark) = source.remark() {
+            self.say(name, &remark);
+        }
         // Where there is a list, the server took no notice of the field.
         let is_field = old_id == OldId::Unknown && !self.has_uid_list;
         if is_field {
             (id, unusable) = usable(sources::x_uidl(&beginning));
         }
-        if self.has_name_of_another(&id, &message, &identity) {
-            if is_field {
-                // Whoever sends a message may have written it, so it alone is no proof.
-                let reason = "its X-UIDL is that of a message which is known and says something \
-                              else; take the field out to import it";
-                self.skip(name, reason);
-                return Ok(self.database.abandon(&message).await?);
-            }
-            self.say(
-                name,
-                "a message that is known has its unique-id and says something else",
-            );
-            id = None;
-        }
-        if self.is_known_by(&mut id) {
-            return Ok(self.database.abandon(&message).await?);
-        }
         self.database
             .look_behind_heads(&mut self.known, message.octets())
             .await?;
+        let mut why_new = unusable.then_some("its unique-id is none that POP3 allows");
+        // Anybody may have written a field: it never keeps a message out.
+        if self.has_name_of_another(&id, &message, &identity) {
+            why_new = Some("a message that is known has its unique-id and says something else");
+            id = None;
+        }
+        let had_id = id.is_some();
+        if self.is_known_by(&mut id) {
+            return Ok(self.database.abandon(&message).await?);
+        }
+        if had_id && id.is_none() {
+            why_new = Some("another message of the source has its unique-id");
+        }
         if let Some(met) = self.known.by_octets(&message, &identity, &self.in_source) {
             self.adopt(&met, id.as_deref());
             self.note_known(met, id.as_deref(), served);
             return Ok(self.database.abandon(&message).await?);
         }
-        if unusable {
-            let what = "its unique-id is none that POP3 allows, so it gets a new one";
-            self.say(name, what);
+        if let Some(why) = why_new {
+            self.say(name, &format!("{why}, so it gets a new one"));
         }
         let received_at = self.time(received_at, &beginning, served);
         self.add(name, (message, identity), received_at, id, served);

@@ -1,20 +1,29 @@
 //! Messages that are files of their own.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
-use std::path::PathBuf;
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 use std::vec;
 
-use super::{Item, OldId, PIECE_OCTETS, folder, mbox};
+use super::opening::{Folder, Seen};
+use super::unpack::Message;
+use super::{Item, OldId, PIECE_OCTETS, begins_with_header_field, maildir, maildir_name};
+
+/// How often a file that is renamed again and again is looked for.
+const ATTEMPTS: usize = 5;
 
 /// A file or folder that was found.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
-    pub(super) path: PathBuf,
+    /// Its path below the source.
+    pub(super) below: PathBuf,
     /// How many octets it had when it was found; none if it is left out.
     pub(super) octets: u64,
     pub(super) modified_at: SystemTime,
+    inode: u64,
     /// Why it is no message to import, if so.
     pub(super) left_out: Option<String>,
     /// What UIDL called it where it comes from.
@@ -22,33 +31,26 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// A message, if it is a file that one can read about.
-    pub(super) fn new(path: PathBuf) -> Self {
-        let looked = fs::metadata(&path).and_then(|metadata| {
-            metadata
-                .modified()
-                .map(|modified_at| (metadata, modified_at))
-        });
-        match looked {
-            Ok((metadata, modified_at)) if metadata.is_file() => Self {
-                path,
-                octets: metadata.len(),
-                modified_at,
-                left_out: None,
-                old_id: OldId::Unknown,
-            },
-            Ok(_) => Self::left_out(path, "it is no regular file"),
-            Err(error) => Self::left_out(path, error.to_string()),
+    /// A message.
+    pub(super) fn new(below: PathBuf, seen: &Seen) -> Self {
+        Self {
+            below,
+            octets: seen.octets,
+            modified_at: seen.modified_at,
+            inode: seen.inode,
+            left_out: None,
+            old_id: OldId::Unknown,
         }
     }
 
     /// Something that is not imported, and why.
-    pub(super) fn left_out(path: PathBuf, reason: impl Into<String>) -> Self {
+    pub(super) fn left_out(below: PathBuf, reason: impl ToString) -> Self {
         Self {
-            path,
+            below,
             octets: 0,
             modified_at: UNIX_EPOCH,
-            left_out: Some(reason.into()),
+            inode: 0,
+            left_out: Some(reason.to_string()),
             old_id: OldId::Unknown,
         }
     }
@@ -57,24 +59,54 @@ impl Entry {
 /// Files on their way, one open at a time.
 #[derive(Debug)]
 pub(super) struct Files {
+    form: Form,
     waiting: vec::IntoIter<Entry>,
     current: Option<Current>,
     /// The octets of all files before the current one.
     octets_behind: u64,
 }
 
+/// Where the files are.
+#[derive(Debug)]
+enum Form {
+    /// Below this folder.
+    Folder(Folder),
+    /// In a Maildir, where the names of files change as messages are read.
+    Maildir(Maildir),
+    /// It is one file, which is open already.
+    One(PathBuf, Option<Message>),
+}
+
 #[derive(Debug)]
 struct Current {
-    file: File,
+    message: Message,
     /// As they were counted in the total.
     octets: u64,
     octets_read: u64,
+    /// How many octets there are by the name of the file.
+    octets_by_name: Option<u64>,
 }
 
 impl Files {
-    /// Files in the order in which they are to be read.
-    pub(super) fn new(entries: Vec<Entry>) -> Self {
+    /// Files below a folder, in the order in which they are to be read.
+    pub(super) fn below(folder: Folder, entries: Vec<Entry>) -> Self {
+        Self::new(Form::Folder(folder), entries)
+    }
+
+    /// The messages of a Maildir, in the order in which they are to be read.
+    pub(super) fn of_maildir(root: Folder, entries: Vec<Entry>) -> Self {
+        Self::new(Form::Maildir(Maildir::new(root)), entries)
+    }
+
+    /// One file.
+    pub(super) fn one(path: &Path, seen: &Seen, message: Message) -> Self {
+        let entry = Entry::new(PathBuf::new(), seen);
+        Self::new(Form::One(path.to_owned(), Some(message)), vec![entry])
+    }
+
+    fn new(form: Form, entries: Vec<Entry>) -> Self {
         Self {
+            form,
             waiting: entries.into_iter(),
             current: None,
             octets_behind: 0,
@@ -100,10 +132,10 @@ impl Files {
             self.octets_behind += current.octets;
         }
         let entry = self.waiting.next()?;
-        let name = entry.path.display().to_string();
+        let name = self.form.path_of(&entry).display().to_string();
         let opened = match entry.left_out {
             Some(reason) => Err(reason),
-            None => open(&entry),
+            None => self.form.open(&entry).map_err(|error| error.to_string()),
         };
         Some(match opened {
             Ok(current) => {
@@ -127,42 +159,175 @@ impl Files {
         let Some(current) = &mut self.current else {
             return Ok(false);
         };
-        let mut piece = current.file.by_ref().take(PIECE_OCTETS as u64);
+        let mut piece = current.message.by_ref().take(PIECE_OCTETS as u64);
         let octets = piece.read_to_end(out)?;
         current.octets_read += octets as u64;
         Ok(octets > 0)
     }
+
+    /// What is odd about the current message, which has been read to its end.
+    pub(super) fn remark(&self) -> Option<String> {
+        let current = self.current.as_ref()?;
+        let (by_name, read) = (current.octets_by_name?, current.octets_read);
+        (by_name != read).then(|| format!("by its name it has {by_name} octets, but it has {read}"))
+    }
 }
 
-fn open(entry: &Entry) -> Result<Current, String> {
-    let mut file = File::open(&entry.path).map_err(|error| error.to_string())?;
-    let metadata = file.metadata().map_err(|error| error.to_string())?;
-    if metadata.len() == 0 {
-        return Err("the file is empty".to_owned());
+impl Form {
+    /// The path of an entry, as an operator knows it.
+    fn path_of(&self, entry: &Entry) -> PathBuf {
+        match self {
+            Self::Folder(folder) => folder.path().join(&entry.below),
+            Self::Maildir(maildir) => maildir.root.path().join(&entry.below),
+            Self::One(path, _) => path.clone(),
+        }
     }
-    if folder::is_eml(&entry.path) {
-        skip_from_line(&mut file).map_err(|error| error.to_string())?;
+
+    fn open(&mut self, entry: &Entry) -> io::Result<Current> {
+        let mut message = match self {
+            Self::Folder(folder) => message(open_below(folder, &entry.below)?)?,
+            Self::Maildir(maildir) => {
+                let message = message(maildir.open(entry)?)?;
+                return current_of_maildir(message, entry);
+            }
+            Self::One(_, message) => message.take().ok_or(io::ErrorKind::NotFound)?,
+        };
+        message.skip_from_line();
+        Ok(Current::new(message, entry))
+    }
+}
+
+impl Current {
+    fn new(message: Message, entry: &Entry) -> Self {
+        Self {
+            message,
+            octets: entry.octets,
+            octets_read: 0,
+            octets_by_name: None,
+        }
+    }
+}
+
+fn current_of_maildir(message: Message, entry: &Entry) -> io::Result<Current> {
+    let name = entry.name();
+    let (_, flags) = maildir_name::split(&name);
+    // Programs that pack messages behind Dovecot's back set this flag.
+    let is_packed = flags.contains('Z') && !begins_with_header_field(message.beginning());
+    if is_packed && message.packing().is_none() {
+        let reason = "its flag Z says that it is packed, in a way that is not known here";
+        return Err(io::Error::other(reason));
     }
     Ok(Current {
-        file,
-        octets: entry.octets,
-        octets_read: 0,
+        octets_by_name: maildir_name::octets(&name),
+        ..Current::new(message, entry)
     })
 }
 
-/// Goes past the From_ line that some programs leave in front of a message that they save.
-fn skip_from_line(file: &mut File) -> io::Result<()> {
-    let mut beginning = Vec::new();
-    let octets = mbox::BEGINNING_OCTETS as u64;
-    file.by_ref().take(octets).read_to_end(&mut beginning)?;
-    let from_line = mbox::octets_of_from_line(&beginning);
-    file.seek(SeekFrom::Start(from_line as u64))?;
-    Ok(())
+fn message((file, seen): (File, Seen)) -> io::Result<Message> {
+    if seen.octets == 0 {
+        return Err(io::Error::other("the file is empty"));
+    }
+    Message::open(file)
+}
+
+fn open_below(folder: &Folder, below: &Path) -> io::Result<(File, Seen)> {
+    let name = below.file_name().unwrap_or_default();
+    match below.parent() {
+        Some(parent) if parent != Path::new("") => folder.folder(parent)?.file(name),
+        Some(_) | None => folder.file(name),
+    }
+}
+
+impl Entry {
+    /// The name of its file.
+    pub(super) fn name(&self) -> Cow<'_, str> {
+        name_of(&self.below)
+    }
+}
+
+fn name_of(below: &Path) -> Cow<'_, str> {
+    below.file_name().unwrap_or_default().to_string_lossy()
+}
+
+/// A Maildir whose messages are read while others may use it.
+#[derive(Debug)]
+struct Maildir {
+    root: Folder,
+    /// What is in one of its folders: where the files of a name without flags are now.
+    renamed: Option<(PathBuf, HashMap<String, Vec<PathBuf>>)>,
+}
+
+impl Maildir {
+    fn new(root: Folder) -> Self {
+        let renamed = None;
+        Self { root, renamed }
+    }
+
+    /// Opens a message, wherever it is by now: its flags change when somebody reads it.
+    fn open(&mut self, entry: &Entry) -> io::Result<(File, Seen)> {
+        let mut below = entry.below.clone();
+        for _ in 0..ATTEMPTS {
+            match open_below(&self.root, &below) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    below = self.find(&below, entry.inode)?;
+                }
+                opened => return opened,
+            }
+        }
+        Err(io::Error::other("its name changes all the time"))
+    }
+
+    /// Where a file is now that is not there any more.
+    fn find(&mut self, lost: &Path, inode: u64) -> io::Result<PathBuf> {
+        let gone =
+            || io::Error::other("it is gone: somebody has deleted it since the import began");
+        let folder = lost.parent().and_then(Path::parent).unwrap_or(lost);
+        let name = name_of(lost);
+        let base = maildir_name::base(&name);
+        // What was not there under any name when we looked will not come again.
+        if let Some((looked_at, files)) = &self.renamed
+            && looked_at == folder
+        {
+            let found = files.get(base).ok_or_else(gone)?;
+            if let Some(found) = self.choose(found, inode).filter(|found| *found != lost) {
+                return Ok(found.to_owned());
+            }
+        }
+        let mut files: HashMap<String, Vec<PathBuf>> = HashMap::new();
+        // What gets another name while it is read may be missed, but hardly twice.
+        let (first, second) = (
+            maildir::names(&self.root, folder)?,
+            maildir::names(&self.root, folder)?,
+        );
+        for below in first.into_iter().chain(second).collect::<BTreeSet<_>>() {
+            let base = maildir_name::base(&name_of(&below)).to_owned();
+            files.entry(base).or_default().push(below);
+        }
+        let (_, files) = self.renamed.insert((folder.to_owned(), files));
+        let found = files.get(base).ok_or_else(gone)?.clone();
+        Ok(self.choose(&found, inode).ok_or_else(gone)?.to_owned())
+    }
+
+    /// Of files with one name, the one that it was.
+    fn choose<'a>(&self, files: &'a [PathBuf], inode: u64) -> Option<&'a Path> {
+        let is_it = |below: &&PathBuf| {
+            let folder = below
+                .parent()
+                .and_then(|parent| self.root.folder(parent).ok());
+            let seen = folder.and_then(|folder| folder.look(below.file_name()?).ok());
+            seen.is_some_and(|seen| seen.inode == inode)
+        };
+        let it = files.iter().find(is_it).or_else(|| files.first());
+        it.map(PathBuf::as_path)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixtures::{folder_of, opened};
     use super::*;
+    use std::fs;
+    use tempfile::TempDir;
 
     fn read(files: &mut Files) -> Vec<u8> {
         let mut message = Vec::new();
@@ -178,13 +343,35 @@ mod tests {
         }
     }
 
+    fn entries(folder: &Folder, names: &[&str]) -> Vec<Entry> {
+        let entry = |name: &&str| {
+            let path = Path::new(name);
+            let holder = folder.folder(path.parent().unwrap()).unwrap();
+            let seen = holder.look(path.file_name().unwrap()).unwrap();
+            Entry::new(path.to_owned(), &seen)
+        };
+        names.iter().map(entry).collect()
+    }
+
+    /// Files of a folder.
+    fn below(folder: &TempDir, names: &[&str]) -> Files {
+        let folder = opened(folder.path());
+        let entries = entries(&folder, names);
+        Files::below(folder, entries)
+    }
+
+    fn maildir(folder: &TempDir, names: &[&str]) -> Files {
+        let folder = opened(folder.path());
+        let entries = entries(&folder, names);
+        Files::of_maildir(folder, entries)
+    }
+
     #[test]
     fn a_large_file_comes_in_pieces_and_the_progress_follows() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("large.eml");
         let octets = [b'x'].repeat(2 * PIECE_OCTETS + 1);
-        fs::write(&path, &octets).unwrap();
-        let mut files = Files::new(vec![Entry::new(path.clone()), Entry::new(path)]);
+        fs::write(folder.path().join("large.eml"), &octets).unwrap();
+        let mut files = below(&folder, &["large.eml", "large.eml"]);
         let mut message = Vec::new();
         assert!(!files.read(&mut message).unwrap());
 
@@ -202,21 +389,19 @@ mod tests {
 
     #[test]
     fn a_file_that_is_empty_or_gone_is_skipped_with_the_reason() {
-        let folder = tempfile::tempdir().unwrap();
-        let [gone, empty, last] = ["gone", "empty", "last"].map(|name| folder.path().join(name));
-        fs::write(&gone, b"A: 1\n").unwrap();
-        fs::write(&empty, b"").unwrap();
-        fs::write(&last, b"A: \0\xff\r\n").unwrap();
-        let entries = [&gone, &empty, &last].map(|path| Entry::new(path.clone()));
-        fs::remove_file(&gone).unwrap();
+        let folder = folder_of(&[("gone", 1), ("empty", 1), ("last", 1)]);
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("empty"), b"").unwrap();
+        fs::write(path("last"), b"A: \0\xff\r\n").unwrap();
+        let mut files = below(&folder, &["gone", "empty", "last"]);
+        fs::remove_file(path("gone")).unwrap();
 
-        let mut files = Files::new(entries.to_vec());
         assert!(reason(files.next_item()).starts_with("No such file"));
         assert_eq!(files.octets_read(), 5);
         assert_eq!(reason(files.next_item()), "the file is empty");
         let message = Item::Message {
-            name: last.display().to_string(),
-            received_at: Some(fs::metadata(&last).unwrap().modified().unwrap()),
+            name: path("last").display().to_string(),
+            received_at: Some(fs::metadata(path("last")).unwrap().modified().unwrap()),
             old_id: OldId::Unknown,
             octets: None,
         };
@@ -225,11 +410,85 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_left_out() {
-        let folder = tempfile::tempdir().unwrap();
-        let entry = Entry::new(folder.path().to_owned());
-        assert_eq!(entry.left_out.unwrap(), "it is no regular file");
-        let entry = Entry::new(folder.path().join("gone"));
-        assert!(entry.left_out.unwrap().starts_with("No such file"));
+    fn what_has_become_something_else_is_not_read() {
+        let folder = folder_of(&[("link", 1), ("pipe", 1), ("folder/x", 1)]);
+        let path = |name: &str| folder.path().join(name);
+        let mut files = below(&folder, &["link", "pipe", "folder/x"]);
+        for name in ["link", "pipe"] {
+            fs::remove_file(path(name)).unwrap();
+        }
+        std::os::unix::fs::symlink("/etc/passwd", path("link")).unwrap();
+        make_pipe(&path("pipe"));
+        fs::rename(path("folder"), path("moved")).unwrap();
+        std::os::unix::fs::symlink(path("moved"), path("folder")).unwrap();
+        assert!(reason(files.next_item()).starts_with("it is a symbolic link"));
+        assert!(reason(files.next_item()).starts_with("it is a pipe"));
+        assert!(reason(files.next_item()).starts_with("it is a symbolic link"));
+    }
+
+    fn make_pipe(path: &Path) {
+        let made = std::process::Command::new("mkfifo").arg(path).status();
+        assert!(made.unwrap().success());
+    }
+
+    #[test]
+    fn a_message_whose_name_changes_while_it_is_read_is_found_again() {
+        let folder = folder_of(&[
+            ("new/1.host", 1),
+            ("cur/2.host:2,", 2),
+            ("cur/3.host:2,", 3),
+            ("cur/4.host:2,", 4),
+            ("cur/4.host:2,S", 5),
+            (".Sent/cur/5.host:2,", 6),
+        ]);
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("cur/4.host:2,"), b"A: first\n").unwrap();
+        let names = [
+            "new/1.host",
+            "cur/2.host:2,",
+            "cur/3.host:2,",
+            "cur/4.host:2,",
+            ".Sent/cur/5.host:2,",
+        ];
+        let mut files = maildir(&folder, &names);
+        let rename = |from: &str, to: &str| fs::rename(path(from), path(to)).unwrap();
+        rename("new/1.host", "cur/1.host:2,S");
+        rename("cur/2.host:2,", "cur/2.host:2,RS");
+        fs::remove_file(path("cur/3.host:2,")).unwrap();
+        rename("cur/4.host:2,", "cur/4.host:2,RST");
+        rename(".Sent/cur/5.host:2,", ".Sent/cur/5.host:2,S");
+        assert!(matches!(files.next_item(), Some(Item::Message { .. })));
+        rename("cur/2.host:2,RS", "cur/2.host:2,FRS");
+        assert!(matches!(files.next_item(), Some(Item::Message { .. })));
+        assert!(reason(files.next_item()).starts_with("it is gone"));
+        // Two have this name, and it is still the one that it was.
+        files.next_item().unwrap();
+        assert_eq!(read(&mut files), b"A: first\n");
+        assert!(matches!(files.next_item(), Some(Item::Message { .. })));
+        assert!(files.next_item().is_none());
+    }
+
+    #[test]
+    fn a_name_that_says_another_size_is_told() {
+        let names = ["cur/1.host,S=5:2,S", "cur/2.host,S=6,W=7:2,"];
+        let folder = folder_of(&names.map(|name| (name, 1)));
+        let mut files = maildir(&folder, &names);
+        files.next_item().unwrap();
+        read(&mut files);
+        assert_eq!(files.remark(), None);
+        files.next_item().unwrap();
+        read(&mut files);
+        let remark = "by its name it has 6 octets, but it has 5";
+        assert_eq!(files.remark().as_deref(), Some(remark));
+    }
+
+    #[test]
+    fn what_is_flagged_as_packed_and_is_nothing_known_is_skipped() {
+        let names = ["cur/1.host:2,SZ", "cur/2.host:2,SZ"];
+        let folder = folder_of(&names.map(|name| (name, 1)));
+        fs::write(folder.path().join(names[1]), b"\x80what?").unwrap();
+        let mut files = maildir(&folder, &names);
+        assert!(matches!(files.next_item(), Some(Item::Message { .. })));
+        assert!(reason(files.next_item()).starts_with("its flag Z"));
     }
 }

@@ -1,15 +1,23 @@
 //! How Dovecot makes a unique-id: its setting `pop3_uidl_format`.
+//!
+//! Up to version 2.3 it is a pattern like `%08Xu%08Xv`, from 2.4 on one like
+//! `%{uid | hex(8)}%{uidvalidity | hex(8)}`. These two say the same, and are the defaults.
+
+mod filter;
+mod parse;
 
 use thiserror::Error;
 
-/// A pattern such as `%08Xu%08Xv`, which is Dovecot's default.
+use filter::{Filter, Value};
+
+/// A pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UidlFormat(Vec<Part>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
     Text(String),
-    Variable(Variable, Shape),
+    Variable(Variable, Vec<Filter>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,26 +30,6 @@ enum Variable {
     File,
     /// `%g`, the GUID: in a Maildir, the name of the file unless the list has another.
     Guid,
-}
-
-/// How a value is written.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Shape {
-    /// So many characters: filled up with zeros if `zeros`, else cut off.
-    width: Option<usize>,
-    zeros: bool,
-    /// What is done to it, one after the other.
-    modifiers: Vec<Modifier>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Modifier {
-    /// `X`: the number in hexadecimal, in lower case.
-    Hexadecimal,
-    /// `L`
-    Lower,
-    /// `U`
-    Upper,
 }
 
 /// What a unique-id is made of.
@@ -60,9 +48,24 @@ pub enum BadUidlFormat {
     /// A variable that nobody knows the value of.
     #[error(
         "%{0} is not known of a Maildir: what is, are %u (UID), %v (UIDVALIDITY), %f (file name) and \
-         %g (GUID), each with L, U, X and a width, as in %08Xu"
+         %g (GUID), with L, U, X, M, R, T and a width, as in %08Xu, or %{{uid}}, %{{uidvalidity}}, \
+         %{{filename}} and %{{guid}}, with filters, as in %{{uid | hex(8)}}"
     )]
-    Unknown(char),
+    Unknown(String),
+    /// A filter that is not known.
+    #[error(
+        "the filter {0} is not known here: what is, are lower, upper, hex, hexlify, lfill, rfill, \
+         truncate, substr, reverse, md5, sha256, sha512 and base64"
+    )]
+    UnknownFilter(String),
+    /// A filter that does not take what it is given.
+    #[error("the filter {filter} takes {expected}")]
+    BadArguments {
+        /// The filter.
+        filter: String,
+        /// What it takes.
+        expected: &'static str,
+    },
     /// It breaks off behind a `%`.
     #[error("the format ends in the middle of a variable")]
     Unfinished,
@@ -71,44 +74,8 @@ pub enum BadUidlFormat {
     Constant,
 }
 
-impl Default for UidlFormat {
-    fn default() -> Self {
-        let hexadecimal = Shape {
-            width: Some(8),
-            zeros: true,
-            modifiers: vec![Modifier::Hexadecimal],
-        };
-        Self(vec![
-            Part::Variable(Variable::Uid, hexadecimal.clone()),
-            Part::Variable(Variable::UidValidity, hexadecimal),
-        ])
-    }
-}
-
-impl std::str::FromStr for UidlFormat {
-    type Err = BadUidlFormat;
-
-    fn from_str(text: &str) -> Result<Self, BadUidlFormat> {
-        let mut parts = Vec::new();
-        let mut chars = text.chars().peekable();
-        let mut plain = String::new();
-        while let Some(c) = chars.next() {
-            if c != '%' {
-                plain.push(c);
-                continue;
-            }
-            if chars.next_if_eq(&'%').is_some() {
-                plain.push('%');
-                continue;
-            }
-            if !plain.is_empty() {
-                parts.push(Part::Text(std::mem::take(&mut plain)));
-            }
-            parts.push(variable(&mut chars)?);
-        }
-        if !plain.is_empty() {
-            parts.push(Part::Text(plain));
-        }
+impl UidlFormat {
+    fn new(parts: Vec<Part>) -> Result<Self, BadUidlFormat> {
         let tells_apart = |part: &Part| match part {
             Part::Variable(Variable::Uid | Variable::File | Variable::Guid, _) => true,
             Part::Text(_) | Part::Variable(Variable::UidValidity, _) => false,
@@ -119,47 +86,7 @@ impl std::str::FromStr for UidlFormat {
             Err(BadUidlFormat::Constant)
         }
     }
-}
 
-/// What stands behind a `%`.
-fn variable(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<Part, BadUidlFormat> {
-    let mut shape = Shape::default();
-    loop {
-        let variable = match chars.next().ok_or(BadUidlFormat::Unfinished)? {
-            'u' => Variable::Uid,
-            'v' => Variable::UidValidity,
-            'f' => Variable::File,
-            'g' => Variable::Guid,
-            'X' => {
-                shape.modifiers.push(Modifier::Hexadecimal);
-                continue;
-            }
-            'L' => {
-                shape.modifiers.push(Modifier::Lower);
-                continue;
-            }
-            'U' => {
-                shape.modifiers.push(Modifier::Upper);
-                continue;
-            }
-            '0' if shape.width.is_none() => {
-                (shape.zeros, shape.width) = (true, Some(0));
-                continue;
-            }
-            digit if digit.is_ascii_digit() => {
-                let digit = usize::try_from(digit.to_digit(10).unwrap_or_default());
-                let width = shape.width.unwrap_or_default() * 10 + digit.unwrap_or_default();
-                // No unique-id is longer than 70 octets, so no more than that counts.
-                shape.width = Some(width.min(100));
-                continue;
-            }
-            other => return Err(BadUidlFormat::Unknown(other)),
-        };
-        return Ok(Part::Variable(variable, shape));
-    }
-}
-
-impl UidlFormat {
     /// Does it ask for what a message has only in a file of its own?
     pub(super) fn needs_file(&self) -> bool {
         let needs = |part: &Part| match part {
@@ -173,44 +100,43 @@ impl UidlFormat {
     pub(super) fn apply(&self, facts: &Facts<'_>) -> String {
         let part = |part: &Part| match part {
             Part::Text(text) => text.clone(),
-            Part::Variable(variable, shape) => {
+            Part::Variable(variable, filters) => {
                 let value = match variable {
                     Variable::Uid => facts.uid.to_string(),
                     Variable::UidValidity => facts.uidvalidity.to_string(),
                     Variable::File => facts.file.to_owned(),
                     Variable::Guid => facts.guid.unwrap_or(facts.file).to_owned(),
                 };
-                shape.write(value)
+                let value = Value::Text(value);
+                let value = filters
+                    .iter()
+                    .fold(value, |value, filter| filter.apply(value));
+                value.into_text()
             }
         };
         self.0.iter().map(part).collect()
     }
 }
 
-impl Shape {
-    fn write(&self, mut value: String) -> String {
-        for modifier in &self.modifiers {
-            value = match modifier {
-                // What is no number counts as 0, in Dovecot.
-                Modifier::Hexadecimal => {
-                    let number: u64 = value.parse().unwrap_or_default();
-                    format!("{number:x}")
-                }
-                Modifier::Lower => value.to_ascii_lowercase(),
-                Modifier::Upper => value.to_ascii_uppercase(),
-            };
-        }
-        match self.width {
-            Some(width) if self.zeros => format!("{value:0>width$}"),
-            Some(width) => value.chars().take(width).collect(),
-            None => value,
-        }
+impl Default for UidlFormat {
+    fn default() -> Self {
+        let part = |variable| Part::Variable(variable, vec![Filter::Hex, Filter::Zeros(8)]);
+        Self(vec![part(Variable::Uid), part(Variable::UidValidity)])
+    }
+}
+
+impl std::str::FromStr for UidlFormat {
+    type Err = BadUidlFormat;
+
+    fn from_str(text: &str) -> Result<Self, BadUidlFormat> {
+        Self::new(parse::parts(text)?)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn applied(format: &str) -> String {
         let format: UidlFormat = format.parse().unwrap();
@@ -234,21 +160,117 @@ mod tests {
             ("%f", "1700000000.M1P2.Host"),
             ("%Lf", "1700000000.m1p2.host"),
             ("%10g", "1700000000"),
+            ("%11.4f", "M1P2"),
+            ("%-4.0f", "Host"),
+            ("%-4.2f", "Ho"),
+            ("%0.-5f", "1700000000.M1P2"),
+            ("%Mf", "fde68cf260bddef67f2f860f6b9e4cd3"),
+            ("%Rf", "tsoH.2P1M.0000000071"),
+            ("%Xf%u", "02"),
             ("100%%%u", "100%2"),
         ] {
             assert_eq!(applied(format), unique_id, "{format}");
         }
-        assert_eq!(UidlFormat::default(), "%08Xu%08Xv".parse().unwrap());
+    }
+
+    #[test]
+    fn the_formats_of_dovecot_2_4_give_its_unique_ids() {
+        for (format, unique_id) in [
+            ("%{uid | hex(8)}%{uidvalidity | hex(8)}", "000000026b036933"),
+            ("%{uid|hex(8)}%{uidvalidity|hex(8)}", "000000026b036933"),
+            (
+                "%{ uid | hex ( 8 ) | upper }x%{uidvalidity | hex}",
+                "00000002x6b036933",
+            ),
+            ("%{uidvalidity | hex(4)}%{uid}", "69332"),
+            ("%{uidvalidity | hex(-10)}%{uid}", "6b036933002"),
+            ("%{uid}.%{guid}", "2.1700000000.M1P2.Host"),
+            ("%{filename | lower}", "1700000000.m1p2.host"),
+            ("%{filename | truncate(10)}", "1700000000"),
+            ("%{filename | substr(11, 4)}", "M1P2"),
+            ("%{filename | substr(-4)}", "Host"),
+            ("%{filename | substr(0, -5)}", "1700000000.M1P2"),
+            ("%{uid | lfill(4)}", "0002"),
+            ("%{uid | rfill(4, 'x')}", "2xxx"),
+            (
+                "%{filename | md5 | hexlify}",
+                "fde68cf260bddef67f2f860f6b9e4cd3",
+            ),
+            ("%{filename | md5}", "fde68cf260bddef67f2f860f6b9e4cd3"),
+            ("%{filename | md5 | hexlify(4)}", "fde6"),
+            ("%{uid | sha256 | truncate(2)}", "d473"),
+            ("%{uid | md5 | base64}", "yB5yjZ1ML2NvBn+JzBSGLA=="),
+            ("%%{%{uid}", "%{2"),
+        ] {
+            assert_eq!(applied(format), unique_id, "{format}");
+        }
+        for default in ["%08Xu%08Xv", "%{uid | hex(8)}%{uidvalidity | hex(8)}"] {
+            let facts = |uid, uidvalidity| Facts {
+                uid,
+                uidvalidity,
+                file: "",
+                guid: None,
+            };
+            let format: UidlFormat = default.parse().unwrap();
+            for facts in [facts(1, 1), facts(u32::MAX, u32::MAX)] {
+                assert_eq!(UidlFormat::default().apply(&facts), format.apply(&facts));
+            }
+        }
     }
 
     #[test]
     fn what_can_not_be_known_is_named() {
         let refused = |format: &str| format.parse::<UidlFormat>().unwrap_err();
-        assert_eq!(refused("%m"), BadUidlFormat::Unknown('m'));
-        assert_eq!(refused("%{uid}"), BadUidlFormat::Unknown('{'));
-        assert_eq!(refused("%u%"), BadUidlFormat::Unfinished);
-        assert_eq!(refused("%u%08"), BadUidlFormat::Unfinished);
+        let unknown = |name: &str| BadUidlFormat::Unknown(name.to_owned());
+        assert_eq!(refused("%m"), unknown("m"));
+        assert_eq!(refused("%{md5}"), unknown("{md5}"));
+        assert_eq!(refused("%{sha1:uid}"), unknown("{sha1:uid}"));
+        assert_eq!(refused("%{user | lower}%u"), unknown("{user | lower}"));
+        assert_eq!(refused("%{uid + 1}"), unknown("{uid + 1}"));
+        assert_eq!(refused("%{}"), unknown("{}"));
+        assert_eq!(refused("%Ef"), unknown("E"));
+        assert_eq!(refused("%08X{uid}"), unknown("{"));
+        for format in [
+            "%u%",
+            "%u%08",
+            "%{uid",
+            "%{uid | hex(",
+            "%{",
+            "%{'",
+            "%{uid | lfill(2, 'x)}",
+        ] {
+            assert_eq!(refused(format), BadUidlFormat::Unfinished, "{format}");
+        }
         assert_eq!(refused("%v"), BadUidlFormat::Constant);
+        assert_eq!(refused("%{uidvalidity}"), BadUidlFormat::Constant);
         assert_eq!(refused(""), BadUidlFormat::Constant);
+        let filter = BadUidlFormat::UnknownFilter("rot13".to_owned());
+        assert_eq!(refused("%{uid | rot13}"), filter);
+        for format in [
+            "%{uid | hex(8, 9)}",
+            "%{uid | hex('8')}",
+            "%{uid | hex(900)}",
+            "%{filename | hex(8)}",
+            "%{uid | md5 | upper}",
+            "%{uid | lower(1)}",
+            "%{uid | lfill}",
+            "%{uid | lfill(9, '')}",
+            "%{uid | truncate(-1)}",
+            "%{uid | substr}",
+        ] {
+            let refusal = refused(format);
+            let is_named = matches!(refusal, BadUidlFormat::BadArguments { .. });
+            assert!(is_named, "{format}: {refusal}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_format_makes_it_panic(format in "(%|\\{|\\}|\\(|\\)|\\||uid|filename|hex|substr|lfill|md5|[0-9.,'-]|[XLUMR]|[ufgv]|é){0,12}") {
+            if let Ok(format) = format.parse::<UidlFormat>() {
+                let facts = Facts { uid: 7, uidvalidity: 8, file: "é.x", guid: Some("") };
+                format.apply(&facts);
+            }
+        }
     }
 }

@@ -1,10 +1,11 @@
 //! The lists in which other servers keep the order and the unique-ids of a Maildir's messages.
 
 use std::collections::HashMap;
-use std::fs;
-use std::io;
-use std::path::Path;
+use std::fmt::Write;
+use std::io::{self, Read};
 
+use super::maildir_name;
+use super::opening::Folder;
 use super::uidl_format::{Facts, UidlFormat};
 
 /// The file of Dovecot's list.
@@ -12,6 +13,9 @@ const DOVECOT: &str = "dovecot-uidlist";
 
 /// The file of Courier's list.
 const COURIER: &str = "courierpop3dsizelist";
+
+/// How much of a list is read: about 700,000 messages.
+const MAX_LIST_OCTETS: u64 = 64 * 1024 * 1024;
 
 /// What a list says of messages, by the names of their files without flags.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -36,12 +40,12 @@ impl UidList {
     /// # Errors
     /// If there is one and it can't be read or understood: without it, every client would fetch
     /// everything again.
-    pub(super) fn read(maildir: &Path, format: &UidlFormat) -> io::Result<Option<Self>> {
-        if let Some(text) = text(&maildir.join(DOVECOT))? {
+    pub(super) fn read(maildir: &Folder, format: &UidlFormat) -> io::Result<Option<Self>> {
+        if let Some(text) = text(maildir, DOVECOT)? {
             let list = dovecot(&text, format);
             return list.map(Some).ok_or_else(|| unknown(DOVECOT));
         }
-        if let Some(text) = text(&maildir.join(COURIER))? {
+        if let Some(text) = text(maildir, COURIER)? {
             return courier(&text).map(Some).ok_or_else(|| unknown(COURIER));
         }
         Ok(None)
@@ -49,27 +53,29 @@ impl UidList {
 
     /// What is said of the file of this name, whatever its flags.
     pub(super) fn of(&self, file: &str) -> Option<&Listed> {
-        self.listed.get(without_flags(file))
+        self.listed.get(maildir_name::base(file))
     }
 }
 
-fn text(path: &Path) -> io::Result<Option<String>> {
-    match fs::read(path) {
-        // Names of files may hold any octets, and one that does has no unique-id at worst.
-        Ok(octets) => Ok(Some(String::from_utf8_lossy(&octets).into_owned())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+fn text(maildir: &Folder, name: &str) -> io::Result<Option<String>> {
+    let file = match maildir.file(name) {
+        Ok((file, _)) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io::Error::new(error.kind(), format!("{name}: {error}"))),
+    };
+    let mut octets = Vec::new();
+    let read = file.take(MAX_LIST_OCTETS + 1).read_to_end(&mut octets)?;
+    if read as u64 > MAX_LIST_OCTETS {
+        let reason = format!("{name} has more than {} MiB", MAX_LIST_OCTETS >> 20);
+        return Err(io::Error::other(reason));
     }
+    // Names of files may hold any octets, and one that does has no unique-id at worst.
+    Ok(Some(String::from_utf8_lossy(&octets).into_owned()))
 }
 
 fn unknown(name: &str) -> io::Error {
     let what = format!("{name} is not in a form that is known here");
     io::Error::new(io::ErrorKind::InvalidData, what)
-}
-
-/// The name of a message's file, without the flags that change as it is read.
-fn without_flags(file: &str) -> &str {
-    file.split_once(':').map_or(file, |(name, _)| name)
 }
 
 /// Version 3 begins with `3 V<uidvalidity> N<next uid> G<guid>`, and has lines of the form
@@ -88,29 +94,49 @@ fn dovecot(text: &str, format: &UidlFormat) -> Option<UidList> {
         header.get(1)?
     };
     let uidvalidity: u32 = uidvalidity.parse().ok()?;
-    let (mut by_uid, mut bad_lines) = (Vec::new(), Vec::new());
+    let (mut messages, mut bad_lines) = (Vec::new(), Vec::new());
     for (number, line) in (2..).zip(lines).filter(|(_, line)| !line.is_empty()) {
         match dovecot_line(line, version_3, uidvalidity, format) {
-            Some(message) => by_uid.push(message),
+            Some(message) => messages.push(message),
             None => bad_lines.push(number),
         }
     }
-    by_uid.sort_by_key(|(uid, ..)| *uid);
-    let listed = by_uid.into_iter().enumerate();
-    let listed = listed.map(|(place, (_, file, unique_id))| (file, Listed { place, unique_id }));
+    // Of a file that is listed twice, Dovecot heeds the later line.
+    messages.sort_by_key(|message| message.uid);
+    let by_file = messages
+        .into_iter()
+        .map(|message| (message.file.clone(), message));
+    let mut messages: Vec<_> = by_file.collect::<HashMap<_, _>>().into_values().collect();
+    messages.sort_by_key(|message| (message.order, message.uid));
+    let listed = messages.into_iter().enumerate().map(|(place, message)| {
+        let unique_id = message.unique_id;
+        (message.file, Listed { place, unique_id })
+    });
     Some(UidList {
         listed: listed.collect(),
         bad_lines,
     })
 }
 
-/// The UID, the file and the unique-id of a message.
+/// Dovecot sorts what has no order, or none that it understands, as if it had this one.
+const NO_ORDER: u64 = u32::MAX as u64;
+
+/// A message in Dovecot's list.
+#[derive(Debug)]
+struct DovecotMessage {
+    /// The order of POP3, if it is another than that of the UIDs. Those that have none come last.
+    order: u64,
+    uid: u32,
+    file: String,
+    unique_id: String,
+}
+
 fn dovecot_line(
     line: &str,
     version_3: bool,
     uidvalidity: u32,
     format: &UidlFormat,
-) -> Option<(u32, String, String)> {
+) -> Option<DovecotMessage> {
     let (uid, rest) = line.split_once(' ')?;
     let uid: u32 = uid.parse().ok()?;
     let (fields, file) = match rest.strip_prefix(':') {
@@ -119,13 +145,13 @@ fn dovecot_line(
         Some(file) => ("", file),
         None => rest.split_once(" :")?,
     };
-    let file = without_flags(file);
+    let file = maildir_name::base(file);
     let field = |key| fields.split(' ').find_map(|field| field.strip_prefix(key));
     let facts = Facts {
         uid,
         uidvalidity,
         file,
-        guid: field('G'),
+        guid: field('G').filter(|guid| !guid.is_empty()),
     };
     let unique_id = match field('P') {
         // What Dovecot has saved wins; an empty field means the name of the file.
@@ -133,7 +159,13 @@ fn dovecot_line(
         Some(saved) => saved.to_owned(),
         None => format.apply(&facts),
     };
-    Some((uid, file.to_owned(), unique_id))
+    let order = field('O').and_then(|order| order.parse().ok());
+    Some(DovecotMessage {
+        order: order.unwrap_or(NO_ORDER),
+        uid,
+        file: file.to_owned(),
+        unique_id,
+    })
 }
 
 /// Begins with `/2 NEXT UIDVALIDITY` (or `/3`), and has lines `FILE OCTETS UID:UIDVALIDITY`. With a
@@ -159,22 +191,38 @@ fn courier(text: &str) -> Option<UidList> {
 
 /// The file and the unique-id of a message.
 fn courier_line(line: &str) -> Option<(String, String)> {
-    let mut words = line.split(' ');
-    let file = without_flags(words.next()?);
-    let _octets = words.next()?;
+    // The name of a file may hold blanks.
+    let mut words = line.rsplitn(3, ' ');
     let mut numbers = words.next()?.split(':');
+    let _octets = words.next()?;
+    let file = maildir_name::base(words.next()?);
     let mut number = || -> Option<u64> { numbers.next()?.parse().ok() };
     let unique_id = match (number()?, number()?) {
-        (0, _) => file.to_owned(),
+        (0, _) => courier_file_id(file),
         (uid, 0) => format!("UID{uid}"),
         (uid, uidvalidity) => format!("UID{uid}-{uidvalidity}"),
     };
     Some((file.to_owned(), unique_id))
 }
 
+/// The name of a file as Courier says it: with `+2B` for a plus, for instance.
+fn courier_file_id(file: &str) -> String {
+    let mut id = String::new();
+    for octet in file.bytes() {
+        match octet {
+            b'\'' | b'"' | b'+' => write!(id, "+{octet:02X}"),
+            0x21..=0x7e => write!(id, "{}", char::from(octet)),
+            _ => write!(id, "+{octet:02X}"),
+        }
+        .expect("a string takes all that is written to it");
+    }
+    id
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn said(list: &UidList, file: &str) -> Option<(usize, String)> {
         let listed = list.of(file)?;
@@ -221,6 +269,44 @@ mod tests {
     }
 
     #[test]
+    fn dovecot_s_list_may_have_an_order_of_its_own() {
+        let text = "3 V7 N9 G0\n\
+            1 :a\n\
+            2 O20 Pp2 :b\n\
+            3 O3 :c:2,S\n\
+            4 W9 O20 :d\n\
+            5 Ox :e\n\
+            6 Gg O0 S4 :f\n\
+            7 :a\n";
+        let list = dovecot(text, &UidlFormat::default()).unwrap();
+        let order = ["f", "c", "b", "d", "e", "a"];
+        for (place, file) in order.iter().enumerate() {
+            assert_eq!(said(&list, file).unwrap().0, place, "{file}");
+        }
+        assert_eq!(said(&list, "b").unwrap().1, "p2");
+        // It is listed twice, and the later line counts.
+        assert_eq!(said(&list, "a").unwrap().1, "0000000700000007");
+    }
+
+    #[test]
+    fn a_list_knows_a_file_whatever_separates_its_flags() {
+        let text = "3 V7 N9 G0\n1 :a,S=4\n2 :b-2,S=4\n3 :c;2,S\n";
+        let list = dovecot(text, &UidlFormat::default()).unwrap();
+        for (file, place) in [
+            ("a,S=4;2,S", 0),
+            ("a,S=4!2,", 0),
+            ("b-2,S=4:2,S", 1),
+            ("c", 2),
+        ] {
+            assert_eq!(said(&list, file).unwrap().0, place, "{file}");
+        }
+        let list = courier("/2 9 1\na b!2,S 10 1:2\n'+\"é\u{7f} 10 0:0\n").unwrap();
+        assert_eq!(said(&list, "a b:2,RS"), Some((0, "UID1-2".into())));
+        let odd = said(&list, "'+\"é\u{7f}").unwrap().1;
+        assert_eq!(odd, "+27+2B+22+C3+A9+7F");
+    }
+
+    #[test]
     fn courier_s_list_tells_order_and_unique_ids() {
         let text = "/2 12 1700000000\n\
             30.host:2,S 100 11:1700000000\n\
@@ -252,14 +338,34 @@ mod tests {
         assert_eq!((cut.listed.len(), cut.bad_lines), (1, vec![2, 4, 5]));
         let cut = courier("/2 1 1\na 1\nb 1 2:3\nc 1 x:y\n").unwrap();
         assert_eq!((cut.listed.len(), cut.bad_lines), (1, vec![2, 4]));
+    }
+
+    #[test]
+    fn a_list_that_can_not_be_read_is_no_empty_list() {
+        let format = UidlFormat::default();
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(UidList::read(folder.path(), &format).unwrap(), None);
-        fs::write(folder.path().join(DOVECOT), "nonsense").unwrap();
-        let refused = UidList::read(folder.path(), &format).unwrap_err();
+        let maildir = super::super::fixtures::opened(folder.path());
+        assert_eq!(UidList::read(&maildir, &format).unwrap(), None);
+        let path = folder.path().join(DOVECOT);
+        fs::write(&path, "nonsense").unwrap();
+        let refused = UidList::read(&maildir, &format).unwrap_err();
         assert!(
             refused
                 .to_string()
                 .contains("dovecot-uidlist is not in a form")
+        );
+        // It may be one hole.
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_len(MAX_LIST_OCTETS + 1).unwrap();
+        let refused = UidList::read(&maildir, &format).unwrap_err();
+        assert_eq!(refused.to_string(), "dovecot-uidlist has more than 64 MiB");
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+        let refused = UidList::read(&maildir, &format).unwrap_err();
+        assert!(
+            refused
+                .to_string()
+                .starts_with("dovecot-uidlist: it is a symbolic link")
         );
     }
 }

@@ -99,10 +99,12 @@ impl Known {
             .is_some_and(|record| record.octets == octets)
     }
 
-    /// Does the message that UIDL called so say something else than this one?
+    /// Does the message that UIDL called so say something else than this one? Ask
+    /// [`Database::look_behind_heads`] first: a message that nobody has looked at counts as another.
     pub fn differs(&self, old_id: &str, message: &Prepared, identity: &[u8; 32]) -> bool {
-        let digest = self.named(old_id).and_then(|it| it.digest.as_deref());
-        digest.is_some_and(|digest| digest != message.digest() && digest != identity)
+        let is_other = |digest: &[u8]| digest != message.digest() && digest != identity;
+        let record = self.named(old_id);
+        record.is_some_and(|it| it.digest.as_deref().is_none_or(is_other))
     }
 
     fn named(&self, old_id: &str) -> Option<&Record> {

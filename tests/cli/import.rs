@@ -144,7 +144,13 @@ fn every_form_of_mail_can_be_imported() {
     );
     assert_eq!(
         import(&place, &maildir, &[]).ok(),
-        "3 messages imported, 0 already there, 0 deleted since, 0 skipped\n\
+        "2 messages imported, 0 already there, 0 deleted since, 0 skipped\n\
+             2 messages will be fetched again by clients of the old server\n\
+         1 messages in 1 other folders were left out: import them with --folders all\n"
+    );
+    assert_eq!(
+        import(&place, &maildir, &["--folders", "all"]).ok(),
+        "1 messages imported, 2 already there, 0 deleted since, 0 skipped\n\
              2 messages will be fetched again by clients of the old server\n\
          1 messages were in subfolders: they are new to clients of POP3\n"
     );

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::io::Write;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -23,6 +24,9 @@ const DOVECOT: &str = "/usr/sbin/dovecot";
 
 /// How many messages there are at first.
 const MESSAGES: usize = 12;
+
+/// What delivers into its Maildirs.
+const DELIVERS: &str = "/usr/lib/dovecot/dovecot-lda";
 
 /// A Dovecot of our own. It ends when this is dropped.
 pub(super) struct Dovecot {
@@ -77,8 +81,37 @@ impl Dovecot {
         Some(dovecot)
     }
 
-    fn maildir(&self) -> PathBuf {
+    pub(super) fn maildir(&self) -> PathBuf {
         self.folder.path().join("Maildir")
+    }
+
+    /// Has Dovecot itself deliver a message, with further options.
+    pub(super) fn store(&self, message: &[u8], options: &[&str]) {
+        let mut command = Command::new(DELIVERS);
+        command
+            .arg("-c")
+            .arg(self.folder.path().join("dovecot.conf"))
+            .args(["-d", ADA])
+            .args(options);
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(message).unwrap();
+        let log = || fs::read_to_string(self.folder.path().join("log"));
+        assert!(child.wait().unwrap().success(), "{:?}", log());
+    }
+
+    /// What its POP3 serves: unique-ids and octets.
+    pub(super) fn serves(&self, password: &str) -> Vec<(String, Vec<u8>)> {
+        let address = ([127, 0, 0, 1], self.port).into();
+        let mut client = crate::support::client::Client::login(address, ADA, password);
+        let unique_ids = String::from_utf8(client.body("UIDL")).unwrap();
+        let served = unique_ids.lines().map(|line| {
+            let (number, unique_id) = line.split_once(' ').unwrap();
+            let octets = client.body(&format!("RETR {number}"));
+            (unique_id.to_owned(), octets)
+        });
+        let served = served.collect();
+        client.ok("QUIT");
+        served
     }
 
     /// Puts messages into the Maildir, as an MTA does.
@@ -89,6 +122,11 @@ impl Dovecot {
             let name = format!("{}.M{number}.host", 1_700_000_000 + number);
             fs::write(self.maildir().join("new").join(name), text).unwrap();
         }
+        self.own();
+    }
+
+    /// Gives all of the Maildir to its user.
+    pub(super) fn own(&self) {
         let mut chown = Command::new("chown");
         let chown = chown.args(["-R", "nobody:nogroup"]).arg(self.maildir());
         assert!(chown.status().unwrap().success());
@@ -319,6 +357,12 @@ fn every_format_of_dovecot_s_unique_ids_is_as_dovecot_writes_it() {
         "%Uf",
         "%08UXu%08XUv",
         "%3u-%5Xv",
+        "%Mf",
+        "%LRf",
+        "%11.2f-%u",
+        "%-4.0f-%u",
+        "%-4.2f-%u",
+        "%0.-3f",
     ] {
         let place = sqlite();
         let key = mail::fill(&place.url, ADA, &[]);

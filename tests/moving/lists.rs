@@ -1,14 +1,18 @@
 //! Files of other servers: their unique-ids, their order, and what is known of them the next time.
 
 use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::{delete, import, maildrop, said};
 use crate::support::cli;
+use crate::support::daemon::Daemon;
 use crate::support::eventually_async;
 use crate::support::mail::{ADA, BOB};
 use crate::support::place::{Place, on_each_blocking, sqlite};
+use crate::support::postgres::free_port;
 
 /// Writes a file that was last changed so many seconds after 2020 began.
 fn write(path: &Path, text: &str, seconds: u64) {
@@ -63,9 +67,15 @@ fn a_maildir_of_dovecot_keeps_its_unique_ids_and_its_order() {
             .run()
             .ok();
         // Of these, the new one has no unique-id yet, and nobody has fetched what was sent.
-        assert_eq!(said(import(place, maildir, &["--dry-run"])), [6, 0, 0, 1]);
+        assert_eq!(
+            said(import(place, maildir, &["--folders", "all", "--dry-run"])),
+            [6, 0, 0, 1]
+        );
         assert_eq!(maildrop(place).len(), 1);
-        assert_eq!(said(import(place, maildir, &[])), [6, 0, 0, 1]);
+        assert_eq!(
+            said(import(place, maildir, &["--folders", "all"])),
+            [6, 0, 0, 1]
+        );
         assert_eq!(
             subjects(place),
             ["sent", "one", "two", "twice", "twice", "new", "newer"]
@@ -81,13 +91,22 @@ fn a_maildir_of_dovecot_keeps_its_unique_ids_and_its_order() {
                 "000000086b036933"
             ]
         );
-        assert_eq!(said(import(place, maildir, &[])), [0, 6, 0, 1]);
+        assert_eq!(
+            said(import(place, maildir, &["--folders", "all"])),
+            [0, 6, 0, 1]
+        );
         assert_eq!(unique_ids(), before);
 
         // What was deleted since stays away, also one of two that say the same.
         delete(place, &["0000abcd", "000000076b036933"]);
-        assert_eq!(said(import(place, maildir, &[])), [0, 4, 2, 1]);
-        assert_eq!(said(import(place, maildir, &["--dry-run"])), [0, 4, 2, 1]);
+        assert_eq!(
+            said(import(place, maildir, &["--folders", "all"])),
+            [0, 4, 2, 1]
+        );
+        assert_eq!(
+            said(import(place, maildir, &["--folders", "all", "--dry-run"])),
+            [0, 4, 2, 1]
+        );
         assert_eq!(subjects(place), ["sent", "one", "twice", "new", "newer"]);
     });
 }
@@ -98,15 +117,27 @@ fn what_dovecot_lists_later_gets_its_name_then() {
         cli::run(&place.url, "user add ada@example.com").ok();
         let path = dovecot(place);
         let maildir = path.to_str().unwrap();
-        assert_eq!(said(import(place, maildir, &[])), [6, 0, 0, 1]);
+        assert_eq!(
+            said(import(place, maildir, &["--folders", "all"])),
+            [6, 0, 0, 1]
+        );
         // A client has looked, and there is more.
         let list = path.join("dovecot-uidlist");
         let text = fs::read_to_string(&list).unwrap();
         fs::write(&list, text + "9 :50.M5.host\n10 :70.M7.host\n").unwrap();
         write(&path.join("new/70.M7.host"), "Subject: newest\n", 1);
-        assert_eq!(said(import(place, maildir, &["--dry-run"])), [1, 6, 0, 0]);
-        assert_eq!(said(import(place, maildir, &[])), [1, 6, 0, 0]);
-        assert_eq!(said(import(place, maildir, &[])), [0, 7, 0, 0]);
+        assert_eq!(
+            said(import(place, maildir, &["--folders", "all", "--dry-run"])),
+            [1, 6, 0, 0]
+        );
+        assert_eq!(
+            said(import(place, maildir, &["--folders", "all"])),
+            [1, 6, 0, 0]
+        );
+        assert_eq!(
+            said(import(place, maildir, &["--folders", "all"])),
+            [0, 7, 0, 0]
+        );
         let moved = maildrop(place);
         assert_eq!(moved[5].0, "000000096b036933");
         assert_eq!(moved[6].0, "0000000a6b036933");
@@ -170,7 +201,12 @@ fn the_format_of_dovecot_s_unique_ids_can_be_told() {
     cli::run(&place.url, "user add ada@example.com").ok();
     let maildir = dovecot(&place);
     let maildir = maildir.to_str().unwrap();
-    import(&place, maildir, &["--uidl-format", "%v.%u"]).ok();
+    import(
+        &place,
+        maildir,
+        &["--folders", "all", "--uidl-format", "%v.%u"],
+    )
+    .ok();
     assert_eq!(maildrop(&place)[1].0, "1795385651.4");
     let refused = import(&place, maildir, &["--uidl-format", "%m"]);
     assert_eq!(refused.code, Some(2), "{refused:?}");
@@ -178,6 +214,14 @@ fn the_format_of_dovecot_s_unique_ids_can_be_told() {
         refused.stderr.contains("%m is not known of a Maildir"),
         "{refused:?}"
     );
+    let refused = import(&place, maildir, &["--uidl-format", "%{uid | rot13}"]);
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(
+        refused.stderr.contains("the filter rot13 is not known"),
+        "{refused:?}"
+    );
+    let refused = import(&place, "pop3://ada@localhost", &["--folders", "all"]).failed(1);
+    assert!(refused.contains("has the inbox alone"), "{refused}");
     let mbox = place.folder.path().join("mbox");
     fs::write(&mbox, "From a\nSubject: x\n").unwrap();
     let mbox = mbox.to_str().unwrap();
@@ -254,23 +298,31 @@ fn x_uidl_fields_are_unique_ids_at_import_and_at_no_delivery() {
         );
         assert_eq!(said(import(place, mbox, &[])), [0, 4, 0, 3]);
         assert_eq!(maildrop(place), before);
-        // Another message with the name of a known one is not taken for it, and not lost unsaid.
+        // Another message with the name of a known one is not taken for it, and not kept out.
         let other = place.folder.path().join("other");
         fs::write(
             &other,
             "From a\nX-UIDL: 4f2c\nSubject: other\n\nFrom a\nSubject: more\n",
         )
         .unwrap();
-        let outcome = import(place, other.to_str().unwrap(), &[]);
-        assert_eq!(outcome.code, Some(1), "{outcome:?}");
+        let other = other.to_str().unwrap();
+        let outcome = import(place, other, &[]);
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
         assert!(
-            outcome.stderr.contains("take the field out to import it"),
+            outcome.stderr.contains("so it gets a new one"),
             "{outcome:?}"
         );
         assert!(
-            outcome.stdout.starts_with("1 messages imported"),
+            outcome.stdout.starts_with("2 messages imported"),
             "{outcome:?}"
         );
+        let with_it: Vec<_> = maildrop(place)
+            .into_iter()
+            .filter(|(_, octets)| octets.starts_with(b"X-UIDL: 4f2c\r\n"))
+            .collect();
+        assert_eq!(with_it.len(), 3);
+        assert_eq!(with_it.iter().filter(|(id, _)| id == "4f2c").count(), 1);
+        assert_eq!(said(import(place, other, &[])), [0, 2, 0, 2]);
         let nul = place.folder.path().join("nul");
         fs::write(&nul, "From a\nX-UIDL: a\0b\nSubject: nul\n").unwrap();
         let outcome = import(place, nul.to_str().unwrap(), &[]);
@@ -284,6 +336,52 @@ fn x_uidl_fields_are_unique_ids_at_import_and_at_no_delivery() {
             .run()
             .ok();
         assert!(maildrop(place).iter().all(|(id, _)| id != "chosen"));
+    });
+}
+
+#[test]
+fn an_x_uidl_field_of_a_stranger_keeps_no_message_out_whatever_it_says() {
+    on_each_blocking(|place| {
+        cli::run(&place.url, "user add ada@example.com").ok();
+        // One has come by LMTP, so it has a head of its own.
+        let port = free_port().to_string();
+        let daemon = Daemon::start_with(&place.url, &[("Lmtp__Port", &port)]);
+        let mut mta = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+        mta.write_all(
+            b"LHLO mta\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<ada@example.com>\r\nDATA\r\n\
+            Subject: by LMTP\r\n.\r\nQUIT\r\n",
+        )
+        .unwrap();
+        let mut replies = String::new();
+        mta.read_to_string(&mut replies).unwrap();
+        assert!(replies.contains("\r\n250 2.0.0 <ada@"), "{replies}");
+        drop(daemon);
+        let by_lmtp = maildrop(place)[0].0.clone();
+        let mbox = place.folder.path().join("mbox");
+        let stranger = |id: &str| format!("From a\nX-UIDL: {id}\nSubject: of a stranger\n\n");
+        fs::write(&mbox, stranger(&by_lmtp) + &stranger("imported")).unwrap();
+        let mbox = mbox.to_str().unwrap();
+        let outcome = import(place, mbox, &[]);
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        assert!(
+            outcome.stdout.starts_with("2 messages imported"),
+            "{outcome:?}"
+        );
+        assert!(
+            outcome.stderr.contains("so it gets a new one"),
+            "{outcome:?}"
+        );
+        assert_eq!(said(import(place, mbox, &[])), [0, 2, 0, 1]);
+        // What was deleted since has its name still.
+        delete(place, &["imported"]);
+        let other = place.folder.path().join("other");
+        fs::write(&other, "From a\nX-UIDL: imported\nSubject: another\n\n").unwrap();
+        let outcome = import(place, other.to_str().unwrap(), &[]);
+        assert!(
+            outcome.stdout.starts_with("1 messages imported"),
+            "{outcome:?}"
+        );
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
     });
 }
 

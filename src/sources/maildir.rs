@@ -1,0 +1,467 @@
+//! Finding the messages of a Maildir.
+
+use std::cmp::Ordering;
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::files::Entry;
+use super::folder::is_hidden;
+use super::opening::{Folder, Kind};
+use super::uidlist::UidList;
+use super::{Folders, OldId, maildir_folders, maildir_name};
+
+/// How often a Maildir is listed anew because its files get other names meanwhile.
+const MAX_PASSES: usize = 5;
+
+/// What was found in a Maildir.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) entries: Vec<Entry>,
+    /// What is in other folders than the inbox, if that is not imported.
+    pub(super) elsewhere: Elsewhere,
+}
+
+/// How much is in other folders than the inbox.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// How many messages.
+    pub messages: usize,
+    /// In how many folders.
+    pub folders: usize,
+}
+
+/// Where the inbox of a Maildir is, if it is one: mostly the folder itself, else a folder in it, as
+/// mbsync and some settings of Dovecot put it.
+pub(super) fn inbox(root: &Folder) -> Option<PathBuf> {
+    if is_maildir(root) {
+        return Some(PathBuf::new());
+    }
+    let mut names = root.names().ok()?;
+    names.sort();
+    let is_inbox = |name: &OsStr| {
+        let name = name.as_encoded_bytes();
+        let name = name.strip_prefix(b".").unwrap_or(name);
+        name.eq_ignore_ascii_case(b"INBOX")
+    };
+    let mut candidates = names
+        .iter()
+        .filter(|name| is_inbox(name))
+        .map(PathBuf::from);
+    candidates.find(|name| root.folder(name).is_ok_and(|folder| is_maildir(&folder)))
+}
+
+/// Whether a folder is laid out as a Maildir. One that nobody has opened yet may lack a part.
+pub(super) fn is_maildir(folder: &Folder) -> bool {
+    ["cur", "new"].iter().any(|name| {
+        let seen = folder.look(name);
+        seen.is_ok_and(|seen| match seen.kind {
+            Kind::Folder => true,
+            // It is not followed, but named as what is wrong with this Maildir.
+            Kind::Link => folder.leads_to_folder(Path::new(name)),
+            Kind::File | Kind::Special(_) => false,
+        })
+    })
+}
+
+/// The paths of the files in one folder of a Maildir, as they are named now.
+///
+/// # Errors
+/// If it can't be read.
+pub(super) fn names(root: &Folder, folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for part in parts_of(folder) {
+        match root.folder(&part).and_then(|opened| opened.names()) {
+            Ok(names) => {
+                let names = names.iter().filter(|name| !is_hidden(name));
+                found.extend(names.map(|name| part.join(name)));
+            }
+            // A Maildir that nobody has opened yet may lack one of them.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// Where the messages of a folder are. What is in `tmp` has not been delivered.
+fn parts_of(folder: &Path) -> [PathBuf; 2] {
+    ["new", "cur"].map(|part| folder.join(part))
+}
+
+/// The messages of a Maildir: of its inbox, in the order of its list if it has one, then, if they
+/// are asked for, of the other folders by their names.
+pub(super) fn maildir(
+    root: &Folder,
+    inbox: &Path,
+    list: Option<&UidList>,
+    folders: Folders,
+) -> io::Result<Found> {
+    let mut entries = mailbox(root, inbox);
+    if let Some(list) = list {
+        entries = in_order_of(list, entries);
+        let told = |line: &usize| {
+            let name = format!("its list of unique-ids, line {line}");
+            Entry::left_out(inbox.join(name), "it can't be understood")
+        };
+        entries.extend(list.bad_lines.iter().map(told));
+    }
+    leave_out_trashed(&mut entries);
+    let (others, unusable) = maildir_folders::search(root, inbox)?;
+    let mut elsewhere = Elsewhere::default();
+    match folders {
+        Folders::Inbox => {
+            for folder in &others {
+                let messages = names(root, folder).map_or(0, |names| names.len());
+                elsewhere.messages += messages;
+                elsewhere.folders += usize::from(messages > 0);
+            }
+        }
+        Folders::All => {
+            entries.extend(unusable);
+            for folder in &others {
+                let mut found = mailbox(root, folder);
+                leave_out_trashed(&mut found);
+                for entry in &mut found {
+                    entry.old_id = OldId::NeverServed;
+                }
+                entries.extend(found);
+            }
+        }
+    }
+    Ok(Found { entries, elsewhere })
+}
+
+/// The messages of one folder of a Maildir, in the order of their delivery.
+fn mailbox(root: &Folder, folder: &Path) -> Vec<Entry> {
+    let mut listing = Listing::default();
+    for _ in 0..MAX_PASSES {
+        let before = listing.looked_at.len();
+        for part in parts_of(folder) {
+            listing.look_through(root, &part);
+        }
+        if listing.looked_at.len() == before {
+            break;
+        }
+    }
+    let mut found = listing.found;
+    found.sort_by(|one, other| {
+        let by_time = one.modified_at.cmp(&other.modified_at);
+        by_time.then_with(|| by_name(&one.below, &other.below))
+    });
+    found
+}
+
+/// What was found in a folder so far.
+///
+/// While it is read, a message may go from `new` to `cur` or get other flags, and then be seen
+/// twice or not at all. So it is read again until there is nothing new. What has the same number
+/// in the file system and the same name but for its flags is the same file.
+#[derive(Debug, Default)]
+struct Listing {
+    found: Vec<Entry>,
+    looked_at: HashSet<PathBuf>,
+    files: HashSet<(u64, String)>,
+}
+
+impl Listing {
+    fn look_through(&mut self, root: &Folder, part: &Path) {
+        let opened = root.folder(part);
+        let names = opened.and_then(|opened| Ok((opened.names()?, opened)));
+        let (names, opened) = match names {
+            Ok(names) => names,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => {
+                if self.looked_at.insert(part.to_owned()) {
+                    self.found.push(Entry::left_out(part.to_owned(), error));
+                }
+                return;
+            }
+        };
+        for name in names.iter().filter(|name| !is_hidden(name)) {
+            let below = part.join(name);
+            if self.looked_at.insert(below.clone()) {
+                self.look_at(&opened, name, below);
+            }
+        }
+    }
+
+    fn look_at(&mut self, folder: &Folder, name: &OsStr, below: PathBuf) {
+        let seen = match folder.look(name) {
+            Ok(seen) => seen,
+            // It has another name by now.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => return self.found.push(Entry::left_out(below, error)),
+        };
+        let base = maildir_name::base(&name.to_string_lossy()).to_owned();
+        if self.files.insert((seen.inode, base)) {
+            self.found.push(match folder.check(&seen) {
+                Ok(()) => Entry::new(below, &seen),
+                Err(error) => Entry::left_out(below, error),
+            });
+        }
+    }
+}
+
+/// Leaves out what its user has thrown away, unless the old server had it in its list: POP3 knows
+/// no flags, so Dovecot and Courier serve such a message until it is really removed.
+fn leave_out_trashed(entries: &mut [Entry]) {
+    for entry in entries {
+        let name = entry.name();
+        let is_trashed = maildir_name::split(&name).1.contains('T');
+        if is_trashed && entry.left_out.is_none() && entry.old_id.told().is_none() {
+            let reason = "it is marked as trashed, and in no list of an old POP3 server";
+            *entry = Entry::left_out(std::mem::take(&mut entry.below), reason);
+        }
+    }
+}
+
+/// Brings messages into the order in which the old server had them; those that it did not know yet
+/// come last. No message is older than one before it: their times are put right so that this stays
+/// their order.
+fn in_order_of(list: &UidList, found: Vec<Entry>) -> Vec<Entry> {
+    let listed = |mut entry: Entry| {
+        let listed = list.of(&entry.name());
+        let place = listed.map_or(usize::MAX, |listed| listed.place);
+        entry.old_id = listed.map_or(OldId::Unknown, |listed| {
+            OldId::Told(listed.unique_id.clone())
+        });
+        (place, entry)
+    };
+    let mut found: Vec<_> = found.into_iter().map(listed).collect();
+    // It is stable, so what is not listed stays in the order of its times.
+    found.sort_by_key(|(place, _)| *place);
+    let mut found: Vec<_> = found.into_iter().map(|(_, entry)| entry).collect();
+    let is_listed = |entry: &Entry| entry.old_id.told().is_some() && entry.left_out.is_none();
+    // The later one's time holds: a file that was touched is not to come behind newer mail.
+    let (mut earliest, mut latest) = (None, None);
+    for entry in found.iter_mut().rev().filter(|entry| is_listed(entry)) {
+        let time = earliest.map_or(entry.modified_at, |at| entry.modified_at.min(at));
+        entry.modified_at = time;
+        earliest = Some(time);
+        latest = latest.or(earliest);
+    }
+    for entry in found.iter_mut().filter(|entry| !is_listed(entry)) {
+        entry.modified_at = latest.map_or(entry.modified_at, |at| entry.modified_at.max(at));
+    }
+    found
+}
+
+/// A part of a file name, so that 9 comes before 10.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Number(u128),
+    Other(char),
+}
+
+/// Compares the names of two messages, which begin with the time of their delivery.
+fn by_name(one: &Path, other: &Path) -> Ordering {
+    let name = |path: &Path| {
+        path.file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    };
+    let by_parts = parts(&name(one)).cmp(parts(&name(other)));
+    by_parts.then_with(|| one.cmp(other))
+}
+
+fn parts(name: &str) -> impl Iterator<Item = Part> {
+    let mut rest = name;
+    std::iter::from_fn(move || {
+        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let length = digits.max(rest.chars().next()?.len_utf8());
+        let (part, after) = rest.split_at_checked(length)?;
+        rest = after;
+        Some(if digits == 0 {
+            Part::Other(part.chars().next()?)
+        } else {
+            Part::Number(part.parse().unwrap_or(u128::MAX))
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{folder_of, opened, split};
+    use super::*;
+    use proptest::prelude::*;
+    use std::fs;
+    use std::path::PathBuf;
+    use tempfile::TempDir;
+
+    /// What is found in a Maildir without a list.
+    fn found(folder: &TempDir, folders: Folders) -> Found {
+        let root = opened(folder.path());
+        let inbox = inbox(&root).unwrap();
+        maildir(&root, &inbox, None, folders).unwrap()
+    }
+
+    fn listed(folder: &TempDir, list: &str) -> Vec<Entry> {
+        fs::write(folder.path().join("dovecot-uidlist"), list).unwrap();
+        let root = opened(folder.path());
+        let list = UidList::read(&root, &super::super::UidlFormat::default()).unwrap();
+        let found = maildir(&root, Path::new(""), list.as_ref(), Folders::Inbox);
+        found.unwrap().entries
+    }
+
+    #[test]
+    fn a_maildir_is_read_by_time_then_by_number_folder_after_folder() {
+        let folder = folder_of(&[
+            ("cur/9.M1.host:2,S", 5),
+            ("new/10.M9.host", 5),
+            ("new/10.M10.host", 5),
+            ("cur/1.host:2,", 9),
+            ("cur/99.host:2,FRS", 1),
+            (".Sent/cur/1.host:2,S", 0),
+            (".Archive.2019/new/2.host", 3),
+            (".Archive/cur/3.host:2,", 4),
+            (".Archive/cur/.hidden", 4),
+            ("tmp/4.host", 0),
+            (".Sent/tmp/5.host", 0),
+            ("dovecot-uidlist", 0),
+            (".NoMaildir/6.host", 0),
+        ]);
+        let (messages, left_out) = split(found(&folder, Folders::All).entries);
+        assert_eq!(
+            messages,
+            [
+                "cur/99.host:2,FRS",
+                "cur/9.M1.host:2,S",
+                "new/10.M9.host",
+                "new/10.M10.host",
+                "cur/1.host:2,",
+                ".Archive/cur/3.host:2,",
+                ".Archive.2019/new/2.host",
+                ".Sent/cur/1.host:2,S",
+            ]
+        );
+        assert_eq!(left_out, []);
+        let inbox = found(&folder, Folders::Inbox);
+        assert_eq!(split(inbox.entries).0, messages[..5]);
+        let elsewhere = Elsewhere {
+            messages: 3,
+            folders: 3,
+        };
+        assert_eq!(inbox.elsewhere, elsewhere);
+    }
+
+    #[test]
+    fn folders_lie_inside_each_other_in_dovecot_s_layout_fs() {
+        let folder = folder_of(&[
+            ("cur/1.host", 1),
+            ("new/2.host", 2),
+            ("tmp/x", 0),
+            ("Lists/Rust/cur/3.host:2,S", 3),
+            ("Lists/Rust/new/4.host", 4),
+            ("Lists/Rust/tmp/x", 0),
+            ("Lists/Rust/Old/cur/5.host", 5),
+            ("Lists/Rust/Old/new/6.host", 6),
+            ("Lists/Rust/Old/tmp/x", 0),
+            ("notes/new/7.txt", 7),
+        ]);
+        let (messages, left_out) = split(found(&folder, Folders::All).entries);
+        assert_eq!(
+            messages,
+            [
+                "cur/1.host",
+                "new/2.host",
+                "Lists/Rust/cur/3.host:2,S",
+                "Lists/Rust/new/4.host",
+                "Lists/Rust/Old/cur/5.host",
+                "Lists/Rust/Old/new/6.host",
+            ]
+        );
+        assert_eq!(left_out, []);
+        let elsewhere = found(&folder, Folders::Inbox).elsewhere;
+        assert_eq!((elsewhere.messages, elsewhere.folders), (4, 2));
+    }
+
+    #[test]
+    fn the_inbox_may_be_a_folder_of_its_own() {
+        for name in ["INBOX", ".INBOX", "Inbox"] {
+            let folder = folder_of(&[
+                (&format!("{name}/cur/1.host"), 1),
+                ("Sent/cur/2.host", 2),
+                ("Sent/new/3.host", 3),
+                ("Sent/tmp/x", 0),
+            ]);
+            let found = found(&folder, Folders::Inbox);
+            assert_eq!(split(found.entries).0, [format!("{name}/cur/1.host")]);
+            assert_eq!(found.elsewhere.messages, 2);
+        }
+        let folder = folder_of(&[("Sent/cur/2.host", 2)]);
+        assert_eq!(inbox(&opened(folder.path())), None);
+    }
+
+    #[test]
+    fn trashed_messages_come_if_the_old_server_listed_them() {
+        let folder = folder_of(&[
+            ("cur/1.T:2,S", 1),
+            ("cur/2.host:2,ST", 2),
+            ("cur/3.host:2,St", 3),
+            ("cur/4.host;2,T", 4),
+            ("cur/5.host!2,FT", 4),
+        ]);
+        let (messages, left_out) = split(found(&folder, Folders::Inbox).entries);
+        assert_eq!(messages, ["cur/1.T:2,S", "cur/3.host:2,St"]);
+        assert_eq!(left_out.len(), 3);
+        assert!(left_out[0].1.starts_with("it is marked as trashed"));
+        let list = "3 V7 N5 G0\n1 :1.T\n2 :2.host\n3 :3.host\n4 :4.host\n";
+        let entries = listed(&folder, list);
+        assert_eq!(entries[3].old_id.told(), Some("0000000400000007"));
+        let (messages, left_out) = split(entries);
+        assert_eq!(messages.len(), 4);
+        assert_eq!(left_out[0].0, "cur/5.host!2,FT");
+    }
+
+    #[test]
+    fn a_link_is_named_wherever_it_is_in_a_maildir() {
+        use std::os::unix::fs::symlink;
+        let folder = folder_of(&[
+            ("cur/1.host", 1),
+            ("dovecot.sieve", 1),
+            ("elsewhere/cur/2.host", 2),
+        ]);
+        let path = |name: &str| folder.path().join(name);
+        symlink("/etc/passwd", path("cur/2.host")).unwrap();
+        symlink(path("elsewhere/cur"), path("new")).unwrap();
+        symlink(path("elsewhere"), path(".Shared")).unwrap();
+        symlink(path("dovecot.sieve"), path(".dovecot.sieve")).unwrap();
+        let (messages, left_out) = split(found(&folder, Folders::All).entries);
+        assert_eq!(messages, ["cur/1.host"]);
+        let mut names: Vec<_> = left_out.iter().map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, [".Shared", "cur/2.host", "new"]);
+        assert!(
+            left_out
+                .iter()
+                .all(|(_, reason)| reason.contains("a symbolic link"))
+        );
+    }
+
+    #[test]
+    fn two_files_with_one_name_are_two_messages_and_one_file_with_two_is_one() {
+        let folder = folder_of(&[
+            ("new/1.host", 1),
+            ("cur/1.host:2,S", 2),
+            ("cur/2.host:2,S", 3),
+        ]);
+        let path = |name: &str| folder.path().join(name);
+        fs::hard_link(path("cur/2.host:2,S"), path("new/2.host")).unwrap();
+        let (messages, _) = split(found(&folder, Folders::Inbox).entries);
+        assert_eq!(messages.len(), 3, "{messages:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn names_have_one_order_whatever_they_are(mut names in proptest::collection::vec("[019a-c.é]{0,50}", 3)) {
+            names.sort_by(|one, other| by_name(&PathBuf::from(one), &PathBuf::from(other)));
+            let [first, second, third] = [0, 1, 2].map(|at| PathBuf::from(&names[at]));
+            prop_assert!(by_name(&first, &third) != Ordering::Greater);
+            prop_assert_eq!(by_name(&first, &second), by_name(&second, &first).reverse());
+            prop_assert_eq!(by_name(&first, &second) == Ordering::Equal, first == second);
+        }
+    }
+}

@@ -1,0 +1,574 @@
+//! Opening files that somebody else may have prepared.
+//!
+//! A Maildir belongs to its user, and often root imports it. So nothing in it is opened through a
+//! symbolic link, and nothing is read but regular files: another user's mail, a pipe that never
+//! ends or a device is named and left out. Each step goes from an open folder to what is in it, so
+//! that no folder can be exchanged for a link in between.
+//!
+//! Root could read through hard links what the owner of the Maildir could not. So where root
+//! imports, a file must belong to the owner of its folder, unless root alone can put one there, and
+//! a folder to the owner of the one that holds it, unless that is root's. This is simpler than to
+//! read with that user's rights, which the thread would have to take and give back around each
+//! call, and it tells which files are wrong.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Component, Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{CWD, Dir, Mode, OFlags, openat, readlinkat};
+
+/// How many symbolic links may lead to a source, as for the system itself.
+const MAX_LINKS: usize = 40;
+
+/// The group and all others may write, by the mode of a file.
+const OTHERS_MAY_WRITE: u32 = 0o022;
+
+/// How a file is opened: a pipe must not make it wait, and a terminal must not become ours.
+const READING: OFlags = OFlags::RDONLY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::CLOEXEC);
+
+/// How a folder is opened whose names are read.
+const LISTING: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
+/// How something is opened that is only looked at.
+const LOOKING: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// What the path of a source leads to.
+#[derive(Debug)]
+pub(super) enum Opened {
+    /// A folder.
+    Folder(Folder),
+    /// A regular file.
+    File(File, Seen),
+    /// A device, a pipe or a socket, which was not opened.
+    Special,
+}
+
+/// A folder that is open.
+#[derive(Debug)]
+pub(super) struct Folder {
+    file: File,
+    path: PathBuf,
+    seen: Seen,
+    owners: Owners,
+}
+
+/// Whose files may be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owners {
+    /// Anybody's: the system knows what the user of this process may read.
+    Any,
+    /// Those of the owner of their folder, since this process may read everything.
+    Same,
+}
+
+/// What is known of a file without opening it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) kind: Kind,
+    pub(super) octets: u64,
+    pub(super) modified_at: SystemTime,
+    /// Its number in the file system, which a new name does not change.
+    pub(super) inode: u64,
+    uid: u32,
+    mode: u32,
+}
+
+/// What a name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    File,
+    Folder,
+    Link,
+    /// This.
+    Special(&'static str),
+}
+
+/// Opens what an operator has named. Links on the way are followed as the system does it; where
+/// root imports, only those that root or the owner of the source has made, since otherwise a user
+/// could have somebody else's mail imported.
+///
+/// # Errors
+/// If it is not there, or may not be read.
+pub(super) fn open(path: &Path) -> io::Result<Opened> {
+    let owners = if rustix::process::geteuid().is_root() {
+        Owners::Same
+    } else {
+        Owners::Any
+    };
+    let found = Found::follow(path)?;
+    if owners == Owners::Same {
+        found.check()?;
+    }
+    let Found { holder, name, .. } = &found;
+    match found.seen.kind {
+        Kind::Folder => {
+            let (file, seen) = open_in(holder, name, LISTING)?;
+            Ok(Opened::Folder(Folder {
+                file,
+                path: path.to_owned(),
+                seen: seen.same_as(&found.seen)?,
+                owners,
+            }))
+        }
+        Kind::File => {
+            let (file, seen) = open_in(holder, name, READING)?;
+            Ok(Opened::File(file, seen.same_as(&found.seen)?))
+        }
+        Kind::Link | Kind::Special(_) => Ok(Opened::Special),
+    }
+}
+
+/// Where a path leads.
+#[derive(Debug)]
+struct Found {
+    holder: File,
+    /// Its name in its holder, which is no link.
+    name: OsString,
+    seen: Seen,
+    holder_uid: u32,
+    /// Who has made the links that lead there.
+    link_uids: Vec<u32>,
+}
+
+impl Found {
+    fn follow(path: &Path) -> io::Result<Self> {
+        let mut waiting: VecDeque<OsString> = steps(path).collect();
+        let mut at = start_of(path)?;
+        let mut link_uids = Vec::new();
+        loop {
+            let name = waiting.pop_front().unwrap_or_else(|| OsString::from("."));
+            let (file, seen) = open_in(&at, &name, LOOKING)?;
+            if seen.kind == Kind::Link {
+                link_uids.push(seen.uid);
+                if link_uids.len() > MAX_LINKS {
+                    return Err(rustix::io::Errno::LOOP.into());
+                }
+                let target = readlinkat(&file, c"", Vec::new())?.into_bytes();
+                let target = PathBuf::from(OsString::from_vec(target));
+                for step in steps(&target).collect::<Vec<_>>().into_iter().rev() {
+                    waiting.push_front(step);
+                }
+                if target.is_absolute() {
+                    at = start_of(&target)?;
+                }
+            } else if waiting.is_empty() {
+                return Ok(Self {
+                    holder_uid: at.metadata()?.uid(),
+                    holder: at,
+                    name,
+                    seen,
+                    link_uids,
+                });
+            } else {
+                at = file;
+            }
+        }
+    }
+
+    /// Whether nobody but root and the owner of the source has had a hand in what it is.
+    fn check(&self) -> io::Result<()> {
+        let is_trusted = |uid: &u32| *uid == 0 || *uid == self.seen.uid;
+        if let Some(uid) = self.link_uids.iter().find(|uid| !is_trusted(uid)) {
+            return Err(refusal(format!(
+                "a symbolic link of user {uid} leads to it, and it belongs to user {}",
+                self.seen.uid
+            )));
+        }
+        // A hard link to the file of another user.
+        if self.seen.kind == Kind::File && !is_trusted(&self.holder_uid) {
+            return Err(refusal(foreign(self.seen.uid, self.holder_uid)));
+        }
+        Ok(())
+    }
+}
+
+/// The names that a path consists of.
+fn steps(path: &Path) -> impl Iterator<Item = OsString> {
+    path.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some(OsString::from("..")),
+        Component::Prefix(_) | Component::RootDir | Component::CurDir => None,
+    })
+}
+
+fn start_of(path: &Path) -> io::Result<File> {
+    let start = if path.is_absolute() { c"/" } else { c"." };
+    let flags = LOOKING | OFlags::DIRECTORY;
+    Ok(File::from(openat(CWD, start, flags, Mode::empty())?))
+}
+
+/// Opens what has a name in an open folder.
+fn open_in(folder: &File, name: &OsStr, flags: OFlags) -> io::Result<(File, Seen)> {
+    let file = File::from(openat(folder, name, flags, Mode::empty())?);
+    let seen = Seen::of(&file.metadata()?);
+    Ok((file, seen))
+}
+
+impl Folder {
+    /// Its path, for those who read of it.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens a folder in it, or somewhere below.
+    ///
+    /// # Errors
+    /// If it is not there, or there is a link on the way, or somebody else's folder.
+    pub(super) fn folder(&self, below: &Path) -> io::Result<Self> {
+        let mut folder = Self {
+            file: self.file.try_clone()?,
+            path: self.path.clone(),
+            ..*self
+        };
+        for name in steps(below) {
+            let seen = folder.look(&name)?;
+            if seen.kind != Kind::Folder {
+                return Err(seen.kind.refused("folder"));
+            }
+            let (file, seen) = open_in(&folder.file, &name, LISTING)?;
+            if folder.seen.uid != 0 {
+                folder.check_owner(&seen)?;
+            }
+            folder.path.push(name);
+            (folder.file, folder.seen) = (file, seen);
+        }
+        Ok(folder)
+    }
+
+    /// The names in it, in no order, without `.` and `..`.
+    ///
+    /// # Errors
+    /// If it can't be read to its end.
+    pub(super) fn names(&self) -> io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.file)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                names.push(OsStr::from_bytes(name).to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    /// Looks at what is in it under a name. A link is seen as a link.
+    ///
+    /// # Errors
+    /// If there is nothing.
+    pub(super) fn look(&self, name: impl AsRef<OsStr>) -> io::Result<Seen> {
+        Ok(open_in(&self.file, name.as_ref(), LOOKING)?.1)
+    }
+
+    /// Whether a path below leads to a folder, also through links; nothing is read of it.
+    pub(super) fn leads_to_folder(&self, below: &Path) -> bool {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        open_in(&self.file, below.as_os_str(), flags)
+            .is_ok_and(|(_, seen)| seen.kind == Kind::Folder)
+    }
+
+    /// Why a file in it is not to be read, if so.
+    ///
+    /// # Errors
+    /// If it is no regular file, or somebody else's.
+    pub(super) fn check(&self, seen: &Seen) -> io::Result<()> {
+        if seen.kind != Kind::File {
+            return Err(seen.kind.refused("regular file"));
+        }
+        let Seen { uid, mode, .. } = self.seen;
+        if uid == 0 && mode & OTHERS_MAY_WRITE == 0 {
+            return Ok(());
+        }
+        self.check_owner(seen)
+    }
+
+    /// Opens a file in it.
+    ///
+    /// # Errors
+    /// If it is not there, is no regular file, or somebody else's.
+    pub(super) fn file(&self, name: impl AsRef<OsStr>) -> io::Result<(File, Seen)> {
+        let name = name.as_ref();
+        // To open a device may have consequences of its own.
+        self.check(&self.look(name)?)?;
+        let (file, seen) = open_in(&self.file, name, READING)?;
+        self.check(&seen)?;
+        Ok((file, seen))
+    }
+
+    fn check_owner(&self, seen: &Seen) -> io::Result<()> {
+        match self.owners {
+            Owners::Same if seen.uid != self.seen.uid => {
+                Err(refusal(foreign(seen.uid, self.seen.uid)))
+            }
+            Owners::Same | Owners::Any => Ok(()),
+        }
+    }
+}
+
+impl Seen {
+    fn of(metadata: &Metadata) -> Self {
+        let kind = metadata.file_type();
+        let kind = if kind.is_file() {
+            Kind::File
+        } else if kind.is_dir() {
+            Kind::Folder
+        } else if kind.is_symlink() {
+            Kind::Link
+        } else if kind.is_fifo() {
+            Kind::Special("a pipe")
+        } else if kind.is_socket() {
+            Kind::Special("a socket")
+        } else {
+            Kind::Special("a device")
+        };
+        Self {
+            kind,
+            octets: metadata.len(),
+            modified_at: metadata.modified().unwrap_or(UNIX_EPOCH),
+            inode: metadata.ino(),
+            uid: metadata.uid(),
+            mode: metadata.mode(),
+        }
+    }
+
+    /// What was opened, if it is what was looked at before.
+    fn same_as(self, before: &Self) -> io::Result<Self> {
+        let is_same = (self.inode, self.kind, self.uid) == (before.inode, before.kind, before.uid);
+        is_same
+            .then_some(self)
+            .ok_or_else(|| refusal("it was exchanged while it was opened"))
+    }
+}
+
+impl Kind {
+    fn refused(self, expected: &str) -> io::Error {
+        match self {
+            Self::Link => refusal("it is a symbolic link, which is not followed"),
+            Self::Folder => refusal(format!("it is a folder, not a {expected}")),
+            Self::File => refusal(format!("it is a file, not a {expected}")),
+            Self::Special(what) => refusal(format!("it is {what}, not a {expected}")),
+        }
+    }
+}
+
+fn refusal(reason: impl Into<String>) -> io::Error {
+    io::Error::other(reason.into())
+}
+
+fn foreign(uid: u32, holder: u32) -> String {
+    format!(
+        "it belongs to user {uid} and its folder to user {holder}, so root does not read it: \
+         give both to one user (chown)"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::opened;
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{chown, lchown, symlink};
+    use tempfile::TempDir;
+
+    /// Some user, and another.
+    const ADA: u32 = 54_321;
+    const EVE: u32 = 54_322;
+
+    /// A folder with files of one octet.
+    fn folder_of(names: &[&str]) -> TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for name in names {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "x").unwrap();
+        }
+        folder
+    }
+
+    fn is_root() -> bool {
+        let is_root = rustix::process::geteuid().is_root();
+        if !is_root {
+            eprintln!("skipped: only root can give files to others");
+        }
+        is_root
+    }
+
+    fn refused<T>(result: io::Result<T>) -> String {
+        match result {
+            Ok(_) => panic!("it was not refused"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_named_and_not_opened() {
+        let folder = folder_of(&["file", "folder/file"]);
+        let path = |name: &str| folder.path().join(name);
+        symlink("file", path("link")).unwrap();
+        symlink("folder", path("way")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
+        let pipe = std::process::Command::new("mkfifo")
+            .arg(path("pipe"))
+            .status();
+        assert!(pipe.unwrap().success());
+        let root = opened(folder.path());
+        assert_eq!(root.file("file").unwrap().1.octets, 1);
+        for (name, words) in [
+            ("link", "it is a symbolic link, which is not followed"),
+            ("folder", "it is a folder, not a regular file"),
+            ("socket", "it is a socket, not a regular file"),
+            ("pipe", "it is a pipe, not a regular file"),
+        ] {
+            assert_eq!(refused(root.file(name)), words);
+        }
+        assert!(root.folder(Path::new("folder")).is_ok());
+        let refusal = refused(root.folder(Path::new("way")));
+        assert_eq!(refusal, "it is a symbolic link, which is not followed");
+        assert!(root.leads_to_folder(Path::new("way")));
+        assert!(matches!(open(&path("pipe")).unwrap(), Opened::Special));
+        assert!(matches!(open(&path("socket")).unwrap(), Opened::Special));
+        assert!(matches!(
+            open(Path::new("/dev/zero")).unwrap(),
+            Opened::Special
+        ));
+        let device = opened(Path::new("/dev"));
+        assert_eq!(
+            refused(device.file("zero")),
+            "it is a device, not a regular file"
+        );
+    }
+
+    #[test]
+    fn the_path_of_a_source_leads_where_the_system_says() {
+        let folder = folder_of(&["a/b/file", "c/x"]);
+        let path = |name: &str| folder.path().join(name);
+        symlink("../a", path("c/relative")).unwrap();
+        symlink(path("a/b"), path("c/absolute")).unwrap();
+        symlink("c/absolute", path("twice")).unwrap();
+        symlink("loop", path("loop")).unwrap();
+        symlink("gone", path("broken")).unwrap();
+        for name in [
+            "a/b/file",
+            "c/relative/b/file",
+            "c/absolute/file",
+            "twice/file",
+            "twice/../b/./file",
+            "a//b/file",
+        ] {
+            let opened = open(&path(name)).unwrap();
+            assert!(
+                matches!(opened, Opened::File(_, seen) if seen.octets == 1),
+                "{name}"
+            );
+        }
+        for name in [
+            "",
+            "a/",
+            "c/relative",
+            "c/relative/",
+            "twice",
+            "twice/.",
+            "a/..",
+        ] {
+            assert!(
+                matches!(open(&path(name)).unwrap(), Opened::Folder(_)),
+                "{name}"
+            );
+        }
+        for name in [".", "/", ".."] {
+            assert!(
+                matches!(open(Path::new(name)).unwrap(), Opened::Folder(_)),
+                "{name}"
+            );
+        }
+        assert!(refused(open(&path("loop"))).starts_with("Too many levels"));
+        for name in ["broken", "gone", "gone/file"] {
+            let error = open(&path(name)).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::NotFound, "{name}");
+        }
+        assert!(refused(open(&path("a/b/file/x"))).starts_with("Not a directory"));
+    }
+
+    #[test]
+    fn root_reads_nothing_that_belongs_to_another_than_its_folder() {
+        if !is_root() {
+            return;
+        }
+        let folder = folder_of(&["cur/file", "cur/other", "new/file", "list"]);
+        let path = |name: &str| folder.path().join(name);
+        let give = |name: &str, uid| chown(path(name), Some(uid), None).unwrap();
+        // What root has made may hold what is another's.
+        give("cur", ADA);
+        give("cur/file", ADA);
+        let root = opened(folder.path());
+        let cur = root.folder(Path::new("cur")).unwrap();
+        assert!(cur.file("file").is_ok());
+        let refusal = refused(cur.file("other"));
+        assert!(refusal.starts_with("it belongs to user 0 and its folder to user 54321"));
+        give("list", EVE);
+        assert!(root.file("list").is_ok());
+        let writable = std::os::unix::fs::PermissionsExt::from_mode(0o1777);
+        fs::set_permissions(folder.path(), writable).unwrap();
+        let root = opened(folder.path());
+        assert!(refused(root.file("list")).starts_with("it belongs to user 54322"));
+        assert!(root.folder(Path::new("cur")).is_ok());
+
+        give("", ADA);
+        let root = opened(folder.path());
+        assert!(root.folder(Path::new("cur")).is_ok());
+        let refusal = refused(root.folder(Path::new("new")));
+        assert!(refusal.starts_with("it belongs to user 0 and its folder to user 54321"));
+        let refusal = refused(open(&path("list")));
+        assert!(refusal.starts_with("it belongs to user 54322 and its folder to user 54321"));
+    }
+
+    #[test]
+    fn root_follows_no_link_that_a_user_has_made_to_what_is_another_s() {
+        if !is_root() {
+            return;
+        }
+        let folder = folder_of(&["ada/Maildir/cur/file", "eve/x", "ours/x"]);
+        let path = |name: &str| folder.path().join(name);
+        let give = |name: &str, uid| lchown(path(name), Some(uid), None).unwrap();
+        give("ada", ADA);
+        give("ada/Maildir", ADA);
+        give("ada/Maildir/cur", ADA);
+        give("ada/Maildir/cur/file", ADA);
+        give("eve", EVE);
+        for (link, to, uid) in [
+            ("eve/Maildir", "ada/Maildir", EVE),
+            ("eve/mail", "ada", EVE),
+            ("ada/mail", "ada/Maildir", ADA),
+            ("ours/ada", "ada", 0),
+        ] {
+            symlink(path(to), path(link)).unwrap();
+            give(link, uid);
+        }
+        for name in ["eve/Maildir", "eve/mail/Maildir", "eve/Maildir/cur/file"] {
+            let refusal = refused(open(&path(name)));
+            assert!(
+                refusal.starts_with("a symbolic link of user 54322 leads to it"),
+                "{refusal}"
+            );
+        }
+        for name in [
+            "ada/mail",
+            "ours/ada/Maildir",
+            "ours/ada/mail",
+            "ada/mail/cur/file",
+        ] {
+            assert!(open(&path(name)).is_ok(), "{name}");
+        }
+    }
+}
