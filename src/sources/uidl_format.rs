@@ -149,8 +149,8 @@ fn variable(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<Part
             digit if digit.is_ascii_digit() => {
                 let digit = usize::try_from(digit.to_digit(10).unwrap_or_default());
                 let width = shape.width.unwrap_or_default() * 10 + digit.unwrap_or_default();
-                // No unique-id is longer than 70 octets, so no more than that counts.
-                shape.width = Some(width.min(100));
+                // No unique-id is longer than 200 octets, so no more than that counts.
+                shape.width = Some(width.min(250));
                 continue;
             }
             other => return Err(BadUidlFormat::Unknown(other)),
