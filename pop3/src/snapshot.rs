@@ -33,27 +33,43 @@ impl fmt::Display for MessageNumber {
     }
 }
 
-/// What a maildrop calls a message for ever: 1 to 70 octets of 0x21 to 0x7E (RFC 1939, section 7).
+/// What a maildrop calls a message for ever: 1 to 70 octets of 0x21 to 0x7E (RFC 1939, section 7),
+/// or up to 200 if another server has called it so.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct UniqueId(String);
 
 /// A text that can't be a unique-id.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("a unique-id has 1 to 70 characters between ! and ~, not {0:?}")]
+#[error("a unique-id has 1 to 70 characters between ! and ~ (200 if it is imported), not {0:?}")]
 pub struct InvalidUniqueId(String);
 
 impl UniqueId {
-    /// The longest unique-id, in octets.
+    /// The longest unique-id that is made, in octets.
     pub const MAX_OCTETS: usize = 70;
+
+    /// The longest unique-id that is taken over from another server, in octets.
+    pub const MAX_IMPORTED_OCTETS: usize = 200;
 
     /// Checks the text.
     ///
     /// # Errors
     /// If it is empty, longer than 70 octets, or has any other character than `!` to `~`.
     pub fn new(text: impl Into<String>) -> Result<Self, InvalidUniqueId> {
-        let text = text.into();
+        Self::of_at_most(Self::MAX_OCTETS, text.into())
+    }
+
+    /// Checks a unique-id that another server has told to clients. Some servers made longer ones
+    /// than RFC 1939 allows, and clients that have accepted one know the message by it.
+    ///
+    /// # Errors
+    /// If it is empty, longer than 200 octets, or has any other character than `!` to `~`.
+    pub fn imported(text: impl Into<String>) -> Result<Self, InvalidUniqueId> {
+        Self::of_at_most(Self::MAX_IMPORTED_OCTETS, text.into())
+    }
+
+    fn of_at_most(octets: usize, text: String) -> Result<Self, InvalidUniqueId> {
         let graphic = text.bytes().all(|octet| octet.is_ascii_graphic());
-        if graphic && (1..=Self::MAX_OCTETS).contains(&text.len()) {
+        if graphic && (1..=octets).contains(&text.len()) {
             Ok(Self(text))
         } else {
             Err(InvalidUniqueId(text))
@@ -214,7 +230,15 @@ mod tests {
         assert!(UniqueId::new("!~").is_ok());
         for bad in ["a b", "a\u{7f}", "ä", "a\r\n"] {
             assert!(UniqueId::new(bad).is_err(), "{bad:?}");
+            assert!(UniqueId::imported(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_unique_id_of_another_server_may_have_200_octets() {
+        assert!(UniqueId::imported("").is_err());
+        assert!(UniqueId::imported("x".repeat(200)).is_ok());
+        assert!(UniqueId::imported("x".repeat(201)).is_err());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use indicatif::ProgressBar;
-use pop3::UniqueId;
+use pop3::{InvalidUniqueId, UniqueId};
 
 use super::output;
 use super::serve::Signals;
@@ -285,7 +285,7 @@ impl Importer {
     ) -> anyhow::Result<()> {
         let served = old_id != OldId::NeverServed;
         self.tally.unseen += usize::from(!served);
-        let (mut id, mut unusable) = usable(old_id.told().map(str::to_owned));
+        let (mut id, mut unusable) = usable(old_id.told().map(str::to_owned), UniqueId::imported);
         // What has this name and as many octets need not be fetched over the network.
         if let (Some(name), Some(octets)) = (&id, octets)
             && self.known.has_octets(name, octets)
@@ -320,7 +320,8 @@ impl Importer {
         // Where there is a list, the server took no notice of the field.
         let is_field = old_id == OldId::Unknown && !self.has_uid_list;
         if is_field {
-            (id, unusable) = usable(sources::x_uidl(&beginning));
+            // Its sender may have written it, so it is bound as those that are made here.
+            (id, unusable) = usable(sources::x_uidl(&beginning), UniqueId::new);
         }
         self.database
             .look_behind_heads(&mut self.known, message.octets())
@@ -372,7 +373,7 @@ impl Importer {
     /// Gives a message that was imported without a name the one that is known now: the old server
     /// had not listed it yet.
     fn adopt(&mut self, met: &Met, id: Option<&str>) {
-        let (Met::There(there), Some(Ok(to))) = (met, id.map(UniqueId::new)) else {
+        let (Met::There(there), Some(Ok(to))) = (met, id.map(UniqueId::imported)) else {
             return;
         };
         if there.is_unnamed && self.known.take_unique_id(&to) {
@@ -441,7 +442,7 @@ impl Importer {
         old_id: Option<String>,
         served: bool,
     ) {
-        let old_id = old_id.and_then(|id| UniqueId::new(id).ok());
+        let old_id = old_id.and_then(|id| UniqueId::imported(id).ok());
         let unique_id = old_id.clone();
         let unique_id = unique_id.filter(|unique_id| {
             let free = self.known.take_unique_id(unique_id);
@@ -495,9 +496,12 @@ impl Importer {
     }
 }
 
-/// The name of a message if UIDL could say it, and whether there is one that it could not.
-fn usable(id: Option<String>) -> (Option<String>, bool) {
-    let usable = id.clone().filter(|id| UniqueId::new(id).is_ok());
+/// The name of a message if it passes the check, and whether there is one that does not.
+fn usable(
+    id: Option<String>,
+    check: fn(String) -> Result<UniqueId, InvalidUniqueId>,
+) -> (Option<String>, bool) {
+    let usable = id.clone().filter(|id| check(id.clone()).is_ok());
     let unusable = usable.is_none() && id.is_some();
     (usable, unusable)
 }

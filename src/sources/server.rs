@@ -3,17 +3,18 @@
 //! It is only read: nothing is ever marked as deleted there.
 
 mod connection;
+mod unstuffing;
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
-use lmtp::Unstuffing;
 use thiserror::Error;
 use url::Url;
 
 use super::{Item, OldId};
 use connection::Connection;
+use unstuffing::Unstuffing;
 
 /// Where a maildrop is, and who opens it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,6 +167,9 @@ fn numbered(line: &str) -> Result<(u32, &str), ServerError> {
 /// The number of a message, its octets, and its unique-id if the server has told it.
 type Listed = (u32, u64, OldId);
 
+/// How many messages are asked for by number, where a server lists none.
+const MAX_MESSAGES: u32 = 10_000_000;
+
 /// How often a connection may break until nothing more is read.
 const MAX_BREAKS: u32 = 10;
 
@@ -211,31 +215,57 @@ fn log_in(
     let mut connection = Connection::open(address, access)?;
     connection.ask("USER", &format!("USER {}", address.user))?;
     connection.ask("PASS", &format!("PASS {password}"))?;
-    connection.ask("LIST", "LIST")?;
-    let sizes = connection.lines()?;
-    let unique_ids = match connection.ask("UIDL", "UIDL") {
-        Ok(()) => connection.lines()?,
-        // A server need not have it (RFC 1939, section 7).
+    let sizes = sizes(&mut connection)?;
+    let mut told = unique_ids(&mut connection)?;
+    let (mut messages, mut seen) = (Vec::with_capacity(sizes.len()), HashSet::new());
+    for (number, octets) in sizes {
+        if seen.insert(number) {
+            let old_id = told.remove(&number).map_or(OldId::Unknown, OldId::Told);
+            messages.push((number, octets, old_id));
+        }
+    }
+    Ok((connection, messages))
+}
+
+/// The messages and their octets. They need not be right: they only tell how far it is.
+fn sizes(connection: &mut Connection) -> Result<Vec<(u32, u64)>, ServerError> {
+    let lines = match connection.ask("LIST", "LIST") {
+        Ok(_) => connection.lines()?,
+        // Some servers refuse it where there is nothing, or do not know it.
+        Err(ServerError::Refused { command, reply }) => {
+            let Ok(stat) = connection.ask("STAT", "STAT") else {
+                return Err(ServerError::Refused { command, reply });
+            };
+            let (messages, _) = numbered(&stat)?;
+            return Ok((1..=messages.min(MAX_MESSAGES)).map(|n| (n, 0)).collect());
+        }
+        Err(error) => return Err(error),
+    };
+    let said = lines.iter().filter(|line| !line.trim().is_empty());
+    said.map(|line| {
+        let (number, octets) = numbered(line)?;
+        let octets = octets.split_ascii_whitespace().next();
+        let octets = octets.and_then(|octets| octets.parse().ok());
+        Ok((number, octets.unwrap_or_default()))
+    })
+    .collect()
+}
+
+/// What UIDL calls the messages. A server need not have it (RFC 1939, section 7).
+fn unique_ids(connection: &mut Connection) -> Result<HashMap<u32, String>, ServerError> {
+    let lines = match connection.ask("UIDL", "UIDL") {
+        Ok(_) => connection.lines()?,
         Err(ServerError::Refused { .. }) => Vec::new(),
         Err(error) => return Err(error),
     };
-    let mut told = HashMap::with_capacity(unique_ids.len());
-    for line in &unique_ids {
+    let mut told = HashMap::with_capacity(lines.len());
+    for line in lines.iter().filter(|line| !line.trim().is_empty()) {
         let (number, unique_id) = numbered(line)?;
         if !unique_id.is_empty() {
             told.insert(number, unique_id.to_owned());
         }
     }
-    let (mut messages, mut seen) = (Vec::with_capacity(sizes.len()), HashSet::new());
-    for line in &sizes {
-        let (number, octets) = numbered(line)?;
-        if !seen.insert(number) {
-            continue;
-        }
-        let old_id = told.remove(&number).map_or(OldId::Unknown, OldId::Told);
-        messages.push((number, octets.parse().unwrap_or_default(), old_id));
-    }
-    Ok((connection, messages))
+    Ok(told)
 }
 
 impl Server {
@@ -367,6 +397,7 @@ impl Server {
         if !reading.asked {
             reading.asked = true;
             self.connection.ask("RETR", &format!("RETR {number}"))?;
+            reading.unstuffing = Unstuffing::behind(self.connection.has_bare_lf());
         }
         let before = out.len();
         while !reading.unstuffing.has_ended() && out.len() == before {

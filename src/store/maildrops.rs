@@ -302,7 +302,8 @@ fn entry(row: &QueryResult) -> Result<Entry, StoreError> {
             has_head: head_octets > 0,
         },
         octets: u64::try_from(octets).map_err(|error| StoreError::Corrupt(error.to_string()))?,
-        unique_id: UniqueId::new(unique_id)
+        // It may have been imported.
+        unique_id: UniqueId::imported(unique_id)
             .map_err(|error| StoreError::Corrupt(error.to_string()))?,
     })
 }

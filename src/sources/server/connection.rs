@@ -36,6 +36,8 @@ impl<T: Read + Write> Stream for T {}
 /// A connection that has been greeted.
 pub(super) struct Connection {
     stream: BufReader<Box<dyn Stream>>,
+    /// Did the last line end with LF alone?
+    has_bare_lf: bool,
 }
 
 impl std::fmt::Debug for Connection {
@@ -65,19 +67,13 @@ impl Connection {
         if here && access.authority.is_none() {
             return Ok(connection);
         }
-        let offered = match connection.ask("CAPA", "CAPA") {
-            Ok(()) => connection.lines()?,
-            Err(ServerError::Refused { .. }) => Vec::new(),
-            Err(error) => return Err(error),
-        };
-        if !offered.iter().any(|line| line.eq_ignore_ascii_case("STLS")) {
+        if !connection.begins_tls()? {
             return if access.in_clear {
                 Ok(connection)
             } else {
                 Err(ServerError::NoTls(place))
             };
         }
-        connection.ask("STLS", "STLS")?;
         if !connection.stream.buffer().is_empty() {
             // Anyone on the path could have sent it.
             let said = "it has spoken between STLS and TLS";
@@ -90,21 +86,51 @@ impl Connection {
         let stream: Box<dyn Stream> = Box::new(stream);
         Self {
             stream: BufReader::with_capacity(READ_OCTETS, stream),
+            has_bare_lf: false,
         }
     }
 
-    /// Sends a command and wants `+OK`. The command is named in the error, its line is not.
-    pub(super) fn ask(&mut self, command: &'static str, line: &str) -> Result<(), ServerError> {
+    /// Asks for TLS, and says whether the server begins it now. One that does not know CAPA
+    /// (RFC 2449) may know STLS.
+    fn begins_tls(&mut self) -> Result<bool, ServerError> {
+        match self.ask("CAPA", "CAPA") {
+            Ok(_) => {
+                let offered = self.lines()?;
+                let is_stls = |line: &String| line.trim().eq_ignore_ascii_case("STLS");
+                if !offered.iter().any(is_stls) {
+                    return Ok(false);
+                }
+                self.ask("STLS", "STLS")?;
+                Ok(true)
+            }
+            Err(ServerError::Refused { .. }) => match self.ask("STLS", "STLS") {
+                Ok(_) => Ok(true),
+                Err(ServerError::Refused { .. }) => Ok(false),
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Did the last line end with LF alone, as of servers that know no better?
+    pub(super) fn has_bare_lf(&self) -> bool {
+        self.has_bare_lf
+    }
+
+    /// Sends a command, wants `+OK` and returns what stands behind it. The command is named in the
+    /// error, its line is not.
+    pub(super) fn ask(&mut self, command: &'static str, line: &str) -> Result<String, ServerError> {
         let stream = self.stream.get_mut();
         stream.write_all(format!("{line}\r\n").as_bytes())?;
         stream.flush()?;
         self.reply(command)
     }
 
-    fn reply(&mut self, command: &'static str) -> Result<(), ServerError> {
+    fn reply(&mut self, command: &'static str) -> Result<String, ServerError> {
         let reply = self.line()?;
-        if reply.starts_with("+OK") {
-            return Ok(());
+        let (status, text) = reply.trim().split_at_checked(3).unwrap_or_default();
+        if status.eq_ignore_ascii_case("+OK") {
+            return Ok(text.trim().to_owned());
         }
         let reply = reply.escape_debug().to_string();
         Err(ServerError::Refused { command, reply })
@@ -115,7 +141,7 @@ impl Connection {
         let mut lines = Vec::new();
         loop {
             let line = self.line()?;
-            if line == "." {
+            if line.trim_end() == "." {
                 return Ok(lines);
             }
             if lines.len() >= MAX_LINES {
@@ -132,6 +158,7 @@ impl Connection {
         let Some(text) = line.strip_suffix(b"\n") else {
             return Err(ErrorKind::UnexpectedEof.into());
         };
+        self.has_bare_lf = !text.ends_with(b"\r");
         let text = text.strip_suffix(b"\r").unwrap_or(text);
         Ok(String::from_utf8_lossy(text).into_owned())
     }
