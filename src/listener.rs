@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use actix_rt::ArbiterHandle;
-#[cfg(target_os = "linux")]
-use socket2::SockRef;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
@@ -33,6 +31,16 @@ const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
 /// nothing costs no megabytes there, and one that reads slowly is seen to read.
 #[cfg(target_os = "linux")]
 const MAX_UNSENT_OCTETS: u32 = 128 * 1024;
+
+/// How long a connection is silent before the system asks whether the other end is still there. A
+/// phone that lost its network says no farewell, and keeps its user's slot until it is missed.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+
+/// How often the system asks then.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+/// After so many questions without an answer the connection is broken.
+const KEEPALIVE_RETRIES: u32 = 4;
 
 /// How many refused connections are told why at the same time. More are closed without a word.
 const MAX_COURTESIES: usize = 100;
@@ -343,7 +351,32 @@ fn hand_over(place: &Place, stream: TcpStream, take: impl FnOnce(TcpStream) + Se
 
 fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_AFTER)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_RETRIES);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)?;
     #[cfg(target_os = "linux")]
     SockRef::from(stream).set_tcp_notsent_lowat(MAX_UNSENT_OCTETS)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_is_dead_is_noticed_within_two_minutes() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let (_client, accepted) = tokio::join!(client, listener.accept());
+        let (stream, _) = accepted.unwrap();
+        prepare(&stream).unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        let time = socket.tcp_keepalive_time().unwrap();
+        let interval = socket.tcp_keepalive_interval().unwrap();
+        let retries = socket.tcp_keepalive_retries().unwrap();
+        assert_eq!(time + interval * retries, Duration::from_secs(120));
+    }
 }

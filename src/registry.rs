@@ -8,18 +8,21 @@ pub(crate) mod barred;
 mod ending;
 mod live;
 mod report;
+mod slots;
 mod table;
 
 use std::sync::Arc;
 
 use actix::{Actor, Context, Handler, Message, MessageResult};
+use tokio::sync::oneshot;
 
 use crate::store::UserId;
 
 pub use ending::Ending;
-pub use live::Live;
+pub use live::{Live, LoggedInBy};
 pub use report::{SessionReport, State};
-pub use table::{Admission, AdmissionLimits, AdmissionRefusal, Permit, Table};
+pub use slots::Permit;
+pub use table::{Admission, AdmissionLimits, AdmissionRefusal, Table};
 
 /// Admits sessions, limits how many there are, knows them all and can end one.
 #[derive(Debug)]
@@ -52,15 +55,33 @@ impl Handler<Admit> for RegistryActor {
 }
 
 /// May this user have one more session?
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "Option<Permit>")]
-pub struct Claim(pub UserId);
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Claimed")]
+pub struct Claim {
+    /// Who it is.
+    pub user: UserId,
+    /// The session that has logged in.
+    pub live: Arc<Live>,
+    /// What it has logged in with.
+    pub by: LoggedInBy,
+}
+
+/// Whether a user may have one more session.
+#[derive(Debug)]
+pub enum Claimed {
+    /// They may.
+    Granted(Permit),
+    /// An idle session of the same device ends for it, and its permit comes here.
+    HandedOver(oneshot::Receiver<Permit>),
+    /// They may not.
+    Refused,
+}
 
 impl Handler<Claim> for RegistryActor {
     type Result = MessageResult<Claim>;
 
-    fn handle(&mut self, Claim(user): Claim, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.table.claim(user))
+    fn handle(&mut self, claim: Claim, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.table.claim(&claim))
     }
 }
 

@@ -206,6 +206,7 @@ impl Server {
                 expire_days: keeping
                     .expire_after
                     .map(|it| it.as_secs() / SECONDS_OF_A_DAY),
+                evict_idle_after: config.pop3.evict_idle_after,
                 limits: limits(&config.pop3),
                 max_deletions: config.pop3.max_deletions_per_session,
                 tls: tls.clone(),
@@ -394,6 +395,7 @@ impl Server {
                 mechanisms: settings.auth_mechanisms.allowed(),
                 channel_binding: settings.channel_binding,
                 alpn: settings.alpn(),
+                evict_idle_after: settings.evict_idle_after,
                 limits: limits(settings),
                 max_deletions: settings.max_deletions_per_session,
                 ..Service::clone(&before)

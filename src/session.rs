@@ -66,6 +66,8 @@ pub struct Service {
     pub channel_binding: ChannelBinding,
     /// After how many whole days a message may expire; none is never.
     pub expire_days: Option<u64>,
+    /// How long a session must have been idle to make way for its device's next one; 0 is never.
+    pub evict_idle_after: Duration,
     /// How much a client may do.
     pub limits: Limits,
     /// A session that deletes more messages is told in the log; 0 is none.
@@ -143,6 +145,17 @@ impl SessionActor {
     }
 }
 
+impl SessionActor {
+    /// Lets the session say farewell, unless its client has sent something since it was looked at.
+    fn make_way_if_idle(&self) {
+        let least = self.service.evict_idle_after;
+        let idle = self.live.idle().is_some_and(|idle| idle >= least);
+        if idle && !least.is_zero() {
+            self.rest.disturb();
+        }
+    }
+}
+
 impl Actor for SessionActor {
     type Context = Context<Self>;
 
@@ -197,6 +210,10 @@ impl Handler<Kill> for SessionActor {
         // learn whether they were.
         let goes_on = match self.live.state() {
             State::Update => true,
+            State::Transaction if why == Ending::Superseded => {
+                self.make_way_if_idle();
+                true
+            }
             // It may have logged in meanwhile, and is in nobody's way then.
             State::Transaction => why == Ending::MadeRoom,
             // While it rests it can say farewell.

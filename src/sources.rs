@@ -78,7 +78,7 @@ pub enum OldId {
 #[derive(Debug)]
 enum Form {
     Mbox(Box<Mbox<File>>),
-    Files(Files),
+    Files(Box<Files>),
     Server(Box<Server>),
 }
 
@@ -414,7 +414,7 @@ impl Source {
     fn of_files(total_octets: u64, files: Files) -> Self {
         Self {
             total_octets,
-            form: Form::Files(files),
+            form: Form::Files(Box::new(files)),
             has_uid_list: false,
             is_ordered: false,
             elsewhere: Elsewhere::default(),

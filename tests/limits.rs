@@ -5,6 +5,7 @@ mod keys;
 mod memory;
 mod proxies;
 mod times;
+mod twins;
 
 use std::net::{IpAddr, SocketAddr, TcpStream};
 

@@ -20,6 +20,7 @@
 //! S: <closed>                          the server has closed the connection
 //! 2.C: STAT                            a second connection, which begins here
 //! deliver two                          one more message arrives
+//! pause 20ms                           nothing happens for so long
 //! storage fails                        until: storage works
 //! storage loses the messages           their octets, but not their numbers
 //! deleted 1 3                          what storage lost in the end; nothing unless said
@@ -30,6 +31,7 @@
 //! must have nothing more to say.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use data_encoding::BASE64;
 
@@ -37,7 +39,7 @@ use crate::players::pure::Pure;
 use crate::players::wire::Servers;
 use crate::players::{Player, Storage};
 use crate::sasl::Client;
-use crate::support::place;
+use crate::support::{pause, place};
 
 const ONE: &[u8] = b"Subject: one\r\n\r\nfirst\r\n"; // 23 octets
 const TWO: &[u8] = b"Subject: two\r\n\r\nsecond.\r\n"; // 25 octets
@@ -179,6 +181,7 @@ enum Action {
     ExpectOctets(usize, String),
     ExpectEnd(usize),
     Deliver(&'static [u8]),
+    Pause(Duration),
     Storage(Storage),
 }
 
@@ -242,6 +245,11 @@ impl Transcript {
                 self.settings.push((name.into(), value.into()));
             }
             "deliver" => self.actions.push((number, Action::Deliver(message(rest)?))),
+            "pause" => {
+                let time = rest.strip_suffix("ms")?.parse().ok()?;
+                let pause = Action::Pause(Duration::from_millis(time));
+                self.actions.push((number, pause));
+            }
             "storage" => {
                 let storage = match rest {
                     "works" => Storage::Works,
@@ -356,6 +364,10 @@ fn act(
         }
         Action::ExpectEnd(connection) => player.end(*connection),
         Action::Deliver(message) => player.deliver(message),
+        Action::Pause(time) => {
+            pause(*time);
+            Ok(())
+        }
         Action::Storage(storage) => player.storage(*storage),
     }
 }

@@ -17,6 +17,8 @@ pub enum Ending {
     Handshake,
     /// It was the oldest of too many that were not logged in.
     MadeRoom,
+    /// It was idle, and its device has logged in again.
+    Superseded,
     /// Storage failed in the middle of a message.
     Storage,
     /// An operator ended it.
@@ -28,7 +30,7 @@ pub enum Ending {
 }
 
 impl Ending {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Quit,
         Self::CommitFailed,
         Self::TimedOut,
@@ -36,6 +38,7 @@ impl Ending {
         Self::Refused,
         Self::Handshake,
         Self::MadeRoom,
+        Self::Superseded,
         Self::Storage,
         Self::Killed,
         Self::Barred,
@@ -52,6 +55,7 @@ impl Ending {
             Self::Refused => "refused",
             Self::Handshake => "handshake",
             Self::MadeRoom => "made_room",
+            Self::Superseded => "superseded",
             Self::Storage => "storage",
             Self::Killed => "killed",
             Self::Barred => "barred",
@@ -69,6 +73,7 @@ impl Ending {
             Self::Refused => "refused",
             Self::Handshake => "TLS handshake failed",
             Self::MadeRoom => "made room",
+            Self::Superseded => "superseded by a new login",
             Self::Storage => "storage failed",
             Self::Killed => "killed",
             Self::Barred => "key or user no longer good",

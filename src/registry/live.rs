@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use actix::Recipient;
 use pop3::{Snapshot, Verb};
@@ -27,6 +27,8 @@ pub struct Live {
     listener: ListenerKind,
     self_test: bool,
     connected_at: SystemTime,
+    /// When that was, by a clock that nobody sets.
+    since: Instant,
     /// Milliseconds after `connected_at`.
     last_activity_ms: AtomicU64,
     login: OnceLock<Box<Login>>,
@@ -63,6 +65,17 @@ struct Tls {
     cipher: &'static str,
 }
 
+/// What a session has logged in with, as far as it tells one device of a user from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoggedInBy {
+    /// A key, of which each device has one of its own.
+    Key(KeyId),
+    /// A certificate.
+    Certificate,
+    /// Nothing: no key was needed.
+    Nothing,
+}
+
 /// What `command` holds beside the verb while the client is waited for.
 const WAITING: u8 = 0x80;
 
@@ -70,6 +83,7 @@ const WAITING: u8 = 0x80;
 struct Login {
     user: UserId,
     key: Option<KeyId>,
+    by: LoggedInBy,
     address: Box<str>,
     key_name: Box<str>,
     messages: u64,
@@ -94,6 +108,7 @@ impl Live {
             listener: ListenerKind::Plain,
             self_test: false,
             connected_at: SystemTime::now(),
+            since: Instant::now(),
             last_activity_ms: AtomicU64::new(0),
             login: OnceLock::new(),
             state: AtomicU8::new(0),
@@ -268,16 +283,33 @@ impl Live {
 
     /// Octets have just gone one way or the other.
     pub(crate) fn note_activity(&self) {
-        let since = self.connected_at.elapsed().unwrap_or_default().as_millis();
+        let since = self.since.elapsed().as_millis();
         self.last_activity_ms
             .store(u64::try_from(since).unwrap_or(u64::MAX), Relaxed);
     }
 
+    /// How long nothing has gone either way, while the client of an open maildrop is waited for; none
+    /// if the session has something to do.
+    pub(crate) fn idle(&self) -> Option<Duration> {
+        let waits = self.command.load(Relaxed) & WAITING != 0;
+        if !waits || self.state() != State::Transaction {
+            return None;
+        }
+        let last = Duration::from_millis(self.last_activity_ms.load(Relaxed));
+        Some(self.since.elapsed().saturating_sub(last))
+    }
+
+    /// What it has logged in with.
+    pub(super) fn logged_in_by(&self) -> Option<LoggedInBy> {
+        self.login.get().map(|login| login.by)
+    }
+
     /// They are logged in, and see this.
-    pub(crate) fn set_login(&self, user: &Verified, snapshot: &Snapshot) {
+    pub(crate) fn set_login(&self, user: &Verified, by: LoggedInBy, snapshot: &Snapshot) {
         let _ = self.login.set(Box::new(Login {
             user: user.user,
             key: user.key,
+            by,
             address: user.address.as_str().into(),
             key_name: user.key_name.as_str().into(),
             messages: snapshot.len() as u64,

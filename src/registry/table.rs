@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::ending::Ending;
 use super::live::Live;
+use super::slots::Slots;
 use crate::metrics::{Metrics, Refused};
 use crate::networks::client_network;
 use crate::seldom::Seldom;
 use crate::settings::Pop3;
-use crate::store::UserId;
 
 /// Among so many of the oldest sessions before login one is looked for that can be ended.
 const CANDIDATES: usize = 32;
@@ -28,6 +29,8 @@ pub struct AdmissionLimits {
     pub before_login: u32,
     /// Of one user.
     pub per_user: u32,
+    /// How long a session must have been idle to make way for another one of its device; 0 is never.
+    pub evict_idle_after: Duration,
 }
 
 impl From<&Pop3> for AdmissionLimits {
@@ -39,6 +42,7 @@ impl From<&Pop3> for AdmissionLimits {
             loopback_counts: per_address.is_some(),
             before_login: settings.max_connections_before_login,
             per_user: settings.max_connections_per_user,
+            evict_idle_after: settings.evict_idle_after,
         }
     }
 }
@@ -81,13 +85,13 @@ pub struct Table {
 }
 
 #[derive(Debug, Default)]
-struct Rows {
+pub(super) struct Rows {
     sessions: HashMap<String, Arc<Live>>,
     /// Those that are not logged in, in the order in which they came.
     before_login: BTreeMap<u64, Arc<Live>>,
     came: u64,
     addresses: HashMap<IpAddr, u32>,
-    slots: HashMap<UserId, u32>,
+    pub(super) slots: Slots,
 }
 
 impl Table {
@@ -187,21 +191,7 @@ impl Table {
         }
     }
 
-    /// May this user have one more session?
-    pub(super) fn claim(&self, user: UserId) -> Option<Permit> {
-        let mut rows = self.rows();
-        let taken = rows.slots.entry(user).or_default();
-        if *taken >= self.limits().per_user {
-            return None;
-        }
-        *taken += 1;
-        Some(Permit {
-            table: self.clone(),
-            user,
-        })
-    }
-
-    fn rows(&self) -> MutexGuard<'_, Rows> {
+    pub(super) fn rows(&self) -> MutexGuard<'_, Rows> {
         // Whoever holds the lock counts in maps and does nothing else, so no change is half made.
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -301,25 +291,6 @@ impl Drop for Admission {
     }
 }
 
-/// One session of a user, given back when it is dropped.
-#[derive(Debug)]
-pub struct Permit {
-    table: Table,
-    user: UserId,
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let mut rows = self.table.rows();
-        if let Some(taken) = rows.slots.get_mut(&self.user) {
-            *taken -= 1;
-            if *taken == 0 {
-                rows.slots.remove(&self.user);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -334,6 +305,7 @@ mod tests {
         loopback_counts: true,
         before_login: 100,
         per_user: 5,
+        evict_idle_after: Duration::ZERO,
     };
 
     fn session(name: &str, address: &str) -> Arc<Live> {

@@ -81,6 +81,7 @@ enum Waited {
     LoginTimedOut,
     Draining,
     MakesRoom,
+    MakesWay,
 }
 
 impl Conversation {
@@ -195,6 +196,7 @@ impl Conversation {
                 Waited::TimedOut => return Ok(Ending::TimedOut),
                 Waited::LoginTimedOut => return Ok(Box::pin(self.end_login()).await),
                 Waited::Draining => return Ok(Ending::Shutdown),
+                Waited::MakesWay => return Ok(Box::pin(self.make_way()).await),
                 Waited::MakesRoom => return Ok(Box::pin(self.make_room()).await),
             }
         }
@@ -277,9 +279,12 @@ impl Conversation {
             };
             let read = tokio::select! {
                 biased;
+                () = self.rest.disturbed() => {
+                    let waited = if logged_in { Waited::MakesWay } else { Waited::MakesRoom };
+                    return Ok(waited);
+                }
                 read = timeout_at(wake_at, transport.read(&mut self.lines)) => Some(read),
                 () = &mut self.draining, if self.stopping_since.is_none() => None,
-                () = self.rest.disturbed(), if self.login_by.is_some() => return Ok(Waited::MakesRoom),
             };
             match read {
                 Some(Ok(octets)) => {

@@ -22,6 +22,18 @@ impl Conversation {
         Ending::MadeRoom
     }
 
+    /// Ends because the client's device has logged in again, which waits for the slot.
+    pub(super) async fn make_way(&mut self) -> Ending {
+        self.close_maildrop();
+        let reply = Reply::coded(
+            ResponseCode::SysTemp,
+            "this session was idle, and a new login with the same key has ended it; \
+             nothing was deleted",
+        );
+        self.say_farewell(&reply).await;
+        Ending::Superseded
+    }
+
     /// Ends because the client has not logged in in time.
     pub(super) async fn end_login(&mut self) -> Ending {
         let seconds = self.service.login_timeout.as_secs_f64();

@@ -2,9 +2,10 @@
 //! what they have.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pop3::{Access, Credentials, Login, LoginRefusal, Reply, Session, Snapshot, VerifierLookup};
+use tokio::time::timeout;
 use tracing::Instrument;
 
 use super::conversation::{Conversation, Open, Over};
@@ -13,11 +14,15 @@ use crate::accounts::{Evidence, KeyId, may_hold_key};
 use crate::identity::new_secret;
 use crate::mailbox::{FindCandidates, Identified, Identify, KeyUsed, OpenMaildrop};
 use crate::metrics::AuthFailure;
-use crate::registry::Claim;
+use crate::registry::{Claim, Claimed, LoggedInBy, Permit};
+use crate::store::UserId;
 use crate::telemetry;
 
 /// What stands for the name of a key when a certificate has taken its place.
 const CERTIFICATE: &str = "certificate";
+
+/// How long a login waits for a session that makes way.
+const HANDOVER_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Conversation {
     /// Finds what a client's proof must fit, and asks for the proof.
@@ -126,9 +131,12 @@ impl Conversation {
         if let Credentials::Certificate { .. } = credentials {
             user.key_name = CERTIFICATE.to_owned();
         }
-        let permit = service.registry.ask(|| Claim(user.user)).await;
-        let permit = permit.map_err(|_| LoginRefusal::Unavailable)?;
-        let permit = permit.ok_or(LoginRefusal::TooManySessions)?;
+        let by = match (credentials, user.key) {
+            (_, Some(key)) => LoggedInBy::Key(key),
+            (Credentials::Certificate { .. }, None) => LoggedInBy::Certificate,
+            (_, None) => LoggedInBy::Nothing,
+        };
+        let permit = self.claim(user.user, by).await?;
         let maildrop = match maildrop {
             Some(maildrop) => maildrop,
             None => {
@@ -145,7 +153,7 @@ impl Conversation {
         if let Some(key) = user.key {
             service.mailbox.tell(KeyUsed(key));
         }
-        self.live.set_login(&user, &maildrop.snapshot);
+        self.live.set_login(&user, by, &maildrop.snapshot);
         self.logged_in();
         let snapshot = Arc::clone(&maildrop.snapshot);
         self.open = Some(Open {
@@ -155,6 +163,25 @@ impl Conversation {
             _lease: lease,
         });
         Ok((snapshot, user.access))
+    }
+
+    /// Takes a slot of the user; if an idle session makes way, waits until it has ended.
+    async fn claim(&self, user: UserId, by: LoggedInBy) -> Result<Permit, LoginRefusal> {
+        let claim = || Claim {
+            user,
+            live: Arc::clone(&self.live),
+            by,
+        };
+        let claimed = self.service.registry.ask(claim).await;
+        match claimed.map_err(|_| LoginRefusal::Unavailable)? {
+            Claimed::Granted(permit) => Ok(permit),
+            Claimed::HandedOver(permit) => match timeout(HANDOVER_TIMEOUT, permit).await {
+                Ok(Ok(permit)) => Ok(permit),
+                // It has become busy again.
+                Ok(Err(_)) | Err(_) => Err(LoginRefusal::TooManySessions),
+            },
+            Claimed::Refused => Err(LoginRefusal::TooManySessions),
+        }
     }
 
     /// What speaks for the client; none if that is known to be wrong.

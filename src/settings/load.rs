@@ -430,6 +430,13 @@ mod tests {
         let (ca, lists) = (("Pop3__ClientCaPath", "/ca"), ("Pop3__CrlPath", "/crl"));
         let certificate = ("Pop3__CertificatePath", "/certificate");
         let unchecked = ("Pop3__CheckCertificateRevocation", "false");
+        let (evict, session) = (
+            ("Pop3__EvictIdleAfter", "10m"),
+            ("Pop3__SessionTimeout", "11m"),
+        );
+        assert!(warned(&[evict])[0].starts_with("Pop3.EvictIdleAfter does nothing"));
+        assert!(warned(&[evict, session]).is_empty());
+        assert!(warned(&[("Pop3__SessionTimeout", "1m")]).is_empty());
         let strict = ("Pop3__StrictAlpn", "true");
         assert!(warned(&[strict])[0].starts_with("Pop3.StrictAlpn does nothing"));
         assert!(warned(&[strict, certificate]).is_empty());

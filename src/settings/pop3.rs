@@ -65,6 +65,10 @@ pub struct Pop3 {
     /// How many sessions a user may have at once, at least 1.
     #[serde(deserialize_with = "read")]
     pub max_connections_per_user: u32,
+    /// How long a session must have been idle to make way for a new login with the same key from the
+    /// same address, when the user has as many sessions as they may; 0 is never.
+    #[serde(with = "duration")]
+    pub evict_idle_after: Duration,
     /// How long a client may be silent, more than 0.
     #[serde(with = "duration")]
     pub session_timeout: Duration,
@@ -142,6 +146,13 @@ impl Pop3 {
         let asks = self.client_ca_path.is_some();
         let lists = !self.crl_path.is_empty();
         [
+            // The default is no mistake of anyone who has set a shorter session timeout.
+            (
+                !self.evict_idle_after.is_zero()
+                    && self.evict_idle_after >= self.session_timeout
+                    && self.evict_idle_after != Self::default().evict_idle_after,
+                "Pop3.EvictIdleAfter does nothing: Pop3.SessionTimeout ends idle sessions before",
+            ),
             (
                 self.strict_alpn && self.certificate_path.is_empty(),
                 "Pop3.StrictAlpn does nothing without Pop3.CertificatePath: there is no TLS",
@@ -249,6 +260,7 @@ impl Default for Pop3 {
             max_connections_per_address: None,
             max_connections_before_login: 2000,
             max_connections_per_user: 5,
+            evict_idle_after: Duration::from_secs(2 * 60),
             session_timeout: Duration::from_secs(10 * 60),
             login_timeout: Duration::from_secs(180),
             write_timeout: Duration::from_secs(10 * 60),
