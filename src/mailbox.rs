@@ -19,6 +19,7 @@ use quick_cache::unsync::Cache;
 
 use crate::accounts::{
     Authentication, Evidence, KeyId, KeyVerifier, Standing, Verified, WrongCredentials,
+    normalize_or_lower,
 };
 use crate::metrics::Metrics;
 use crate::store::{
@@ -261,7 +262,7 @@ impl Handler<Identify> for MailboxActor {
             let evidence = match &evidence {
                 Evidence::Secret { name, .. } if !mailbox.require_authentication => {
                     let address = name.split('#').next().unwrap_or_default();
-                    Evidence::Word(address.to_owned())
+                    Evidence::Word(normalize_or_lower(address))
                 }
                 Evidence::Secret { .. } | Evidence::Key(_) | Evidence::Word(_) => evidence,
             };

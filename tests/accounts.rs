@@ -3,6 +3,7 @@
 mod keys;
 mod oddities;
 mod proofs;
+mod spellings;
 mod users;
 
 use std::net::{IpAddr, Ipv4Addr};

@@ -11,8 +11,9 @@ use pop3::{Access, Secret, Verifier};
 use sea_orm::{ConnectionTrait, QueryResult, Value};
 use subtle::ConstantTimeEq;
 
+use super::address_forms::{stored_forms, stored_forms_of_certified};
 use super::keys::{KeyId, SCRAM_ITERATIONS, hash_of, prefix_of};
-use super::{Accounts, SCOPE_POP3, SCOPE_POP3_READ, Standing, find};
+use super::{Accounts, SCOPE_POP3, SCOPE_POP3_READ, Standing, find, placeholders};
 use crate::networks::Networks;
 use crate::store::{MaildropVersion, StoreError, UserId, milliseconds, statement};
 
@@ -103,19 +104,25 @@ pub trait Authentication: Send + Sync {
 const VALID: &str = "k.revoked_at_ms IS NULL AND u.disabled_at_ms IS NULL \
     AND (k.expires_at_ms IS NULL OR k.expires_at_ms > $1)";
 
-/// `$2` is an address of the key's user.
-const OF_ADDRESS: &str =
-    "EXISTS (SELECT 1 FROM addresses a WHERE a.address = $2 AND a.user_id = u.id)";
+/// `$3` and those that follow are an address of the key's user, in so many forms.
+fn of_address(forms: usize) -> String {
+    let forms = placeholders(3, forms);
+    format!("EXISTS (SELECT 1 FROM addresses a WHERE a.address IN ({forms}) AND a.user_id = u.id)")
+}
 
 /// What is compared with where there is no key.
 const NO_HASH: [u8; 32] = [0; 32];
 
-/// The key with the prefix `$3` of whoever has the address `$2`.
-static KEY_BY_PREFIX: LazyLock<String> =
-    LazyLock::new(|| key_where(&format!("k.prefix = $3 AND {OF_ADDRESS}")));
+/// The key with the prefix `$2` of the user whose address has the one form `$3`.
+static KEY_BY_PREFIX: LazyLock<String> = LazyLock::new(|| key_by_prefix(1));
 
 /// The key of the number `$2`.
 static KEY_BY_ID: LazyLock<String> = LazyLock::new(|| key_where("k.id = $2"));
+
+/// The key with the prefix `$2` of the user whose address has one of so many forms.
+fn key_by_prefix(forms: usize) -> String {
+    key_where(&format!("k.prefix = $2 AND {}", of_address(forms)))
+}
 
 fn key_where(condition: &str) -> String {
     format!(
@@ -148,21 +155,20 @@ impl Authentication for Accounts {
     }
 
     async fn verifier(&self, name: &str) -> Result<KeyVerifier, StoreError> {
-        let (address, key_name) = address_and_key(name);
+        let (forms, key_name) = forms_and_key(name);
         let mut found = None;
         // No key has the empty name.
-        if may_be_asked_for(&address) && key_name != Some("") {
+        if !forms.is_empty() && key_name != Some("") {
             // Whoever has two keys must say which one is meant.
             let sql = format!(
                 "SELECT k.id, k.verifier FROM api_keys k JOIN users u ON u.id = k.user_id \
-                 WHERE {VALID} AND {OF_ADDRESS} AND ($3 = '' OR k.name = $3) LIMIT 2"
+                 WHERE {VALID} AND {} AND ($2 = '' OR k.name = $2) LIMIT 2",
+                of_address(forms.len())
             );
-            let key_name = key_name.filter(|name| may_be_asked_for(name));
-            let values = [
-                now(),
-                address.as_str().into(),
-                key_name.unwrap_or_default().into(),
-            ];
+            // PostgreSQL's texts hold no NUL, so neither does the name of a key.
+            let key_name = key_name.filter(|name| !name.contains('\0'));
+            let values = [now(), key_name.unwrap_or_default().into()];
+            let values = values.into_iter().chain(forms.into_iter().map(Value::from));
             let read = self.database.read();
             let rows = read.query_all_raw(statement(read, &sql, values)).await?;
             if let [row] = rows.as_slice() {
@@ -212,12 +218,15 @@ impl Accounts {
     /// The key is looked for by its prefix, and whoever has no right prefix finds no row, whether
     /// the user exists or not: so both cases are the same query and take the same time.
     async fn key_of(&self, name: &str, secret: &Secret) -> Result<Option<FoundKey>, StoreError> {
-        let (address, key_name) = address_and_key(name);
-        if !may_be_asked_for(&address) {
-            return Ok(None);
-        }
-        let values = [now(), address.into(), prefix_of(secret).into()];
-        let key = self.find_key(&KEY_BY_PREFIX, values).await?;
+        let (forms, key_name) = forms_and_key(name);
+        let values = [now(), prefix_of(secret).into()];
+        let count = forms.len();
+        let values = values.into_iter().chain(forms.into_iter().map(Value::from));
+        let key = match count {
+            0 => return Ok(None),
+            1 => self.find_key(&KEY_BY_PREFIX, values).await?,
+            _ => self.find_key(&key_by_prefix(count), values).await?,
+        };
         let hash = key.as_ref().map_or(&NO_HASH[..], |key| &key.hash);
         let same = bool::from(hash_of(secret).ct_eq(hash));
         let named = |key: &FoundKey| key_name.is_none_or(|name| name == key.user.key_name);
@@ -244,12 +253,8 @@ impl Accounts {
         &self,
         address: &str,
     ) -> Result<Result<Verified, WrongCredentials>, StoreError> {
-        // Only ASCII has another case here: other letters that fold into it are not the same.
-        let address = address.to_ascii_lowercase();
-        if !may_be_asked_for(&address) {
-            return Ok(Err(WrongCredentials));
-        }
-        let user = find(self.database.read(), &address).await?;
+        let forms = stored_forms_of_certified(address);
+        let user = find(self.database.read(), &forms).await?;
         let user = user.filter(|user| user.disabled_at_ms.is_none());
         let verified = user.map(|user| Verified {
             user: UserId(user.id),
@@ -308,17 +313,13 @@ fn access_of(scopes: &str) -> Option<Access> {
     }
 }
 
-/// The address as it is kept, and the name of the key if it is told.
-fn address_and_key(name: &str) -> (String, Option<&str>) {
+/// The forms in which the address of a login name may be stored, and the name of the key if it is
+/// told.
+fn forms_and_key(name: &str) -> (Vec<String>, Option<&str>) {
     match name.split_once('#') {
-        Some((address, key)) => (address.to_lowercase(), Some(key)),
-        None => (name.to_lowercase(), None),
+        Some((address, key)) => (stored_forms(address), Some(key)),
+        None => (stored_forms(name), None),
     }
-}
-
-/// PostgreSQL's texts hold no NUL, so neither does an address nor the name of a key.
-fn may_be_asked_for(text: &str) -> bool {
-    !text.contains('\0')
 }
 
 fn now() -> Value {
@@ -351,13 +352,11 @@ mod tests {
     #[test]
     fn a_name_may_tell_the_key() {
         assert_eq!(
-            address_and_key("Ada@Example.com"),
-            ("ada@example.com".into(), None)
+            forms_and_key("Ada@Example.com"),
+            (vec!["ada@example.com".into()], None)
         );
-        let (address, key) = address_and_key("ada@example.com#My Phone");
-        assert_eq!(
-            (address.as_str(), key),
-            ("ada@example.com", Some("My Phone"))
-        );
+        let (forms, key) = forms_and_key("ada@example.com#My Phone");
+        assert_eq!(forms, ["ada@example.com"]);
+        assert_eq!(key, Some("My Phone"));
     }
 }

@@ -9,7 +9,7 @@ use tracing::Instrument;
 
 use super::conversation::{Conversation, Open, Over};
 use super::reader::Reader;
-use crate::accounts::{Evidence, KeyId};
+use crate::accounts::{Evidence, KeyId, is_certified};
 use crate::identity::new_secret;
 use crate::mailbox::{FindVerifier, Identified, Identify, KeyUsed, OpenMaildrop};
 use crate::metrics::AuthFailure;
@@ -153,7 +153,7 @@ impl Conversation {
             Credentials::Certificate { name } => {
                 let certified = self.certified_addresses();
                 let meant = |address: &&String| match name {
-                    Some(name) => name.eq_ignore_ascii_case(address),
+                    Some(name) => is_certified(address, name),
                     None => true,
                 };
                 certified.iter().find(meant).cloned().map(Evidence::Word)
