@@ -1,5 +1,6 @@
 //! Users, their addresses and their keys.
 
+mod address_forms;
 mod addressee;
 mod authentication;
 mod key_form;
@@ -22,6 +23,7 @@ use utoipa::ToSchema;
 
 use crate::store::{Database, Departing, UserId, depart, milliseconds, raise_version};
 
+pub use address_forms::{InvalidAddress, MAX_ADDRESS_OCTETS};
 pub use addressee::Addressee;
 pub use authentication::{Authentication, Evidence, Verified, WrongCredentials};
 pub(crate) use key_form::may_hold_key;
@@ -29,8 +31,9 @@ pub use keys::{Key, KeyId, KeyOptions, NewKey, SCOPE_POP3, SCOPE_POP3_READ};
 pub use report::{KeyReport, KeyState, UserReport, shown_time};
 pub use standing::Standing;
 
-/// The longest address: `USER address` must fit into a command line of 255 octets.
-pub const MAX_ADDRESS_OCTETS: usize = 248;
+pub(crate) use address_forms::normalize_or_lower;
+
+use address_forms::{normalize, stored_forms};
 
 /// What is asked and changed about users and keys.
 #[derive(Debug, Clone)]
@@ -74,9 +77,9 @@ pub struct Quota {
 /// Why a change was not made. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
-    /// Not the form of an address.
-    #[error("{0:?} is no address: it must look like name@example.com, in at most 248 octets")]
-    NotAnAddress(String),
+    /// Not an address that mail can reach.
+    #[error(transparent)]
+    NotAnAddress(#[from] InvalidAddress),
     /// Nobody has this address.
     #[error("there is no user {0} (restante user list shows all)")]
     NoSuchUser(String),
@@ -151,8 +154,8 @@ impl Accounts {
         aliases: &[String],
         quota: Quota,
     ) -> Result<UserId, AccountError> {
-        let address = normal_address(address)?;
-        let aliases: Result<Vec<String>, _> = aliases.iter().map(|a| normal_address(a)).collect();
+        let address = normalize(address)?;
+        let aliases: Result<Vec<String>, _> = aliases.iter().map(|a| normalize(a)).collect();
         // Two that add the same address at once are told apart by the table alone.
         let taken = |error: DbErr| match error.sql_err() {
             Some(SqlErr::UniqueConstraintViolation(_)) => {
@@ -172,7 +175,7 @@ impl Accounts {
         let mut addresses = vec![address.clone()];
         addresses.extend(aliases?);
         for address in &addresses {
-            if find(&transaction, address).await?.is_some() {
+            if find(&transaction, &stored_forms(address)).await?.is_some() {
                 return Err(AccountError::AddressTaken(address.clone()));
             }
         }
@@ -227,12 +230,12 @@ impl Accounts {
         Ok(users.into_iter().map(user).collect())
     }
 
-    /// The user of this address, in any case, or of this alias.
+    /// The user of this address or alias, in any of its spellings.
     ///
     /// # Errors
     /// If there is none, or the database can't say.
     pub async fn find(&self, address: &str) -> Result<UserId, AccountError> {
-        let row = find(self.database.read(), &address.to_lowercase()).await?;
+        let row = find(self.database.read(), &stored_forms(address)).await?;
         row.map(|row| UserId(row.id))
             .ok_or_else(|| AccountError::NoSuchUser(address.to_owned()))
     }
@@ -328,23 +331,24 @@ fn stored(limit: Option<u64>) -> Result<Option<i64>, AccountError> {
     limit.map_err(|_| AccountError::QuotaTooLarge)
 }
 
-/// The address in the form in which it is kept and compared.
-fn normal_address(address: &str) -> Result<String, AccountError> {
-    let plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '#';
-    let halves = address.rsplit_once('@');
-    let whole = halves.is_some_and(|(name, domain)| !name.is_empty() && !domain.is_empty());
-    if whole && address.chars().all(plain) && address.len() <= MAX_ADDRESS_OCTETS {
-        Ok(address.to_lowercase())
-    } else {
-        Err(AccountError::NotAnAddress(address.to_owned()))
-    }
+/// `$2, $3, $4`: places for so many values in a list.
+fn placeholders(first: usize, count: usize) -> String {
+    let places: Vec<_> = (first..first + count).map(|at| format!("${at}")).collect();
+    places.join(", ")
 }
 
+/// The user of the first of these addresses that is somebody's.
 async fn find(
     connection: &impl ConnectionTrait,
-    address: &str,
+    forms: &[String],
 ) -> Result<Option<user::Model>, DbErr> {
-    let Some(row) = address::Entity::find_by_id(address).one(connection).await? else {
+    let rows = address::Entity::find().filter(address::Column::Address.is_in(forms));
+    let rows = match forms {
+        [] => Vec::new(),
+        _ => rows.all(connection).await?,
+    };
+    let place = |row: &address::Model| forms.iter().position(|form| *form == row.address);
+    let Some(row) = rows.into_iter().min_by_key(place) else {
         return Ok(None);
     };
     let user = user::Entity::find().filter(user::Column::Id.eq(row.user_id));
@@ -357,7 +361,7 @@ async fn require(
     address: &str,
 ) -> Result<user::Model, AccountError> {
     let nobody = || AccountError::NoSuchUser(address.to_owned());
-    let user = find(transaction, &address.to_lowercase())
+    let user = find(transaction, &stored_forms(address))
         .await?
         .ok_or_else(nobody)?;
     let locked = user::Entity::find_by_id(user.id).lock_exclusive();

@@ -18,7 +18,9 @@ use pop3::Candidates;
 use quick_cache::Weighter;
 use quick_cache::unsync::Cache;
 
-use crate::accounts::{Authentication, Evidence, KeyId, Standing, Verified, WrongCredentials};
+use crate::accounts::{
+    Authentication, Evidence, KeyId, Standing, Verified, WrongCredentials, normalize_or_lower,
+};
 use crate::metrics::Metrics;
 use crate::store::{
     Beginning, ContentId, Lease, MailStore, Maildrop, MaildropVersion, MessageId, StoreError,
@@ -261,7 +263,7 @@ impl Handler<Identify> for MailboxActor {
                 Evidence::Secret { name, identity, .. } if !mailbox.require_authentication => {
                     let address = name.split('#').next().unwrap_or_default();
                     Evidence::TrustedAddress {
-                        addresses: vec![address.to_owned()],
+                        addresses: vec![normalize_or_lower(address)],
                         identity: identity.clone(),
                     }
                 }

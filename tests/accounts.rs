@@ -4,6 +4,7 @@ mod keys;
 mod oddities;
 mod proofs;
 mod scram;
+mod spellings;
 mod users;
 
 use std::net::{IpAddr, Ipv4Addr};

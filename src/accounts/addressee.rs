@@ -2,7 +2,8 @@
 
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 
-use super::{AccountError, Accounts};
+use super::address_forms::{stored_forms, without_detail};
+use super::{AccountError, Accounts, placeholders};
 use crate::store::{Room, UserId, statement};
 
 /// Whom mail for an address reaches.
@@ -17,16 +18,20 @@ pub struct Addressee {
 }
 
 impl Accounts {
-    /// Finds the user whom mail for this address reaches: in any case, by an alias, or by a
-    /// sub-address (`name+anything@domain`, RFC 5233) that is nobody's own address.
+    /// Finds the user whom mail for this address reaches: in any of its spellings, by an alias, or by
+    /// a sub-address (`name+anything@domain`, RFC 5233) that is nobody's own address.
     ///
     /// # Errors
     /// If there is nobody, or the database can't say.
     pub async fn addressee(&self, address: &str) -> Result<Addressee, AccountError> {
-        let whole = address.to_lowercase();
-        let main = without_detail(&whole).unwrap_or_else(|| whole.clone());
-        let forms = [whole, main];
-        let rows = addressees(self.database.read(), &forms).await?;
+        let mut forms = stored_forms(address);
+        if let Some(main) = without_detail(address) {
+            forms.extend(stored_forms(&main));
+        }
+        let rows = match forms.as_slice() {
+            [] => Vec::new(),
+            forms => addressees(self.database.read(), forms).await?,
+        };
         let place = |row: &str| forms.iter().position(|form| form == row);
         let first = rows.into_iter().min_by_key(|(row, _)| place(row));
         let first = first.map(|(_, addressee)| addressee);
@@ -34,27 +39,23 @@ impl Accounts {
     }
 }
 
-/// The address to which a sub-address belongs.
-fn without_detail(address: &str) -> Option<String> {
-    let (local, domain) = address.rsplit_once('@')?;
-    let (name, _) = local.split_once('+')?;
-    (!name.is_empty()).then(|| format!("{name}@{domain}"))
-}
-
 /// The users of these addresses, each with the address that it was found by.
 async fn addressees(
     connection: &impl ConnectionTrait,
-    forms: &[String; 2],
+    forms: &[String],
 ) -> Result<Vec<(String, Addressee)>, DbErr> {
     // What a maildrop holds is counted only where a quota limits it.
-    const SQL: &str = "SELECT a.address, u.id, u.address, u.quota_octets, u.quota_messages, \
+    let sql = format!(
+        "SELECT a.address, u.id, u.address, u.quota_octets, u.quota_messages, \
             CASE WHEN u.quota_messages IS NULL THEN 0 ELSE \
                 (SELECT COUNT(*) FROM messages m WHERE m.user_id = u.id) END, \
             CASE WHEN u.quota_octets IS NULL THEN 0 ELSE \
                 (SELECT CAST(COALESCE(SUM(m.octets), 0) AS BIGINT) \
                 FROM messages m WHERE m.user_id = u.id) END \
-         FROM addresses a JOIN users u ON u.id = a.user_id WHERE a.address IN ($1, $2)";
-    let question = statement(connection, SQL, forms.iter().map(|form| form.into()));
+         FROM addresses a JOIN users u ON u.id = a.user_id WHERE a.address IN ({})",
+        placeholders(1, forms.len())
+    );
+    let question = statement(connection, &sql, forms.iter().map(|form| form.into()));
     let rows = connection.query_all_raw(question).await?;
     let addressee = |row: QueryResult| {
         let (messages, octets): (i64, i64) = (row.try_get_by_index(5)?, row.try_get_by_index(6)?);

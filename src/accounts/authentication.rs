@@ -11,9 +11,10 @@ use pop3::{Access, Candidates, Secret};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
 use subtle::ConstantTimeEq;
 
+use super::address_forms::{stored_forms, stored_forms_of_certified};
 use super::key_form::{hash_of, key_meant, prefix_of};
 use super::keys::KeyId;
-use super::{Accounts, SCOPE_POP3, SCOPE_POP3_READ, Standing};
+use super::{Accounts, SCOPE_POP3, SCOPE_POP3_READ, Standing, placeholders};
 use crate::networks::Networks;
 use crate::store::{MaildropVersion, StoreError, UserId, milliseconds, statement};
 
@@ -108,28 +109,46 @@ pub trait Authentication: Send + Sync {
 pub(super) const VALID: &str = "k.revoked_at_ms IS NULL AND u.disabled_at_ms IS NULL \
     AND (k.expires_at_ms IS NULL OR k.expires_at_ms > $1)";
 
-/// `$2` is an address of the key's user.
-const OF_ADDRESS: &str =
-    "EXISTS (SELECT 1 FROM addresses a WHERE a.address = $2 AND a.user_id = u.id)";
+/// The condition that the user has an address in one of these forms, which stand from `$first` on.
+fn has_address(first: usize, forms: usize) -> String {
+    let forms = placeholders(first, forms);
+    format!("EXISTS (SELECT 1 FROM addresses a WHERE a.address IN ({forms}) AND a.user_id = u.id)")
+}
 
-/// `$3` is an address of the key's user, too; or it is empty.
-pub(super) const AS_IDENTITY: &str = "($3 = '' OR EXISTS \
-    (SELECT 1 FROM addresses i WHERE i.address = $3 AND i.user_id = u.id))";
+/// The condition that an identity is an address of the user; its forms stand from `$first` on, and
+/// there are none if no identity is told.
+pub(super) fn is_identity(first: usize, forms: usize) -> String {
+    match forms {
+        0 => String::new(),
+        forms => format!("AND {}", has_address(first, forms)),
+    }
+}
 
-/// The user of the address `$1` with all their addresses.
-const USER_WITH_ADDRESSES: &str = "SELECT u.id, u.address, u.maildrop_version, a.address \
-    FROM addresses i JOIN users u ON u.id = i.user_id JOIN addresses a ON a.user_id = u.id \
-    WHERE i.address = $1 AND u.disabled_at_ms IS NULL";
+/// The user of an address in one of so many forms, with all their addresses.
+fn user_with_addresses(forms: usize) -> String {
+    let forms = placeholders(1, forms);
+    format!(
+        "SELECT u.id, u.address, u.maildrop_version, a.address \
+         FROM addresses i JOIN users u ON u.id = i.user_id JOIN addresses a ON a.user_id = u.id \
+         WHERE i.address IN ({forms}) AND u.disabled_at_ms IS NULL"
+    )
+}
 
 /// What is compared with where there is no key.
 const NO_HASH: [u8; 32] = [0; 32];
 
-/// The key with the prefix `$4` of the user who has the address `$2`.
-static KEY_BY_PREFIX: LazyLock<String> =
-    LazyLock::new(|| key_where(&format!("k.prefix = $4 AND {OF_ADDRESS} AND {AS_IDENTITY}")));
+/// The key with the prefix `$2` of the user whose address has the one form `$3`.
+static KEY_BY_PREFIX: LazyLock<String> = LazyLock::new(|| key_by_prefix(1, 0));
 
 /// The key of the number `$2`.
 static KEY_BY_ID: LazyLock<String> = LazyLock::new(|| key_where("k.id = $2"));
+
+/// The key with the prefix `$2` of the user whose address has one of so many forms, and who has an
+/// address in one of the forms of an identity.
+fn key_by_prefix(address: usize, identity: usize) -> String {
+    let (has_address, is_identity) = (has_address(3, address), is_identity(3 + address, identity));
+    key_where(&format!("k.prefix = $2 AND {has_address} {is_identity}"))
+}
 
 fn key_where(condition: &str) -> String {
     format!(
@@ -218,13 +237,14 @@ impl Accounts {
             return Ok(None);
         };
         let secret = &*key_meant(secret);
-        let values = [
-            now(),
-            claim.address.into(),
-            claim.identity.into(),
-            prefix_of(secret).into(),
-        ];
-        let key = self.find_key(&KEY_BY_PREFIX, values).await?;
+        let values = claim.values([now(), prefix_of(secret).into()]);
+        let key = match (claim.address.len(), claim.identity.len()) {
+            (1, 0) => self.find_key(&KEY_BY_PREFIX, values).await?,
+            (address, identity) => {
+                let question = key_by_prefix(address, identity);
+                self.find_key(&question, values).await?
+            }
+        };
         let hash = key.as_ref().map_or(&NO_HASH[..], |key| &key.hash);
         let same = bool::from(hash_of(secret).ct_eq(hash));
         let named = |key: &FoundKey| claim.key_name.is_none_or(|name| name == key.user.key_name);
@@ -253,18 +273,20 @@ impl Accounts {
         addresses: &[String],
         identity: Option<&str>,
     ) -> Result<Option<Verified>, StoreError> {
-        // Only ASCII has another case here: other letters that fold into it are not the same.
-        let trusted = addresses.iter().map(|address| address.to_ascii_lowercase());
-        let trusted: Vec<_> = trusted.collect();
-        let meant = match identity {
-            Some(identity) => identity_address(identity),
-            None => trusted.first().filter(|it| may_be_asked_for(it)).cloned(),
+        let trusted = addresses.iter();
+        let trusted = trusted.flat_map(|address| stored_forms_of_certified(address));
+        let trusted: Vec<String> = trusted.collect();
+        let meant = match (identity, addresses.first()) {
+            (Some(identity), _) => forms_and_key(identity).0,
+            (None, Some(first)) => stored_forms_of_certified(first),
+            (None, None) => Vec::new(),
         };
-        let Some(meant) = meant else {
+        if meant.is_empty() {
             return Ok(None);
-        };
+        }
         let read = self.database.read();
-        let question = statement(read, USER_WITH_ADDRESSES, [meant.into()]);
+        let sql = user_with_addresses(meant.len());
+        let question = statement(read, &sql, meant.into_iter().map(Value::from));
         for row in read.query_all_raw(question).await? {
             let address: String = row.try_get_by_index(3)?;
             if trusted.contains(&address) {
@@ -282,34 +304,38 @@ impl Accounts {
     }
 }
 
-/// Whom a client says that it is, in the form in which addresses are kept.
+/// The user and key that a client names, in the forms in which addresses are stored.
 pub(super) struct Claim<'a> {
     /// An address of the user.
-    pub(super) address: String,
+    pub(super) address: Vec<String>,
     /// The name of the key, if it is told.
     pub(super) key_name: Option<&'a str>,
     /// A further address of the user; empty if none is told.
-    pub(super) identity: String,
+    pub(super) identity: Vec<String>,
 }
 
 impl<'a> Claim<'a> {
-    /// Returns nothing if nobody and no key has such a name.
+    /// Returns nothing if no user and no key has such a name.
     pub(super) fn read(name: &'a str, identity: Option<&str>) -> Option<Self> {
-        let (address, key_name) = address_and_key(name);
-        let identity = identity.map_or(Some(String::new()), identity_address)?;
-        let may_be = may_be_asked_for(&address) && key_name.is_none_or(may_be_asked_for);
-        may_be.then_some(Self {
+        let (address, key_name) = forms_and_key(name);
+        // An identity may have the name of a key behind it, too.
+        let told = identity.map(|identity| forms_and_key(identity).0);
+        let is_nobody = address.is_empty() || told.as_ref().is_some_and(Vec::is_empty);
+        // PostgreSQL's texts hold no NUL, so neither does the name of a key.
+        let is_no_key = key_name.is_some_and(|name| name.contains('\0'));
+        (!is_nobody && !is_no_key).then_some(Self {
             address,
             key_name,
-            identity,
+            identity: told.unwrap_or_default(),
         })
     }
-}
 
-/// The address that an identity tells, which may have the name of a key behind it.
-fn identity_address(identity: &str) -> Option<String> {
-    let (address, _) = address_and_key(identity);
-    (!address.is_empty() && may_be_asked_for(&address)).then_some(address)
+    /// The values of a query: these two, the forms of the address, and those of the identity.
+    pub(super) fn values(&self, first: [Value; 2]) -> Vec<Value> {
+        let forms = self.address.iter().chain(&self.identity);
+        let forms = forms.map(|form| Value::from(form.as_str()));
+        first.into_iter().chain(forms).collect()
+    }
 }
 
 /// A key that is valid now, for those whom it is for.
@@ -361,17 +387,13 @@ pub(super) fn access_of(scopes: &str) -> Option<Access> {
     }
 }
 
-/// The address as it is kept, and the name of the key if it is told.
-fn address_and_key(name: &str) -> (String, Option<&str>) {
+/// The forms in which the address of a login name may be stored, and the name of the key if it is
+/// told.
+fn forms_and_key(name: &str) -> (Vec<String>, Option<&str>) {
     match name.split_once('#') {
-        Some((address, key)) => (address.to_lowercase(), Some(key)),
-        None => (name.to_lowercase(), None),
+        Some((address, key)) => (stored_forms(address), Some(key)),
+        None => (stored_forms(name), None),
     }
-}
-
-/// PostgreSQL's texts hold no NUL, so neither does an address nor the name of a key.
-fn may_be_asked_for(text: &str) -> bool {
-    !text.contains('\0')
 }
 
 pub(super) fn now() -> Value {
@@ -406,10 +428,10 @@ mod tests {
     #[test]
     fn a_claim_is_in_the_form_in_which_addresses_are_kept() {
         let claim = Claim::read("Ada@Example.com#My Phone", Some("A@Example.com#x")).unwrap();
-        assert_eq!(claim.address, "ada@example.com");
+        assert_eq!(claim.address, ["ada@example.com"]);
         assert_eq!(claim.key_name, Some("My Phone"));
-        assert_eq!(claim.identity, "a@example.com");
-        assert_eq!(Claim::read("ada", None).unwrap().identity, "");
+        assert_eq!(claim.identity, ["a@example.com"]);
+        assert!(Claim::read("ada", None).unwrap().identity.is_empty());
         for (name, identity) in [
             ("a\0b", None),
             ("ada#a\0b", None),
@@ -427,13 +449,11 @@ mod tests {
     #[test]
     fn a_name_may_tell_the_key() {
         assert_eq!(
-            address_and_key("Ada@Example.com"),
-            ("ada@example.com".into(), None)
+            forms_and_key("Ada@Example.com"),
+            (vec!["ada@example.com".into()], None)
         );
-        let (address, key) = address_and_key("ada@example.com#My Phone");
-        assert_eq!(
-            (address.as_str(), key),
-            ("ada@example.com", Some("My Phone"))
-        );
+        let (forms, key) = forms_and_key("ada@example.com#My Phone");
+        assert_eq!(forms, ["ada@example.com"]);
+        assert_eq!(key, Some("My Phone"));
     }
 }

@@ -1,32 +1,32 @@
 //! Finds the keys that a client may prove by SCRAM.
 
 use std::net::IpAddr;
-use std::sync::LazyLock;
 
 use pop3::{Candidates, Verifier};
 use sea_orm::{ConnectionTrait, QueryResult};
 
-use super::Accounts;
-use super::authentication::{AS_IDENTITY, Claim, VALID, access_of, may_be_used_from, now};
+use super::authentication::{Claim, VALID, access_of, is_identity, may_be_used_from, now};
 use super::keys::SCRAM_ITERATIONS;
+use super::{Accounts, placeholders};
 use crate::store::{StoreError, statement};
 
 /// So many keys of a user are read, of which those are tried that may be used.
 const MAX_ROWS: usize = 4 * Candidates::MAX;
 
-/// The keys of the name `$4`, or all if that is empty, of the user who has the address `$2`. Those
-/// used last come first, for the case that there are too many.
+/// The keys of the name `$2`, or all if that is empty, of the user whose address has one of so many
+/// forms. Those used last come first, for the case that there are too many.
 ///
 /// The address is joined, not tested: so both databases begin with it, and read no other keys.
-static KEYS_TO_PROVE: LazyLock<String> = LazyLock::new(|| {
+fn keys_to_prove(address: usize, identity: usize) -> String {
+    let (forms, is_identity) = (placeholders(3, address), is_identity(3 + address, identity));
     format!(
         "SELECT k.id, k.verifier, k.scopes, k.networks FROM addresses a \
          JOIN users u ON u.id = a.user_id JOIN api_keys k ON k.user_id = u.id \
-         WHERE a.address = $2 AND {VALID} AND {AS_IDENTITY} AND ($4 = '' OR k.name = $4) \
+         WHERE a.address IN ({forms}) AND {VALID} {is_identity} AND ($2 = '' OR k.name = $2) \
          AND k.verifier IS NOT NULL \
          ORDER BY COALESCE(k.last_used_at_ms, k.created_at_ms) DESC, k.id DESC LIMIT {MAX_ROWS}"
     )
-});
+}
 
 impl Accounts {
     /// The keys that a client at this address may prove, if it has one of this name.
@@ -46,14 +46,10 @@ impl Accounts {
             Some(name) => name,
             None => "",
         };
-        let values = [
-            now(),
-            claim.address.into(),
-            claim.identity.into(),
-            key_name.into(),
-        ];
+        let values = claim.values([now(), key_name.into()]);
         let read = self.database.read();
-        let question = statement(read, &KEYS_TO_PROVE, values);
+        let sql = keys_to_prove(claim.address.len(), claim.identity.len());
+        let question = statement(read, &sql, values);
         for row in read.query_all_raw(question).await? {
             if let Some((key, verifier)) = usable(&row, client)? {
                 candidates.add(key, verifier);

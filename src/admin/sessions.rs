@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Admin;
 use super::problem::Problem;
-use crate::accounts::{AccountError, Accounts};
+use crate::accounts::{AccountError, Accounts, normalize_or_lower};
 use crate::networks::Networks;
 use crate::registry::{End, Ending, Inspect, Live, SessionReport, State};
 use crate::store::UserId;
@@ -95,7 +95,7 @@ impl Wanted {
             Err(AccountError::NoSuchUser(_)) => None,
             Err(error) => return Err(error.into()),
         };
-        let address = address.to_lowercase();
+        let address = normalize_or_lower(address);
         Ok(Self { address, id })
     }
 

@@ -20,7 +20,7 @@ async fn found(accounts: &Accounts, name: &str) -> Candidates {
 }
 
 /// The numbers of the keys that this name may prove, in order.
-async fn provable(accounts: &Accounts, name: &str) -> Vec<i64> {
+pub(super) async fn provable(accounts: &Accounts, name: &str) -> Vec<i64> {
     let candidates = found(accounts, name).await;
     let mut keys: Vec<_> = candidates.keys().map(|(key, _)| key).collect();
     keys.sort_unstable();

@@ -1,8 +1,9 @@
 //! Senders and recipients of every form that MTAs pass on.
 
-use super::{Mta, Office};
-use crate::support::mail::ADA;
-use crate::support::place::{on_each_blocking, sqlite};
+use super::{Mta, Office, accounts};
+use crate::support::mail::{ADA, BOB, fill, key};
+use crate::support::place::{Place, on_each_blocking, sqlite};
+use crate::support::run;
 
 /// Return paths that Postfix, Exim or Dovecot take, as they stand between the angle brackets.
 fn return_paths() -> Vec<Vec<u8>> {
@@ -192,6 +193,7 @@ fn each_recipient_is_answered_by_itself() {
             (b"<\"ada+a b\"@example.com>", "250 2.1.5"),
             (b"<\"ada\"@example.com>", "250 2.1.5"),
             (b"<@relay.example:ada@example.com>", "250 2.1.5"),
+            (b"<ada@example.com.>", "250 2.1.5"),
             (b" <ada@example.com>", "250 2.1.5"),
             (b"< ada@example.com >", "250 2.1.5"),
             (b"ada@example.com", "250 2.1.5"),
@@ -251,4 +253,156 @@ fn a_client_that_calls_itself_something_odd_is_let_in() {
             "{text}"
         );
     }
+}
+
+/// The spellings of one address: capitals, `xn--`, NFD.
+const SPELLINGS: [&str; 5] = [
+    "jos\u{e9}@b\u{fc}cher.example",
+    "JOSE\u{301}@bu\u{308}cher.EXAMPLE",
+    "jos\u{e9}@xn--bcher-kva.example",
+    "Jose\u{301}@XN--BCHER-KVA.example.",
+    "jos\u{c9}+tag@b\u{fc}cher.example",
+];
+
+#[test]
+fn mail_to_every_spelling_of_an_address_arrives_and_a_login_by_each_works() {
+    on_each_blocking(|place| {
+        let office = Office::open(place);
+        for (at, added) in SPELLINGS[..4].iter().enumerate() {
+            let key = fill(&place.url, added, &[]);
+            check_spellings(&office, &key, added);
+            let removed = format!("user {at}: {added}");
+            run(async || accounts(place).await.remove(added).await.expect(&removed));
+        }
+    });
+}
+
+#[test]
+fn a_row_that_was_written_in_another_spelling_is_still_reached_by_all() {
+    on_each_blocking(|place| {
+        let office = Office::open(place);
+        for old in [
+            "jose\u{301}@b\u{fc}cher.example",
+            "jos\u{e9}@bu\u{308}cher.example",
+            "jos\u{e9}@xn--bcher-kva.example",
+            "jose\u{301}@xn--bcher-kva.example",
+        ] {
+            let key = add_as_before(place, old);
+            check_spellings(&office, &key, old);
+            run(async || {
+                let accounts = accounts(place).await;
+                // Nobody else gets it, in no spelling.
+                for spelling in SPELLINGS {
+                    if !spelling.contains('+') {
+                        assert!(accounts.add(spelling, &[]).await.is_err(), "{spelling}");
+                    }
+                }
+                accounts.remove(SPELLINGS[3]).await.unwrap();
+            });
+        }
+    });
+}
+
+/// Adds a user as it was done before addresses had one form; returns a key.
+fn add_as_before(place: &Place, address: &str) -> String {
+    const PLAIN: &str = "to-be-renamed@example.com";
+    run(async || {
+        let database = place.open().await;
+        let user = accounts(place).await.add(PLAIN, &[]).await.unwrap();
+        let key = key(&database, PLAIN).await;
+        let sql = place.sql().await;
+        let id = user.0;
+        sql.run(&format!(
+            "UPDATE addresses SET address = '{address}' WHERE user_id = {id}"
+        ))
+        .await;
+        sql.run(&format!(
+            "UPDATE users SET address = '{address}' WHERE id = {id}"
+        ))
+        .await;
+        sql.close().await;
+        key
+    })
+}
+
+fn check_spellings(office: &Office, key: &str, added: &str) {
+    let mut mta = office.mta();
+    for (count, spelling) in SPELLINGS.iter().enumerate() {
+        mta.expect("MAIL FROM:<eve@example.net> SMTPUTF8", "250");
+        mta.expect(&format!("RCPT TO:<{spelling}>"), "250");
+        assert!(mta.data(b"hi\r\n", 1)[0].starts_with("250"));
+        let login = spelling.replace("+tag", "");
+        let stat = office.daemon.login(&login, key).ok("STAT");
+        let expected = format!("+OK {} ", count + 1);
+        assert!(stat.starts_with(&expected), "{added} as {spelling}: {stat}");
+    }
+}
+
+/// Addresses that somebody may want to add.
+const WANTED: &[&str] = &[
+    "a..b@example.com",
+    ".ab@example.com",
+    "ab.@example.com",
+    "a+b@example.com",
+    "+@example.com",
+    "a@my_host.example",
+    "a@localhost",
+    "a@example.com.",
+    "a@[192.0.2.1]",
+    "a@[IPv6:2001:db8::1]",
+    "a@[192.0.2]",
+    "a@-x.example",
+    "a@x..example",
+    "a@.example",
+    "a@b@example.com",
+    "@a:b@example.com",
+    "a b@example.com",
+    "\"a b\"@example.com",
+    "\"a\"@example.net",
+    "a\"b@example.com",
+    "a\\b@example.com",
+    "a<b@example.com",
+    "a>b@example.com",
+    "<a@example.com>",
+    "a,b@example.com",
+    "a(b)@example.com",
+    "a;b@example.com",
+    "a:b@example.com",
+    "!#$%&'*+-/=?^_`{|}~@example.com",
+    "\u{e4}@\u{fc}.example",
+    "a@xn--zz.example",
+    "a@xn--bcher-kva.example",
+    "a\u{200b}@example.com",
+    "a@exa\u{200b}mple.com",
+    "a\u{202e}@example.com",
+];
+
+#[test]
+fn whoever_can_be_added_can_be_reached_and_log_in() {
+    on_each_blocking(|place| {
+        let office = Office::open(place);
+        let wide = format!("{}@example.com", "w".repeat(236));
+        let label = format!("a@{}.example", "l".repeat(64));
+        let mut added = Vec::new();
+        run(async || {
+            let database = place.open().await;
+            let accounts = accounts(place).await;
+            for address in WANTED.iter().copied().chain([&wide[..], &label]) {
+                match accounts.add(address, &[]).await {
+                    Ok(_) => added.push((address, key(&database, address).await)),
+                    Err(error) => assert!(error.to_string().contains(" is no address: ")),
+                }
+            }
+        });
+        assert!(added.len() > 12, "{added:?}");
+        for (address, key) in added {
+            let mut mta = office.mta();
+            mta.expect("MAIL FROM:<eve@example.net> SMTPUTF8", "250");
+            mta.expect(&format!("RCPT TO:<{address}>"), "250");
+            assert!(mta.data(b"hi\r\n", 1)[0].starts_with("250"), "{address}");
+            let stat = office.daemon.login(address, &key).ok("STAT");
+            assert!(stat.starts_with("+OK 1 "), "{address}: {stat}");
+        }
+        assert_eq!(office.received(1).len(), 0, "{BOB} gets nobody else's mail");
+    });
 }

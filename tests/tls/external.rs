@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use data_encoding::BASE64;
 use rcgen::SanType;
+use restante::accounts::Accounts;
 use tokio_rustls::rustls::{ClientConnection, StreamOwned};
 
 use super::authority::{Authority, Issued, mailbox};
@@ -139,6 +140,32 @@ fn a_client_says_which_of_the_addresses_of_its_certificate_is_meant() {
         let refused = stat(&external(stranger));
         assert!(refused.starts_with("-ERR [AUTH] "), "{refused}");
     }
+}
+
+#[test]
+fn a_certificate_and_its_user_may_spell_their_domain_differently() {
+    let stage = Stage::new();
+    stage.served.ask(async |running| {
+        let accounts = Accounts::new(running.database.clone());
+        accounts.add("ada@b\u{fc}cher.example", &[]).await.unwrap();
+    });
+    let names = [mailbox("ada@xn--bcher-kva.example")];
+    let certificate = stage.authority.client(&names, 1);
+    for name in ["Ada@xn--bcher-kva.example", "ada@b\u{fc}cher.example", ""] {
+        let mut talk = stage.connect(Some(&certificate));
+        let auth = match name {
+            "" => "AUTH EXTERNAL =".to_owned(),
+            name => external(name),
+        };
+        let said = talk.command(&auth);
+        assert!(said.starts_with("+OK "), "{name}: {said}");
+    }
+    let sessions = stage.served.sessions();
+    assert!(
+        sessions
+            .iter()
+            .all(|it| it.user.as_deref() == Some("ada@b\u{fc}cher.example"))
+    );
 }
 
 #[test]
