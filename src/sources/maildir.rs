@@ -107,7 +107,6 @@ pub(super) fn maildir(
         };
         entries.extend(list.bad_lines.iter().map(told));
     }
-    leave_out_trashed(&mut entries);
     let (others, unusable) = maildir_folders::search(root, inbox)?;
     let mut elsewhere = Elsewhere::default();
     match folders {
@@ -204,14 +203,14 @@ impl Listing {
     }
 }
 
-/// Leaves out what its user has thrown away, unless the old server had it in its list: POP3 knows
-/// no flags, so Dovecot and Courier serve such a message until it is really removed.
+/// Leaves out the messages of another folder that its user has marked as deleted. Those of the inbox
+/// come: POP3 knows no flags, so Dovecot, Courier and qmail serve them until they are really removed.
 fn leave_out_trashed(entries: &mut [Entry]) {
     for entry in entries {
         let name = entry.name();
         let is_trashed = maildir_name::split(&name).1.contains('T');
-        if is_trashed && entry.left_out.is_none() && entry.old_id.told().is_none() {
-            let reason = "it is marked as trashed, and in no list of an old POP3 server";
+        if is_trashed && entry.left_out.is_none() {
+            let reason = "it is marked as deleted, and was not in the inbox";
             *entry = Entry::left_out(std::mem::take(&mut entry.below), reason);
         }
     }
@@ -396,24 +395,24 @@ mod tests {
     }
 
     #[test]
-    fn trashed_messages_come_if_the_old_server_listed_them() {
+    fn messages_that_are_marked_as_deleted_come_from_the_inbox_alone() {
         let folder = folder_of(&[
             ("cur/1.T:2,S", 1),
             ("cur/2.host:2,ST", 2),
-            ("cur/3.host:2,St", 3),
-            ("cur/4.host;2,T", 4),
-            ("cur/5.host!2,FT", 4),
+            ("cur/3.host;2,T", 3),
+            (".Sent/cur/4.host:2,S", 4),
+            (".Sent/cur/5.host!2,FT", 5),
         ]);
-        let (messages, left_out) = split(found(&folder, Folders::Inbox).entries);
-        assert_eq!(messages, ["cur/1.T:2,S", "cur/3.host:2,St"]);
-        assert_eq!(left_out.len(), 3);
-        assert!(left_out[0].1.starts_with("it is marked as trashed"));
-        let list = "3 V7 N5 G0\n1 :1.T\n2 :2.host\n3 :3.host\n4 :4.host\n";
+        let (messages, left_out) = split(found(&folder, Folders::All).entries);
+        let inbox = ["cur/1.T:2,S", "cur/2.host:2,ST", "cur/3.host;2,T"];
+        assert_eq!(messages[..3], inbox);
+        assert_eq!(messages[3..], [".Sent/cur/4.host:2,S"]);
+        assert_eq!(left_out.len(), 1);
+        assert_eq!(left_out[0].0, ".Sent/cur/5.host!2,FT");
+        let list = "3 V7 N5 G0\n1 :1.T\n2 :2.host\n";
         let entries = listed(&folder, list);
-        assert_eq!(entries[3].old_id.told(), Some("0000000400000007"));
-        let (messages, left_out) = split(entries);
-        assert_eq!(messages.len(), 4);
-        assert_eq!(left_out[0].0, "cur/5.host!2,FT");
+        assert_eq!(entries[1].old_id.told(), Some("0000000200000007"));
+        assert_eq!(split(entries).0[..3], inbox);
     }
 
     #[test]
