@@ -202,6 +202,7 @@ impl Server {
                 write_timeout: config.pop3.write_timeout,
                 attempts: Arc::clone(&attempts),
                 proxy_faults: Arc::clone(&proxy_faults),
+                default_domain: config.pop3.default_domain.clone(),
                 plaintext_auth: config.pop3.plaintext_auth.clone(),
                 scram_offered: config.pop3.require_authentication,
                 // A message is kept for a part of a day more, and never for less than is told.
@@ -390,6 +391,7 @@ impl Server {
                 session_timeout: settings.session_timeout,
                 login_timeout: settings.login_timeout,
                 write_timeout: settings.write_timeout,
+                default_domain: settings.default_domain.clone(),
                 plaintext_auth: settings.plaintext_auth.clone(),
                 limits: limits(settings),
                 ..Service::clone(&before)

@@ -30,7 +30,7 @@ use crate::mailbox::MailboxActor;
 use crate::metrics::Metrics;
 use crate::registry::{Admission, Ending, Kill, Live, RegistryActor, State};
 use crate::seldom::Seldom;
-use crate::settings::PlaintextAuth;
+use crate::settings::{Domain, PlaintextAuth};
 use crate::supervision::Post;
 use crate::tls::Tls;
 use conversation::Conversation;
@@ -55,6 +55,8 @@ pub struct Service {
     pub attempts: Arc<Attempts>,
     /// When it was last told that the proxies and the settings do not agree.
     pub proxy_faults: Arc<Seldom>,
+    /// The domain of a login name that has none.
+    pub default_domain: Option<Domain>,
     /// Where a key may be sent in clear.
     pub plaintext_auth: PlaintextAuth,
     /// May a client prove its key by SCRAM? Not where any key will do: then there is none to prove.

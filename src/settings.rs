@@ -25,7 +25,7 @@ use value::{octets, read};
 
 pub use load::{ConfigError, Loaded};
 pub use pop3::Pop3;
-pub use value::{ExpireAfter, FileMode, LogFormat, PlaintextAuth, Secret};
+pub use value::{Domain, ExpireAfter, FileMode, LogFormat, PlaintextAuth, Secret};
 
 /// All settings.
 ///

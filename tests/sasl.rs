@@ -147,6 +147,25 @@ fn a_wrong_key_and_a_user_that_does_not_exist_get_the_same_reply() {
 }
 
 #[test]
+fn a_name_without_a_domain_is_in_the_default_one() {
+    let settings = [("Pop3__DefaultDomain", "Example.com")];
+    let served = Served::start(place::sqlite(), &settings);
+    let owner = served.owner(&[ONE.to_vec()]);
+    let name = owner.address.split('@').next().unwrap();
+    for (name, mechanism) in [
+        (name.to_owned(), UNBOUND),
+        (format!("{name}#test"), UNBOUND),
+        (owner.address.clone(), UNBOUND),
+        (name.to_owned(), PLUS),
+    ] {
+        let mut wire = served.connect_tls();
+        let channel = wire.exported().to_vec();
+        let reply = log_in(&mut wire, mechanism, &name, &owner.key, channel);
+        assert!(reply.starts_with("+OK "), "{name}: {reply}");
+    }
+}
+
+#[test]
 fn who_has_several_keys_names_the_one_that_is_meant() {
     let (served, owner) = served();
     let options = KeyOptions {

@@ -50,6 +50,7 @@ fn next(in_force: &Config, wanted: &Config) -> Config {
             max_connections_per_address: new.max_connections_per_address,
             max_connections_before_login: new.max_connections_before_login,
             max_connections_per_user: new.max_connections_per_user,
+            default_domain: new.default_domain.clone(),
             plaintext_auth: new.plaintext_auth.clone(),
             max_bad_commands: new.max_bad_commands,
             max_line_octets: new.max_line_octets,

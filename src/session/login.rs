@@ -9,11 +9,12 @@ use tracing::Instrument;
 
 use super::conversation::{Conversation, Open, Over};
 use super::reader::Reader;
-use crate::accounts::{Evidence, KeyId, is_certified};
+use crate::accounts::{Evidence, KeyId, in_domain, is_certified};
 use crate::identity::new_secret;
 use crate::mailbox::{FindVerifier, Identified, Identify, KeyUsed, OpenMaildrop};
 use crate::metrics::AuthFailure;
 use crate::registry::Claim;
+use crate::settings::Domain;
 use crate::telemetry;
 
 /// What stands for the name of a key when a certificate has taken its place.
@@ -28,7 +29,7 @@ impl Conversation {
         // The proof will be looked at as soon as it comes, so this is the time to wait.
         self.wait_for_gate().await?;
         let find = || FindVerifier {
-            name: lookup.name().to_owned(),
+            name: self.with_domain(lookup.name()),
         };
         let Ok(Ok(found)) = self.service.mailbox.ask(find).await else {
             self.service.metrics.auth_attempt();
@@ -145,20 +146,27 @@ impl Conversation {
     fn evidence(&self, credentials: &Credentials) -> Option<Evidence> {
         match credentials {
             Credentials::Secret { name, secret } => Some(Evidence::Secret {
-                name: name.clone(),
+                name: self.with_domain(name),
                 secret: secret.clone(),
             }),
             Credentials::Proven { key, .. } => Some(Evidence::Key(KeyId(*key))),
             Credentials::Disproven { .. } => None,
             Credentials::Certificate { name } => {
                 let certified = self.certified_addresses();
-                let meant = |address: &&String| match name {
+                let name = name.as_ref().map(|name| self.with_domain(name));
+                let meant = |address: &&String| match &name {
                     Some(name) => is_certified(address, name),
                     None => true,
                 };
                 certified.iter().find(meant).cloned().map(Evidence::Word)
             }
         }
+    }
+
+    /// A login name with its domain, which clients may leave out if there is a default one.
+    fn with_domain(&self, name: &str) -> String {
+        let domain = self.service.default_domain.as_ref();
+        in_domain(name, domain.map(Domain::as_str))
     }
 }
 

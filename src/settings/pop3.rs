@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::duration;
-use super::value::{ExpireAfter, PlaintextAuth, Secret, read};
+use super::value::{Domain, ExpireAfter, PlaintextAuth, Secret, read};
 use crate::networks::Networks;
 
 /// The POP3 listeners and what a session may do.
@@ -97,6 +97,9 @@ pub struct Pop3 {
     /// When a message is deleted although no client asked.
     #[serde(deserialize_with = "read")]
     pub expire_after: ExpireAfter,
+    /// The domain of a login name that has none.
+    #[serde(deserialize_with = "read")]
+    pub default_domain: Option<Domain>,
     /// From where a client may send its key without TLS.
     #[serde(deserialize_with = "read")]
     pub plaintext_auth: PlaintextAuth,
@@ -165,6 +168,7 @@ impl Default for Pop3 {
             shutdown_timeout: Duration::from_secs(30),
             deleted_retention: Duration::ZERO,
             expire_after: ExpireAfter::Never,
+            default_domain: None,
             plaintext_auth: PlaintextAuth::Loopback,
             proxy_networks: Networks::default(),
         }
