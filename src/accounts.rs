@@ -31,7 +31,7 @@ pub use keys::{Key, KeyId, KeyOptions, NewKey, SCOPE_POP3, SCOPE_POP3_READ};
 pub use report::{KeyReport, KeyState, UserReport, shown_time};
 pub use standing::Standing;
 
-pub(crate) use address_forms::normalize_or_lower;
+pub(crate) use address_forms::{in_domain, normalize_domain, normalize_or_lower};
 
 use address_forms::{normalize, stored_forms};
 

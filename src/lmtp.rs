@@ -8,6 +8,7 @@
 mod conversation;
 mod head;
 mod message;
+mod recipient;
 mod self_test;
 mod socket;
 mod wire;
@@ -48,6 +49,8 @@ const MAX_COURTESIES: usize = 100;
 /// What all LMTP sessions share.
 pub struct LmtpService {
     rules: Arc<Rules>,
+    /// The domain of a recipient that has none.
+    default_domain: Option<String>,
     session_timeout: Duration,
     database: Database,
     accounts: Accounts,
@@ -78,6 +81,11 @@ impl LmtpService {
                 server_name: config.pop3.server_name.clone(),
                 max_octets: config.lmtp.max_message_size,
             }),
+            default_domain: config
+                .pop3
+                .default_domain
+                .as_ref()
+                .map(|domain| domain.as_str().to_owned()),
             session_timeout: config.lmtp.session_timeout,
             accounts: Accounts::new(database.clone()),
             intake: Intake::new(database.clone()),

@@ -31,7 +31,7 @@ use crate::mailbox::MailboxActor;
 use crate::metrics::Metrics;
 use crate::registry::{Admission, Ending, Kill, Live, RegistryActor, State};
 use crate::seldom::Seldom;
-use crate::settings::PlaintextAuth;
+use crate::settings::{Domain, PlaintextAuth};
 use crate::supervision::Post;
 use crate::tls::{Alpn, Tls};
 use conversation::Conversation;
@@ -56,6 +56,8 @@ pub struct Service {
     pub login_throttle: Arc<LoginThrottle>,
     /// When it was last told that the proxies and the settings do not agree.
     pub proxy_faults: Arc<Seldom>,
+    /// The domain of a login name that has none.
+    pub default_domain: Option<Domain>,
     /// Where a key may be sent in clear.
     pub plaintext_auth: PlaintextAuth,
     /// May a client prove its key by SCRAM? Not where any key will do: then there is none to prove.

@@ -27,7 +27,7 @@ use value::{octets, read};
 pub use load::{ConfigError, Loaded};
 pub use pop3::Pop3;
 pub use sasl::AuthMechanisms;
-pub use value::{ExpireAfter, FileMode, LogFormat, PlaintextAuth, Secret};
+pub use value::{Domain, ExpireAfter, FileMode, LogFormat, PlaintextAuth, Secret};
 
 /// The longest domain (RFC 5321, section 4.5.3.1.2).
 const LONGEST_DOMAIN_OCTETS: usize = 255;

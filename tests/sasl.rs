@@ -175,6 +175,32 @@ fn a_wrong_key_and_a_user_that_does_not_exist_get_the_same_reply() {
 }
 
 #[test]
+fn a_name_without_a_domain_is_in_the_default_one() {
+    let settings = [("Pop3__DefaultDomain", "Example.com")];
+    let served = Served::start(place::sqlite(), &settings);
+    let owner = served.owner(&[ONE.to_vec()]);
+    let name = owner.address.split('@').next().unwrap();
+    for (name, is_bound) in [
+        (name.to_owned(), false),
+        (format!("{name}#test"), false),
+        (owner.address.clone(), false),
+        (name.to_owned(), true),
+    ] {
+        let mut wire = served.connect_tls();
+        let channel = wire.exported().to_vec();
+        let client = Client::new(&name, &owner.key);
+        let client = if is_bound {
+            client.bound_to(channel)
+        } else {
+            client
+        };
+        // As nmh does, which says twice who it is.
+        let reply = client.acting_as(&name).log_in_on(&mut wire);
+        assert!(reply.starts_with("+OK "), "{name}: {reply}");
+    }
+}
+
+#[test]
 fn who_has_several_keys_proves_any_of_them_and_gets_what_that_one_allows() {
     let (served, owner) = served();
     let options = KeyOptions {

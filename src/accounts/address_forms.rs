@@ -116,9 +116,21 @@ pub(super) fn without_detail(address: &str) -> Option<String> {
     (!name.is_empty()).then(|| format!("{name}@{domain}"))
 }
 
+/// Returns a name without a domain as one in this domain: `ada#phone` as `ada@example.org#phone`.
+pub(crate) fn in_domain(name: &str, domain: Option<&str>) -> String {
+    let (address, key) = match name.find('#') {
+        Some(at) => name.split_at(at),
+        None => (name, ""),
+    };
+    match domain {
+        Some(domain) if !address.contains('@') => format!("{address}@{domain}{key}"),
+        Some(_) | None => name.to_owned(),
+    }
+}
+
 /// Returns a domain in its one form: lower case, U-labels, no dot at its end. None if it is no
 /// domain.
-fn normalize_domain(domain: &str) -> Option<String> {
+pub(crate) fn normalize_domain(domain: &str) -> Option<String> {
     let idna = Uts46::new();
     let (denied, hyphens) = (NOT_IN_A_DOMAIN, Hyphens::CheckFirstLast);
     let length = DnsLength::VerifyAllowRootDot;
@@ -335,6 +347,21 @@ mod tests {
         let forms = stored_forms_of_certified("Ada@xn--bcher-kva.example");
         let expected = ["ada@xn--bcher-kva.example", "ada@b\u{fc}cher.example"];
         assert_eq!(forms, expected);
+    }
+
+    #[test]
+    fn a_name_without_a_domain_is_in_the_default_one() {
+        let domain = Some("example.org");
+        for (name, whole) in [
+            ("ada", "ada@example.org"),
+            ("ada#My Phone", "ada@example.org#My Phone"),
+            ("ada#a@b", "ada@example.org#a@b"),
+            ("ada@example.com", "ada@example.com"),
+            ("ada@example.com#x", "ada@example.com#x"),
+        ] {
+            assert_eq!(in_domain(name, domain), whole);
+            assert_eq!(in_domain(name, None), name);
+        }
     }
 
     proptest! {

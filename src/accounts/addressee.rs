@@ -24,9 +24,24 @@ impl Accounts {
     /// # Errors
     /// If there is nobody, or the database can't say.
     pub async fn addressee(&self, address: &str) -> Result<Addressee, AccountError> {
-        let mut forms = stored_forms(address);
-        if let Some(main) = without_detail(address) {
-            forms.extend(stored_forms(&main));
+        self.first_addressee(&[address]).await
+    }
+
+    /// Finds the user whom mail for the first of these addresses reaches that is somebody's, in one
+    /// query.
+    ///
+    /// # Errors
+    /// If there is nobody, or the database can't say.
+    pub async fn first_addressee<A: AsRef<str>>(
+        &self,
+        addresses: &[A],
+    ) -> Result<Addressee, AccountError> {
+        let mut forms = Vec::new();
+        for address in addresses.iter().map(AsRef::as_ref) {
+            forms.extend(stored_forms(address));
+            if let Some(main) = without_detail(address) {
+                forms.extend(stored_forms(&main));
+            }
         }
         let rows = match forms.as_slice() {
             [] => Vec::new(),
@@ -34,8 +49,10 @@ impl Accounts {
         };
         let place = |row: &str| forms.iter().position(|form| form == row);
         let first = rows.into_iter().min_by_key(|(row, _)| place(row));
-        let first = first.map(|(_, addressee)| addressee);
-        first.ok_or_else(|| AccountError::NoSuchUser(address.to_owned()))
+        first.map(|(_, addressee)| addressee).ok_or_else(|| {
+            let address = addresses.first().map(AsRef::as_ref);
+            AccountError::NoSuchUser(address.unwrap_or_default().to_owned())
+        })
     }
 }
 

@@ -56,6 +56,7 @@ fn next(in_force: &Config, wanted: &Config) -> Config {
             max_connections_before_login: new.max_connections_before_login,
             max_connections_per_user: new.max_connections_per_user,
             evict_idle_after: new.evict_idle_after,
+            default_domain: new.default_domain.clone(),
             plaintext_auth: new.plaintext_auth.clone(),
             auth_mechanisms: new.auth_mechanisms.clone(),
             channel_binding: new.channel_binding,

@@ -13,6 +13,7 @@ use pop3::LineBuffer;
 use super::LmtpService;
 use super::head::{Trace, head};
 use super::message::Message;
+use super::recipient::meant;
 use super::socket::Peer;
 use super::wire::{Ending, Wire};
 use crate::accounts::{AccountError, Addressee};
@@ -145,7 +146,8 @@ impl Conversation {
 
     async fn look_up(&mut self, lookup: Lookup<Addressee>) -> Session {
         let accounts = &self.service.accounts;
-        let question = async || match accounts.addressee(lookup.address()).await {
+        let addresses = meant(lookup.address(), &self.service);
+        let question = async || match accounts.first_addressee(&addresses).await {
             Ok(addressee) => Ok(Some(addressee)),
             Err(AccountError::Database(error)) => Err(StoreError::from(error)),
             Err(_) => Ok(None),

@@ -10,11 +10,12 @@ use tracing::Instrument;
 
 use super::conversation::{Conversation, Open, Over};
 use super::reader::Reader;
-use crate::accounts::{Evidence, KeyId, may_hold_key};
+use crate::accounts::{Evidence, KeyId, in_domain, may_hold_key};
 use crate::identity::new_secret;
 use crate::mailbox::{FindCandidates, Identified, Identify, KeyUsed, OpenMaildrop};
 use crate::metrics::AuthFailure;
 use crate::registry::{Claim, Claimed, LoggedInBy, Permit};
+use crate::settings::Domain;
 use crate::store::UserId;
 use crate::telemetry;
 
@@ -33,8 +34,8 @@ impl Conversation {
         // The proof will be looked at as soon as it comes, so this is the time to wait.
         self.wait_for_gate(lookup.name()).await?;
         let find = || FindCandidates {
-            name: lookup.name().to_owned(),
-            identity: lookup.identity().map(str::to_owned),
+            name: self.with_domain(lookup.name()),
+            identity: lookup.identity().map(|identity| self.with_domain(identity)),
             client: self.live.ip(),
         };
         let Ok(Ok(found)) = self.service.mailbox.ask(find).await else {
@@ -61,7 +62,8 @@ impl Conversation {
         Ok(match opened {
             Ok((snapshot, access)) => {
                 if let Some(name) = login.credentials().name() {
-                    self.service.login_throttle.succeeded(self.live.ip(), name);
+                    let name = self.with_domain(name);
+                    self.service.login_throttle.succeeded(self.live.ip(), &name);
                 }
                 let (reply, session) = login.granted(snapshot, access);
                 (reply, Some(session))
@@ -92,14 +94,14 @@ impl Conversation {
             Credentials::Certificate { .. } => return now,
         };
         let throttle = &self.service.login_throttle;
-        throttle.failed(self.live.ip(), name, secret, now)
+        throttle.failed(self.live.ip(), &self.with_domain(name), secret, now)
     }
 
     /// Waits if this name has failed from the client's network lately. A client that hangs up
     /// meanwhile gains nothing: the gate stays, and the connection counts until it has passed.
     async fn wait_for_gate(&mut self, name: &str) -> Result<(), Over> {
         let throttle = &self.service.login_throttle;
-        match throttle.wait_until(self.live.ip(), name, Instant::now()) {
+        match throttle.wait_until(self.live.ip(), &self.with_domain(name), Instant::now()) {
             Some(gate) => {
                 self.service.metrics.auth_delayed();
                 self.flush().await?;
@@ -192,17 +194,23 @@ impl Conversation {
                 identity,
                 secret,
             } => Some(Evidence::Secret {
-                name: name.clone(),
-                identity: identity.clone(),
+                name: self.with_domain(name),
+                identity: identity.as_deref().map(|it| self.with_domain(it)),
                 secret: secret.clone(),
             }),
             Credentials::Proven { key, .. } => Some(Evidence::Key(KeyId(*key))),
             Credentials::Disproven { .. } => None,
             Credentials::Certificate { name } => Some(Evidence::TrustedAddress {
                 addresses: self.certified_addresses().to_vec(),
-                identity: name.clone(),
+                identity: name.as_deref().map(|it| self.with_domain(it)),
             }),
         }
+    }
+
+    /// A login name with its domain, which clients may leave out if there is a default one.
+    fn with_domain(&self, name: &str) -> String {
+        let domain = self.service.default_domain.as_ref();
+        in_domain(name, domain.map(Domain::as_str))
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::duration;
 use super::sasl::{AuthMechanisms, binding_as_text};
-use super::value::{ExpireAfter, PlaintextAuth, Secret, read};
+use super::value::{Domain, ExpireAfter, PlaintextAuth, Secret, read};
 use crate::networks::Networks;
 use crate::tls::Alpn;
 
@@ -109,6 +109,9 @@ pub struct Pop3 {
     /// When a message is deleted although no client asked.
     #[serde(deserialize_with = "read")]
     pub expire_after: ExpireAfter,
+    /// The domain of a login name that has none.
+    #[serde(deserialize_with = "read")]
+    pub default_domain: Option<Domain>,
     /// From where a client may send its key without TLS.
     #[serde(deserialize_with = "read")]
     pub plaintext_auth: PlaintextAuth,
@@ -273,6 +276,7 @@ impl Default for Pop3 {
             shutdown_timeout: Duration::from_secs(30),
             deleted_retention: Duration::ZERO,
             expire_after: ExpireAfter::Never,
+            default_domain: None,
             plaintext_auth: PlaintextAuth::Loopback,
             auth_mechanisms: AuthMechanisms::All,
             channel_binding: ChannelBinding::Auto,

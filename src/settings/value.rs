@@ -10,6 +10,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::duration;
+use crate::accounts::normalize_domain;
 use crate::networks::{Networks, NotANetwork};
 
 /// A password or a token. It is never printed.
@@ -38,6 +39,17 @@ impl PlaintextAuth {
             Self::Always => true,
             Self::Networks(networks) => networks.contain(client),
         }
+    }
+}
+
+/// A domain in the form in which addresses are stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Domain(String);
+
+impl Domain {
+    /// The domain, such as `example.org`.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -211,6 +223,14 @@ impl FromText for IpAddr {
     fn from_text(text: &str) -> Result<Self, String> {
         let possible = || format!("{text:?} is not an IP address such as 127.0.0.1 or ::1");
         text.trim().parse().map_err(|_| possible())
+    }
+}
+
+impl FromText for Domain {
+    fn from_text(text: &str) -> Result<Self, String> {
+        let impossible = || format!("{text:?} is not a domain such as example.org");
+        let domain = normalize_domain(text.trim()).ok_or_else(impossible)?;
+        Ok(Self(domain))
     }
 }
 
@@ -434,6 +454,37 @@ mod tests {
         for refused in ["0", "86399s", "23:59:59", "soon", "-1d"] {
             assert!(ExpireAfter::from_text(refused).is_err(), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_domain_is_kept_in_its_one_form_and_what_is_none_is_refused() {
+        for (text, form) in [
+            ("example.org", "example.org"),
+            (" Example.ORG. ", "example.org"),
+            ("xn--bcher-kva.example", "b\u{fc}cher.example"),
+            ("b\u{fc}cher.example", "b\u{fc}cher.example"),
+            ("localhost", "localhost"),
+        ] {
+            assert_eq!(Domain::from_text(text).unwrap().as_str(), form);
+        }
+        for bad in [
+            "@example.org",
+            "ada@example.org",
+            "example..org",
+            "-x.example",
+            "exam ple.org",
+            "https://example.org",
+            "[192.0.2.1]",
+            ".",
+            "xn--zz.example",
+        ] {
+            let error = Domain::from_text(bad).unwrap_err();
+            assert!(
+                error.ends_with("is not a domain such as example.org"),
+                "{bad}"
+            );
+        }
+        assert_eq!(Option::<Domain>::from_text(" ").unwrap(), None);
     }
 
     #[test]

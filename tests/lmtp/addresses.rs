@@ -255,6 +255,62 @@ fn a_client_that_calls_itself_something_odd_is_let_in() {
     }
 }
 
+#[test]
+fn postmaster_without_a_domain_is_the_one_of_this_server() {
+    for (settings, user) in [
+        (
+            &[("Pop3__ServerName", "pop.example.com")][..],
+            "postmaster@example.com",
+        ),
+        (
+            &[("Pop3__ServerName", "example.com")],
+            "postmaster@example.com",
+        ),
+        (
+            &[
+                ("Pop3__ServerName", "pop.example.net"),
+                ("Pop3__DefaultDomain", "Example.COM"),
+            ],
+            "Postmaster@example.com",
+        ),
+    ] {
+        let place = sqlite();
+        let office = Office::open_with(&place, settings);
+        let mut mta = office.mta();
+        mta.expect("MAIL FROM:<a@b>", "250");
+        let refused = mta.expect("RCPT TO:<postmaster>", "550 5.1.1");
+        assert!(refused.contains("domain"), "{refused}");
+        let key = fill(&place.url, user, &[]);
+        mta.expect("RCPT TO:<PostMaster>", "250");
+        assert!(mta.data(b"hi\r\n", 1)[0].starts_with("250"));
+        let mut client = office.daemon.login(user, &key);
+        assert!(client.ok("STAT").starts_with("+OK 1 "));
+    }
+}
+
+#[test]
+fn a_local_user_is_in_the_default_domain() {
+    let place = sqlite();
+    let office = Office::open_with(&place, &[("Pop3__DefaultDomain", "example.com")]);
+    let mut mta = office.mta();
+    mta.expect("MAIL FROM:<root>", "250");
+    for (recipient, reply) in [
+        ("ada", "250"),
+        ("Ada+lists", "250"),
+        ("bob@example.com", "250"),
+        ("eve", "550 5.1.1"),
+        ("ada@example.net", "550 5.1.1"),
+    ] {
+        mta.expect(&format!("RCPT TO:<{recipient}>"), reply);
+    }
+    let replies = mta.data(b"hi\r\n", 3);
+    assert!(
+        replies.iter().all(|reply| reply.starts_with("250")),
+        "{replies:?}"
+    );
+    assert_eq!((office.received(0).len(), office.received(1).len()), (1, 1));
+}
+
 /// The spellings of one address: capitals, `xn--`, NFD.
 const SPELLINGS: [&str; 5] = [
     "jos\u{e9}@b\u{fc}cher.example",

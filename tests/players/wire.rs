@@ -116,6 +116,7 @@ impl Player for OverTheWire<'_> {
         match name {
             "address" => Some(self.owner.address.clone()),
             "ADDRESS" => Some(self.owner.address.to_uppercase()),
+            "name" => self.owner.address.split('@').next().map(str::to_owned),
             "alias" => Some(self.owner.alias.clone()),
             "key" => Some(self.owner.key.clone()),
             "KEY" => Some(self.owner.key.to_uppercase()),

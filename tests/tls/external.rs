@@ -27,6 +27,11 @@ struct Talk(BufReader<StreamOwned<ClientConnection, TcpStream>>);
 
 impl Stage {
     fn new() -> Self {
+        Self::with("")
+    }
+
+    /// The same with a domain for names that have none.
+    fn with(default_domain: &str) -> Self {
         let (folder, authority) = (Folder::new(), Authority::new("clients"));
         let server = Authority::new("servers").server(&["localhost"]);
         let settings = [
@@ -39,6 +44,7 @@ impl Stage {
                 folder.write("clients.pem", &authority.pem),
             ),
             ("Pop3__CheckCertificateRevocation", "false".to_owned()),
+            ("Pop3__DefaultDomain", default_domain.to_owned()),
         ];
         let settings = settings
             .each_ref()
@@ -139,6 +145,22 @@ fn a_client_says_which_of_the_addresses_of_its_certificate_is_meant() {
     for stranger in [&eve.address, &eve.alias] {
         let refused = stat(&external(stranger));
         assert!(refused.starts_with("-ERR [AUTH] "), "{refused}");
+    }
+}
+
+#[test]
+fn a_client_may_leave_out_the_default_domain() {
+    let stage = Stage::with("example.com");
+    let ada = stage.served.owner(&[b"one\r\n".to_vec()]);
+    let certificate = stage.certify(&[&ada]);
+    let name = ada.address.split('@').next().unwrap();
+    for (name, reply) in [
+        (name.to_uppercase(), "+OK "),
+        ("stranger".to_owned(), "-ERR [AUTH] "),
+    ] {
+        let mut talk = stage.connect(Some(&certificate));
+        let said = talk.command(&external(&name));
+        assert!(said.starts_with(reply), "{name}: {said}");
     }
 }
 
