@@ -12,8 +12,15 @@ use super::opening::{Folder, Seen};
 use super::unpack::Message;
 use super::{Item, OldId, PIECE_OCTETS, begins_with_header_field, maildir, maildir_name};
 
+/// Why a file of a Maildir is left out that was listed and is not there under any name.
+pub(super) const GONE: &str =
+    "it is gone: it was deleted since the import began (import again to be sure)";
+
 /// How often a file that is renamed again and again is looked for.
-const ATTEMPTS: usize = 5;
+const ATTEMPTS: usize = 50;
+
+/// How often a folder is listed to find it.
+const LISTINGS: usize = 5;
 
 /// A file or folder that was found.
 #[derive(Debug, Clone)]
@@ -279,27 +286,30 @@ impl Maildir {
 
     /// Where a file is now that is not there any more.
     fn find(&mut self, lost: &Path, inode: u64) -> io::Result<PathBuf> {
-        let gone =
-            || io::Error::other("it is gone: somebody has deleted it since the import began");
+        let gone = || io::Error::other(GONE);
         let folder = lost.parent().and_then(Path::parent).unwrap_or(lost);
         let name = name_of(lost);
         let base = maildir_name::base(&name);
-        // What was not there under any name when we looked will not come again.
         if let Some((looked_at, files)) = &self.renamed
             && looked_at == folder
+            && let Some(found) = files.get(base).and_then(|found| self.choose(found, inode))
+            && found != lost
         {
-            let found = files.get(base).ok_or_else(gone)?;
-            if let Some(found) = self.choose(found, inode).filter(|found| *found != lost) {
-                return Ok(found.to_owned());
+            return Ok(found.to_owned());
+        }
+        // What gets another name while a folder is listed may be missed, but hardly each time.
+        let mut names = BTreeSet::new();
+        let is_it = |below: &PathBuf| maildir_name::base(&name_of(below)) == base;
+        for _ in 0..LISTINGS {
+            let listed = maildir::names(&self.root, folder)?;
+            let is_found = listed.iter().any(is_it);
+            names.extend(listed);
+            if is_found {
+                break;
             }
         }
         let mut files: HashMap<String, Vec<PathBuf>> = HashMap::new();
-        // What gets another name while it is read may be missed, but hardly twice.
-        let (first, second) = (
-            maildir::names(&self.root, folder)?,
-            maildir::names(&self.root, folder)?,
-        );
-        for below in first.into_iter().chain(second).collect::<BTreeSet<_>>() {
+        for below in names {
             let base = maildir_name::base(&name_of(&below)).to_owned();
             files.entry(base).or_default().push(below);
         }

@@ -1,19 +1,23 @@
 //! Finding the messages of a Maildir.
 
 use std::cmp::Ordering;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::files::Entry;
+use super::files::{Entry, GONE};
 use super::folder::is_hidden;
 use super::opening::{Folder, Kind};
 use super::uidlist::UidList;
 use super::{Folders, OldId, maildir_folders, maildir_name};
 
 /// How often a Maildir is listed anew because its files get other names meanwhile.
-const MAX_PASSES: usize = 5;
+const MAX_PASSES: usize = 50;
+
+/// How many times in succession it brings no new file when all are known. A file that gets another
+/// name during one listing is missed by it, so it would have to do so in each of them.
+const QUIET_PASSES: usize = 5;
 
 /// What was found in a Maildir.
 #[derive(Debug)]
@@ -135,16 +139,25 @@ pub(super) fn maildir(
 /// The messages of one folder of a Maildir, in the order of their delivery.
 fn mailbox(root: &Folder, folder: &Path) -> Vec<Entry> {
     let mut listing = Listing::default();
+    let mut quiet = 0;
     for _ in 0..MAX_PASSES {
-        let before = listing.looked_at.len();
+        let (names, files) = (listing.looked_at.len(), listing.files.len());
         for part in parts_of(folder) {
             listing.look_through(root, &part);
         }
-        if listing.looked_at.len() == before {
+        quiet = if listing.files.len() == files {
+            quiet + 1
+        } else {
+            0
+        };
+        // Where no name is new, none has changed since the listing before.
+        if listing.looked_at.len() == names || quiet == QUIET_PASSES {
             break;
         }
     }
     let mut found = listing.found;
+    let lost = listing.lost.into_values();
+    found.extend(lost.map(|below| Entry::left_out(below, GONE)));
     found.sort_by(|one, other| {
         let by_time = one.modified_at.cmp(&other.modified_at);
         by_time.then_with(|| by_name(&one.below, &other.below))
@@ -162,6 +175,9 @@ struct Listing {
     found: Vec<Entry>,
     looked_at: HashSet<PathBuf>,
     files: HashSet<(u64, String)>,
+    bases: HashSet<String>,
+    /// Files that were not there any more when they were looked at, by their names without flags.
+    lost: HashMap<String, PathBuf>,
 }
 
 impl Listing {
@@ -187,13 +203,20 @@ impl Listing {
     }
 
     fn look_at(&mut self, folder: &Folder, name: &OsStr, below: PathBuf) {
+        let base = maildir_name::base(&name.to_string_lossy()).to_owned();
         let seen = match folder.look(name) {
             Ok(seen) => seen,
-            // It has another name by now.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // It has another name by now, unless it was deleted.
+                if !self.bases.contains(&base) {
+                    self.lost.insert(base, below);
+                }
+                return;
+            }
             Err(error) => return self.found.push(Entry::left_out(below, error)),
         };
-        let base = maildir_name::base(&name.to_string_lossy()).to_owned();
+        self.lost.remove(&base);
+        self.bases.insert(base.clone());
         if self.files.insert((seen.inode, base)) {
             self.found.push(match folder.check(&seen) {
                 Ok(()) => Entry::new(below, &seen),
