@@ -34,6 +34,8 @@ use conversation::Conversation;
 use socket::{Accepted, Peer};
 use wire::Wire;
 
+pub(crate) use head::return_path;
+
 pub use self_test::test;
 pub use socket::{Endpoint, LmtpSocket, LmtpSocketError, bind, probe};
 

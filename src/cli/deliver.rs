@@ -1,10 +1,13 @@
 //! `restante deliver`: what an MTA calls with a message.
 
+mod from_line;
+
 use std::io::Read;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
 use crate::accounts::{AccountError, Accounts};
+use crate::lmtp::return_path;
 use crate::store::{Database, Delivery, Letter, Outcome, Recipient};
 
 /// `EX_DATAERR` of `sysexits.h`: the message can't be stored as it is.
@@ -39,11 +42,14 @@ pub(super) async fn run(command: Deliver, database: Database) -> anyhow::Result<
         }
     };
     let mut delivery = Delivery::new(database.clone());
-    if let Err(error) = take_in(&mut delivery).await {
-        // What has been written already would only fill the disk until it expires.
-        let _ = database.abandon(&delivery.finish()).await;
-        return Err(error);
-    }
+    let head = match take_in(&mut delivery).await {
+        Ok(head) => head,
+        Err(error) => {
+            // What has been written already would only fill the disk until it expires.
+            let _ = database.abandon(&delivery.finish()).await;
+            return Err(error);
+        }
+    };
     let message = delivery.finish();
     if message.octets() == 0 {
         eprintln!("restante: the message on stdin is empty, so nothing was stored");
@@ -51,10 +57,7 @@ pub(super) async fn run(command: Deliver, database: Database) -> anyhow::Result<
     }
     let letter = Letter {
         message,
-        recipients: vec![Recipient {
-            user,
-            head: Vec::new(),
-        }],
+        recipients: vec![Recipient { user, head }],
         received_at: SystemTime::now(),
     };
     // The exit status is the promise that the message is stored, so it follows the commit.
@@ -79,14 +82,21 @@ pub(super) async fn run(command: Deliver, database: Database) -> anyhow::Result<
     Ok(status)
 }
 
-async fn take_in(delivery: &mut Delivery) -> anyhow::Result<()> {
+/// Takes the message on stdin in, and returns what is to stand in front of it.
+async fn take_in(delivery: &mut Delivery) -> anyhow::Result<Vec<u8>> {
     // Nothing else goes on in this process, so a read may block it.
     let mut stdin = std::io::stdin().lock();
+    let mut beginning = Vec::new();
+    let looked_at = from_line::LOOKED_AT_OCTETS as u64;
+    (&mut stdin).take(looked_at).read_to_end(&mut beginning)?;
+    let envelope = from_line::strip(&beginning);
+    delivery.write(envelope.message).await?;
     let mut piece = vec![0; READ_OCTETS];
     loop {
         let octets = stdin.read(&mut piece)?;
         if octets == 0 {
-            return Ok(());
+            let head = envelope.sender.map(return_path);
+            return Ok(head.unwrap_or_default());
         }
         delivery
             .write(piece.get(..octets).unwrap_or_default())

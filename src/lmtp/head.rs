@@ -48,7 +48,7 @@ pub(super) fn head<R>(
 }
 
 /// The header line that tells the sender, which has no control characters; empty for `<>`.
-fn return_path(sender: &[u8]) -> Vec<u8> {
+pub(crate) fn return_path(sender: &[u8]) -> Vec<u8> {
     [b"Return-Path: <", sender, b">\r\n"].concat()
 }
 

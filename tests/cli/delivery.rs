@@ -42,6 +42,57 @@ fn an_mta_learns_what_to_do_with_a_message_that_was_not_stored() {
     });
 }
 
+/// What an MTA's pipe hands on, and what is to come out of it.
+const PIPED: [(&str, &str); 8] = [
+    (
+        "From bob@example.com Mon Jan  1 00:00:00 2024\nSubject: piped\n\nhi\n",
+        "Return-Path: <bob@example.com>\r\nSubject: piped\r\n\r\nhi\r\n",
+    ),
+    (
+        ">From bob@example.com  Mon Jan  1 00:00:00 2024\r\nSubject: piped\r\n\r\nhi\r\n",
+        "Return-Path: <bob@example.com>\r\nSubject: piped\r\n\r\nhi\r\n",
+    ),
+    (
+        "From MAILER-DAEMON Mon Jan  1 00:00:00 2024\nSubject: bounce\n\nFrom me Jan 1 00:00\n",
+        "Return-Path: <>\r\nSubject: bounce\r\n\r\nFrom me Jan 1 00:00\r\n",
+    ),
+    (
+        "From - Mon Jan  1 00:00:00 2024\nSubject: saved\n\nhi\n",
+        "Subject: saved\r\n\r\nhi\r\n",
+    ),
+    (
+        "From bob@example.com Mon Jan  1 00:00:00 2024\nReturn-Path: <eve@example.com>\n\nhi\n",
+        "Return-Path: <eve@example.com>\r\n\r\nhi\r\n",
+    ),
+    (
+        "From bob@example.com Mon Jan  1 00:00:00 2024\nhi",
+        "Return-Path: <bob@example.com>\r\nhi\r\n",
+    ),
+    ("From here on it is text.\n", "From here on it is text.\r\n"),
+    ("Subject: x\n\n>From me\n", "Subject: x\r\n\r\n>From me\r\n"),
+];
+
+#[test]
+fn the_from_line_of_a_pipe_becomes_the_return_path() {
+    on_each_blocking(|place| {
+        cli::run(&place.url, "user add ada@example.com").ok();
+        for (piped, _) in PIPED {
+            deliver(place, ADA, piped.as_bytes()).ok();
+        }
+        let body = message(7, 3_000_000);
+        let line = b"From bob@example.com Mon Jan  1 00:00:00 2024\n";
+        deliver(place, ADA, &[line, &body[..]].concat()).ok();
+        let mut expected: Vec<Vec<u8>> = PIPED
+            .iter()
+            .map(|(_, out)| out.as_bytes().to_vec())
+            .collect();
+        expected.push([b"Return-Path: <bob@example.com>\r\n", &body[..]].concat());
+        assert!(maildrop(place, ADA) == expected);
+        let empty = deliver(place, ADA, line).failed(65);
+        assert!(empty.contains("is empty"), "{empty}");
+    });
+}
+
 #[test]
 fn an_mta_keeps_the_message_when_the_server_is_set_up_wrongly() {
     let place = sqlite();
