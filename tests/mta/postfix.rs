@@ -59,6 +59,16 @@ scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
 ";
 
+/// Adds lines to main.cf in place of those of the same name. Postfix warns of a name that is there
+/// twice, also in the process that writes its log, which may then wait for itself for ever.
+fn with_further(settings: &str, further: &str) -> String {
+    let name = |line: &str| line.split(" =").next().unwrap_or_default().to_owned();
+    let names: Vec<_> = further.lines().map(name).collect();
+    let kept = settings.lines().filter(|line| !names.contains(&name(line)));
+    let lines = kept.chain(further.lines());
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
 /// How long it has for what waits before it is told again.
 const BETWEEN_FLUSHES: Duration = Duration::from_millis(200);
 
@@ -91,7 +101,8 @@ impl Postfix {
             .arg("postfix")
             .arg(folder.join("data")));
         let (port, unchecked_port) = (free_port(), free_port());
-        std::fs::write(folder.join("main.cf"), main(&folder, site, way) + further).unwrap();
+        let settings = with_further(&main(&folder, site, way), further);
+        std::fs::write(folder.join("main.cf"), settings).unwrap();
         let services = SERVICES
             .replace("PORT", &port.to_string())
             .replace("OTHER", &unchecked_port.to_string());
