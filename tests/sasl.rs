@@ -148,7 +148,7 @@ fn a_client_binds_its_proof_to_the_channel_that_it_sees() {
         let channel = wire.exported().to_vec();
         let reply = client.clone().bound_to(channel).log_in_on(&mut wire);
         assert!(reply.starts_with("+OK "), "{reply}");
-        // Whoever stands between sees two connections, which have not the same octets.
+        // A machine in between has two connections, whose octets differ.
         let mut wire = served.connect_tls();
         let other = served.connect_tls().exported().to_vec();
         let reply = client.bound_to(other).log_in_on(&mut wire);

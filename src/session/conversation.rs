@@ -259,7 +259,7 @@ impl Conversation {
                 None => inactive_at,
             };
             if let Some(login_by) = self.login_by {
-                // A client that always has one more command to send would be read on for ever.
+                // A client that always has one more command to send would be read without end.
                 if Instant::now() >= login_by {
                     return Ok(Waited::LoginTimedOut);
                 }

@@ -60,7 +60,7 @@ postlog unix-dgram n - n - 1 postlogd
 ";
 
 /// Adds lines to main.cf in place of those of the same name. Postfix warns of a name that is there
-/// twice, also in the process that writes its log, which may then wait for itself for ever.
+/// twice, also in the process that writes its log, which may then wait for itself without end.
 fn with_further(settings: &str, further: &str) -> String {
     let name = |line: &str| line.split(" =").next().unwrap_or_default().to_owned();
     let names: Vec<_> = further.lines().map(name).collect();

@@ -116,7 +116,7 @@ fn openssl_names_the_server_and_the_protocol() {
             );
         }
     }
-    // With a dot at its end it is the same name, whatever its case.
+    // With a dot at its end it is the same name, in any case.
     let expected = CertificateDer::from_pem_file(stage.folder.path("other.pem")).unwrap();
     for (well, said) in stage.s_client("-servername OTHER.example.org.") {
         assert!(well, "{said}");

@@ -91,7 +91,7 @@ fn end_of_sender(text: &[u8]) -> usize {
         .unwrap_or(text.len())
 }
 
-/// Is there a date in it: a month and a time, in whichever order and with whatever else?
+/// Returns whether it has a date: a month and a time, in any order.
 fn has_date(text: &[u8]) -> bool {
     let text = String::from_utf8_lossy(text).to_ascii_lowercase();
     let mut words = text.split(|c: char| c.is_ascii_whitespace() || c == ',' || c == '-');

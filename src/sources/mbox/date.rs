@@ -150,7 +150,7 @@ fn time_and_zone(time: &str) -> Vec<&str> {
         .collect()
 }
 
-/// A time, a year if there was none yet, and any zones, in whatever order.
+/// A time, a year if there was none yet, and any zones, in any order.
 fn rest_of_date((mut known_year, month, day): Day, words: &[&str]) -> Option<SystemTime> {
     let (mut known_time, mut offset, mut zones) = (None, 0, 0);
     for word in words {

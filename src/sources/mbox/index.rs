@@ -201,7 +201,7 @@ impl<R: Read + Seek> Scan<'_, R> {
         let end = if let Some(next) = header.broken_off_at {
             self.end_before(next, start)?
         } else if let Some((end, field)) = self.heeded(&header)? {
-            // A length counts what was written, so whatever is quoted was so before.
+            // A length counts what was written, so quoted lines were quoted before.
             (found.is_quoted, found.length_field) = (false, field);
             found.stores_from = header.last_fields.of_length(field);
             end
