@@ -32,6 +32,11 @@ impl Networks {
         Ok(networks)
     }
 
+    /// Returns whether one of them is all of IPv4 or of IPv6.
+    pub fn are_everywhere(&self) -> bool {
+        self.0.iter().any(|network| network.prefix_len() == 0)
+    }
+
     /// Is there none?
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

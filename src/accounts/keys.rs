@@ -121,7 +121,7 @@ impl Accounts {
         if options.expires_at.is_some_and(|at| at <= now) {
             return Err(AccountError::AlreadyExpired);
         }
-        if options.short && options.networks.is_empty() {
+        if options.short && (options.networks.is_empty() || options.networks.are_everywhere()) {
             return Err(AccountError::ShortWithoutNetwork);
         }
         let transaction = self.database.begin().await?;

@@ -334,12 +334,14 @@ fn a_short_key_opens_the_maildrop_from_its_network_however_it_is_typed() {
         accounts.revoke_key(new.id).await.unwrap();
         assert_eq!(refusal(&accounts, ADA, key).await, WrongCredentials);
 
-        let everywhere = KeyOptions {
-            networks: Default::default(),
-            ..options
-        };
-        let refused = accounts.create_key(ADA, everywhere).await;
-        assert!(matches!(refused, Err(AccountError::ShortWithoutNetwork)));
+        for networks in ["", "0.0.0.0/0", "192.0.2.7, ::/0"] {
+            let everywhere = KeyOptions {
+                networks: networks.parse().unwrap(),
+                ..options.clone()
+            };
+            let refused = accounts.create_key(ADA, everywhere).await;
+            assert!(matches!(refused, Err(AccountError::ShortWithoutNetwork)));
+        }
     });
 }
 
