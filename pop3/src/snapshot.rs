@@ -33,7 +33,7 @@ impl fmt::Display for MessageNumber {
     }
 }
 
-/// What a maildrop calls a message for ever: 1 to 70 octets of 0x21 to 0x7E (RFC 1939, section 7),
+/// The name of a message, which never changes: 1 to 70 octets of 0x21 to 0x7E (RFC 1939, section 7),
 /// or up to 200 if another server has called it so.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct UniqueId(String);
