@@ -35,7 +35,11 @@ impl Post {
             self.folder.path().display(),
         );
         let settings = self.write("muttrc", &settings);
-        let mutt = format!("timeout 30 {program} -n -F {}", settings.display());
+        // A shell may give timeout a process group of its own, which then has no terminal.
+        let mutt = format!(
+            "timeout --foreground 30 {program} -n -F {}",
+            settings.display()
+        );
         let mut script = Command::new("script");
         script.args(["--quiet", "--return", "--command", &mutt, "/dev/null"]);
         self.run_well(script.env("TERM", "xterm").env("LC_ALL", "C.UTF-8"));
