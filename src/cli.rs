@@ -238,6 +238,7 @@ fn load(file: Option<&Path>) -> anyhow::Result<Loaded> {
 async fn open(config: &Config) -> anyhow::Result<Database> {
     let database = Database::open(&config.database.url).await?;
     database.migrate().await?;
+    database.set_min_free_space(config.database.min_free_space);
     Ok(database)
 }
 

@@ -60,6 +60,8 @@ pub struct Envelope<R> {
     pub sender: Option<Mailbox>,
     /// May it hold more than ASCII in addresses and header (SMTPUTF8)?
     pub utf8: bool,
+    /// How many octets the message has, if the client has said so (SIZE).
+    pub octets: Option<u64>,
     /// The recipients that were accepted, in their order.
     pub recipients: Vec<(Mailbox, R)>,
 }
@@ -92,6 +94,8 @@ pub enum Answer {
     NoSuchUser,
     /// The message is larger than is allowed.
     TooLarge,
+    /// There is no room for it on the server's disk.
+    NoSpace,
     /// It could not be stored now.
     Unavailable,
 }
@@ -209,6 +213,7 @@ impl<R> Session<R> {
             client,
             sender: mail.sender,
             utf8: mail.utf8,
+            octets: mail.octets,
             recipients: Vec::new(),
         });
         self.good(Reply::new(250, "2.1.0", "sender accepted"))
@@ -342,6 +347,7 @@ impl<R> Session<R> {
             }
             Answer::NoSuchUser => unknown_user(recipient.as_written()),
             Answer::TooLarge => self.too_large(),
+            Answer::NoSpace => no_space(recipient),
             Answer::Unavailable => Reply::new(
                 451,
                 "4.3.0",
@@ -360,7 +366,21 @@ fn unknown_user(address: &str) -> Reply {
     Reply::new(550, "5.1.1", format!("<{address}> there is no such user"))
 }
 
+/// RFC 5321, section 4.2.3, and RFC 3463, section 3.4.
+fn no_space(recipient: &Mailbox) -> Reply {
+    let text = format!("<{recipient}> the server's disk is full, try again later");
+    Reply::new(452, "4.3.1", text)
+}
+
 impl<R> Lookup<R> {
+    /// How many octets the message has, if the client has said so.
+    pub fn octets(&self) -> Option<u64> {
+        match &self.session.state {
+            State::Envelope(envelope) | State::Chunks(envelope) => envelope.octets,
+            State::Greeted | State::Ready { .. } => None,
+        }
+    }
+
     /// The address to look for.
     pub fn address(&self) -> &str {
         self.recipient.address()
@@ -378,6 +398,12 @@ impl<R> Lookup<R> {
     /// Nobody has this address.
     pub fn unknown(self) -> (Reply, Session<R>) {
         let reply = unknown_user(self.recipient.as_written());
+        self.say(reply)
+    }
+
+    /// There is no room for the message.
+    pub fn no_space(self) -> (Reply, Session<R>) {
+        let reply = no_space(&self.recipient);
         self.say(reply)
     }
 

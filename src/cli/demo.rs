@@ -1,6 +1,8 @@
 //! `restante demo`: a server to try things out with.
 
+use std::fs::Permissions;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::PermissionsExt;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -34,7 +36,10 @@ pub(super) async fn run() -> anyhow::Result<ExitCode> {
     let format = Log::default().format;
     log::start(&Log { level, format }, None)?;
     let mut signals = Signals::new()?;
-    let folder = tempfile::Builder::new().prefix("restante-demo-").tempdir();
+    let folder = tempfile::Builder::new()
+        .prefix("restante-demo-")
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir();
     let folder = folder.context("while making a folder for the demo")?;
     let url = format!("sqlite://{}", folder.path().join("demo.db").display());
     let database = Database::open(&url).await?;

@@ -16,6 +16,7 @@ use crate::admin;
 use crate::lmtp;
 use crate::server::{Server, bind};
 use crate::settings::{Admin, Config, Loaded};
+use crate::store::{open_to_others, sqlite_file};
 use crate::telemetry::Traces;
 
 /// How long the collector of traces and metrics may hold up a stop.
@@ -47,6 +48,7 @@ async fn serve(mut config: Config, file: Option<&Path>, level: &Level) -> anyhow
             return Ok(ExitCode::SUCCESS);
         }
     };
+    warn_of_open_files(&config);
     let sockets = if inherited.is_empty() {
         bind(&config.pop3)?
     } else {
@@ -104,6 +106,17 @@ async fn serve(mut config: Config, file: Option<&Path>, level: &Level) -> anyhow
             tracing::warn!("stopped at once by a second signal");
             Ok(ExitCode::from(super::FAILED))
         }
+    }
+}
+
+/// What exists is left as it is: that others may read it can be on purpose.
+fn warn_of_open_files(config: &Config) {
+    let Ok(Some(file)) = sqlite_file(&config.database.url) else {
+        return;
+    };
+    for open in open_to_others(&file) {
+        let open = open.display();
+        tracing::warn!("other users of this machine may get at mail: chmod go= {open}");
     }
 }
 
