@@ -219,7 +219,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 /// Reads the settings and starts to log as they say.
 fn configure(file: Option<&Path>) -> anyhow::Result<Config> {
     let loaded = load(file)?;
-    log::start(&loaded.config.log, None)?;
+    log::start(&loaded.config.log)?;
     log_warnings(&loaded);
     Ok(loaded.config)
 }

@@ -402,6 +402,16 @@ impl Metrics {
         }
     }
 
+    /// From now on tells how many lines of the log were dropped, each time it is asked.
+    pub(crate) fn watch_log(&self, dropped: impl Fn() -> u64 + Send + Sync + 'static) {
+        let counter = self
+            .meter
+            .u64_observable_counter("restante.log.lines.dropped")
+            .with_description("Lines of the log that were dropped because nobody read stderr");
+        let observe = counter.with_callback(move |observer| observer.observe(dropped(), &[]));
+        observe.build();
+    }
+
     /// What has been counted since the start.
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();

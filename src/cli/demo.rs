@@ -11,7 +11,7 @@ use anyhow::Context;
 use super::serve::Signals;
 use super::{log, output};
 use crate::accounts::{Accounts, KeyOptions, SCOPE_POP3};
-use crate::admin;
+use crate::admin::{self, token};
 use crate::demo_mail;
 use crate::listener::Bound;
 use crate::server::Server;
@@ -34,7 +34,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) async fn run() -> anyhow::Result<ExitCode> {
     let level = "warn".into();
     let format = Log::default().format;
-    log::start(&Log { level, format }, None)?;
+    let (_level, _lines) = log::start_apart(&Log { level, format }, None)?;
     let mut signals = Signals::new()?;
     let folder = tempfile::Builder::new()
         .prefix("restante-demo-")
@@ -48,14 +48,19 @@ pub(super) async fn run() -> anyhow::Result<ExitCode> {
     let here = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let socket = Bound::new(here, PORT, ListenerKind::Plain)
         .or_else(|_| Bound::new(here, 0, ListenerKind::Plain))?;
-    let config = Config::default();
+    let mut config = Config::default();
+    // Its token lies beside its mail.
+    config.database.url = url;
     let mut server = Server::start(&config, database, vec![socket])?;
     // The demo is of use without its page, too, where another server has the port.
     let page = match admin::bind(&config.admin) {
         Ok(Some(endpoint)) => {
+            let token = token::of_server(&config)?;
+            let endpoint = endpoint.guarded_by(&token);
             let address = endpoint.address()?;
             server.serve_admin(endpoint)?;
-            format!("\nSee who is connected:    http://{address}/ (in a browser)")
+            let token = token.text();
+            format!("\nSee who is connected:    http://{address}/#token={token} (in a browser)")
         }
         Ok(None) | Err(_) => String::new(),
     };
