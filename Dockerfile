@@ -15,7 +15,9 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /usr/local/bin/restante /usr/local/bin/restante
 # A volume begins as this folder, with its owner.
-COPY --from=build --chown=65532:65532 /empty /var/lib/restante
+COPY --from=build --chown=65532:65532 --chmod=700 /empty /var/lib/restante
+# Where the token of the admin endpoint is kept, if the database is elsewhere.
+ENV STATE_DIRECTORY=/var/lib/restante
 # The default database is data/restante.db in here.
 WORKDIR /var/lib/restante
 VOLUME /var/lib/restante

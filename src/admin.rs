@@ -3,6 +3,7 @@
 //! It reads what the other parts know and asks them to act; it keeps nothing of its own.
 
 mod body;
+mod changes;
 mod guard;
 mod health;
 mod openapi;
@@ -10,6 +11,7 @@ mod overview;
 mod page;
 mod problem;
 mod sessions;
+pub mod token;
 mod users;
 
 use std::net::{SocketAddr, TcpListener};
@@ -35,6 +37,7 @@ use crate::settings;
 use crate::supervision::Post;
 use guard::Guard;
 use problem::Problem;
+use token::Token;
 
 pub(crate) use health::Health;
 
@@ -50,7 +53,14 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How many seconds requests may go on that are answered when the endpoint ends.
 const STOP_TIMEOUT_SECONDS: u64 = 1;
 
-/// A socket that listens for whoever runs the server, and what they must show.
+/// A socket that listens for whoever runs the server.
+#[derive(Debug)]
+pub struct AdminSocket {
+    socket: TcpListener,
+    address: SocketAddr,
+}
+
+/// The socket, and what callers must show.
 #[derive(Debug)]
 pub struct Endpoint {
     socket: TcpListener,
@@ -60,24 +70,28 @@ pub struct Endpoint {
 /// Listens where the settings say; none if the endpoint is off.
 ///
 /// # Errors
-/// If the address can't be had, or others than this machine would reach it without a token.
-pub fn bind(settings: &settings::Admin) -> anyhow::Result<Option<Endpoint>> {
+/// If the address can't be had, or a token is set that can't be read.
+pub fn bind(settings: &settings::Admin) -> anyhow::Result<Option<AdminSocket>> {
     if settings.port == 0 {
         return Ok(None);
     }
-    let token = settings.token()?;
+    settings.token()?;
     let address = SocketAddr::new(settings.bind_address, settings.port);
-    anyhow::ensure!(
-        token.is_some() || address.ip().to_canonical().is_loopback(),
-        "anybody who reaches {address} could end sessions and make keys: set Admin__Token, \
-         or Admin__BindAddress=127.0.0.1"
-    );
     let socket = TcpListener::bind(address).with_context(|| {
         format!("cannot listen on {address} (set Admin__Port, or 0 for no admin endpoint)")
     })?;
     socket.set_nonblocking(true)?;
-    let guard = Guard::new(token.as_deref(), address.ip());
-    Ok(Some(Endpoint { socket, guard }))
+    Ok(Some(AdminSocket { socket, address }))
+}
+
+impl AdminSocket {
+    /// The endpoint there that asks for this token.
+    pub fn guarded_by(self, token: &Token) -> Endpoint {
+        Endpoint {
+            guard: Guard::new(token, self.address.ip()),
+            socket: self.socket,
+        }
+    }
 }
 
 impl Endpoint {

@@ -219,7 +219,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 /// Reads the settings and starts to log as they say.
 fn configure(file: Option<&Path>) -> anyhow::Result<Config> {
     let loaded = load(file)?;
-    log::start(&loaded.config.log, None)?;
+    log::start(&loaded.config.log)?;
     log_warnings(&loaded);
     Ok(loaded.config)
 }
@@ -238,6 +238,7 @@ fn load(file: Option<&Path>) -> anyhow::Result<Loaded> {
 async fn open(config: &Config) -> anyhow::Result<Database> {
     let database = Database::open(&config.database.url).await?;
     database.migrate().await?;
+    database.set_min_free_space(config.database.min_free_space);
     Ok(database)
 }
 

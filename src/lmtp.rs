@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use actix_rt::ArbiterHandle;
-use lmtp::{Reply, Rules};
+use lmtp::{Answer, Reply, Rules};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -29,7 +29,7 @@ use crate::identity::new_name;
 use crate::metrics::Metrics;
 use crate::seldom::Seldom;
 use crate::settings::Config;
-use crate::store::{Database, Intake};
+use crate::store::{Database, Intake, StoreError};
 use conversation::Conversation;
 use socket::{Accepted, Peer};
 use wire::Wire;
@@ -63,6 +63,7 @@ pub struct LmtpService {
     max_connections: u32,
     refusals: Seldom,
     faults: Seldom,
+    full: Seldom,
     /// Cancelled when the server begins to stop.
     drain: CancellationToken,
     /// Cancelled when whoever is still here must go.
@@ -98,6 +99,7 @@ impl LmtpService {
             max_connections,
             refusals: Seldom::default(),
             faults: Seldom::default(),
+            full: Seldom::default(),
             drain,
             end: CancellationToken::new(),
         }
@@ -113,10 +115,28 @@ impl LmtpService {
         self.end.cancel();
     }
 
-    /// The one place where a fault of storage is logged and counted.
-    fn note_fault(&self, while_doing: &str, error: &dyn std::fmt::Display) {
+    /// The one place where a fault of storage is logged and counted; tells how to answer.
+    fn note_fault(&self, while_doing: &str, error: &StoreError) -> Answer {
         self.metrics.database_error();
+        self.database.note_damage(error);
         tracing::error!(error = %error, "storage failed while {while_doing}");
+        if error.is_disk_full() {
+            Answer::NoSpace
+        } else {
+            Answer::Unavailable
+        }
+    }
+
+    /// Is there room for a message of so many octets?
+    async fn has_room_for(&self, octets: u64) -> bool {
+        let has_room = self.database.has_room_for(octets).await;
+        if !has_room && let Some(before) = self.full.say() {
+            tracing::warn!(
+                before,
+                "no mail is taken in: there is too little room on the disk of the database"
+            );
+        }
+        has_room
     }
 }
 

@@ -378,6 +378,53 @@ impl Metrics {
         observe.build();
     }
 
+    /// From now on tells how the database and its disk are, each time it is asked.
+    pub(crate) fn watch_disk(&self, database: &Database) {
+        type Measure = fn(&Database) -> Option<u64>;
+        let gauges: [(&'static str, &'static str, Measure); 4] = [
+            (
+                "restante.database.disk.free.bytes",
+                "Octets that are free on the disk of SQLite's file",
+                |database| Some(database.disk()?.free),
+            ),
+            (
+                "restante.database.disk.needed.bytes",
+                "Octets that must be free there for mail to be taken in",
+                |database| Some(database.disk()?.min_free),
+            ),
+            (
+                "restante.database.wal.bytes",
+                "Octets of the file of SQLite's write-ahead log",
+                Database::log_octets,
+            ),
+            (
+                "restante.database.damaged",
+                "1 if anything was found since the start that the database can't have written",
+                |database| Some(u64::from(database.is_damaged())),
+            ),
+        ];
+        for (name, what, measure) in gauges {
+            let database = database.clone();
+            let gauge = self.meter.u64_observable_gauge(name).with_description(what);
+            let observe = gauge.with_callback(move |observer| {
+                if let Some(octets) = measure(&database) {
+                    observer.observe(octets, &[]);
+                }
+            });
+            observe.build();
+        }
+    }
+
+    /// From now on tells how many lines of the log were dropped, each time it is asked.
+    pub(crate) fn watch_log(&self, dropped: impl Fn() -> u64 + Send + Sync + 'static) {
+        let counter = self
+            .meter
+            .u64_observable_counter("restante.log.lines.dropped")
+            .with_description("Lines of the log that were dropped because nobody read stderr");
+        let observe = counter.with_callback(move |observer| observer.observe(dropped(), &[]));
+        observe.build();
+    }
+
     /// What has been counted since the start.
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();

@@ -249,6 +249,9 @@ impl Server {
         #[cfg(not(test))]
         drop(listener);
         metrics.watch_pools(&database);
+        metrics.watch_disk(&database);
+        database.set_min_free_space(config.database.min_free_space);
+        database.maintain();
         let (watch, stop) = (
             barred::watch(registry.clone(), mailbox.clone()),
             working.clone(),

@@ -14,6 +14,7 @@ mod refusal;
 mod rest;
 mod retrieval;
 mod transport;
+mod unread;
 mod update;
 
 use std::rc::Rc;
@@ -184,7 +185,6 @@ impl Actor for SessionActor {
         }
         let patience = Patience {
             write_timeout: self.service.write_timeout,
-            drain: self.service.drain.clone(),
         };
         let transport = Transport::new(stream, patience, live);
         let service = Arc::clone(&self.service);

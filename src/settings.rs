@@ -22,7 +22,7 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::{Deserialize, Serialize, Serializer};
 
-use value::{octets, read};
+use value::{octets, optional_octets, read};
 
 pub use load::{ConfigError, Loaded};
 pub use pop3::Pop3;
@@ -60,6 +60,10 @@ pub struct Database {
     /// `sqlite://…` or `postgres://…`. It may hold a password: see [`Database::shown`].
     #[serde(serialize_with = "url_without_password")]
     pub url: String,
+    /// How much must be free on the disk of SQLite's file for mail to be taken in, in octets; 0 is
+    /// no limit, and none is by the size of the disk.
+    #[serde(deserialize_with = "optional_octets")]
+    pub min_free_space: Option<u64>,
 }
 
 /// The HTTP endpoint for whoever runs the server.
@@ -280,14 +284,7 @@ impl Lmtp {
 impl Database {
     /// The URL for people to read, with `***` for what may be a password.
     pub fn shown(&self) -> String {
-        let url = match self.url.split_once("password=") {
-            Some((before, _)) => format!("{before}password=***"),
-            None => self.url.clone(),
-        };
-        if url.starts_with("sqlite:") {
-            return url;
-        }
-        without_password(&url)
+        shown_database(&self.url)
     }
 }
 
@@ -296,6 +293,18 @@ impl Otel {
     pub fn shown(&self) -> Option<String> {
         self.endpoint.as_deref().map(without_password)
     }
+}
+
+/// The URL of a database with `***` for what may be a password.
+fn shown_database(url: &str) -> String {
+    let url = match url.split_once("password=") {
+        Some((before, _)) => format!("{before}password=***"),
+        None => url.to_owned(),
+    };
+    if url.starts_with("sqlite:") {
+        return url;
+    }
+    without_password(&url)
 }
 
 /// A URL with `***` for the password before its host.
@@ -337,6 +346,7 @@ impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Database")
             .field("url", &self.shown())
+            .field("min_free_space", &self.min_free_space)
             .finish()
     }
 }
@@ -353,6 +363,7 @@ impl Default for Database {
     fn default() -> Self {
         Self {
             url: "sqlite://data/restante.db".to_owned(),
+            min_free_space: None,
         }
     }
 }
@@ -392,8 +403,7 @@ impl Default for Log {
 }
 
 fn url_without_password<S: Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    let url = url.to_owned();
-    serializer.serialize_str(&Database { url }.shown())
+    serializer.serialize_str(&shown_database(url))
 }
 
 fn endpoint_without_password<S: Serializer>(
@@ -488,8 +498,7 @@ mod tests {
                 "postgres://u:***@db?password=***",
             ),
         ] {
-            let url = url.to_owned();
-            assert_eq!(Database { url }.shown(), shown);
+            assert_eq!(shown_database(url), shown);
         }
     }
 }

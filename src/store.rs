@@ -15,8 +15,11 @@ mod maildrops;
 mod reading;
 mod restoring;
 mod rows;
+mod sqlite;
 mod tidy;
+mod transaction;
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +30,7 @@ use pop3::{MessageNumber, Snapshot, UniqueId};
 use sea_orm::{DbErr, RuntimeErr, sqlx};
 
 pub(crate) use asking::ask;
-pub use database::{Database, OpenError, sqlite_file};
+pub use database::{Database, OpenError};
 pub(crate) use database::{KEYS_PER_STATEMENT, sql_list, statement};
 pub(crate) use delivery::milliseconds;
 pub use delivery::{CHUNK_OCTETS, Delivery, Prepared};
@@ -39,6 +42,7 @@ pub(crate) use maildrops::{Departing, depart, raise_version};
 pub use maildrops::{Keeping, SqlStore};
 pub use reading::{Read, Reading};
 pub use restoring::{Deletions, Which};
+pub use sqlite::{open_to_others, sqlite_file};
 pub use tidy::{TIDY_INTERVAL, Tidied};
 
 /// The key of a user.
@@ -111,17 +115,53 @@ impl StoreError {
         let Self::Database(error) = self else {
             return false;
         };
-        let (DbErr::Conn(error) | DbErr::Exec(error) | DbErr::Query(error)) = error else {
-            return false;
-        };
-        let RuntimeErr::SqlxError(error) = error else {
-            return false;
-        };
         let of_class = |code: &str| CLASSES.iter().any(|class| code.starts_with(class));
-        match error.as_database_error() {
-            Some(error) => error.code().is_some_and(|code| of_class(&code)),
-            None => matches!(**error, sqlx::Error::Io(_)),
+        match sqlx_error(error) {
+            Some(error) => match error.as_database_error() {
+                Some(error) => error.code().is_some_and(|code| of_class(&code)),
+                None => matches!(*error, sqlx::Error::Io(_)),
+            },
+            None => false,
         }
+    }
+
+    /// Is there no room on the disk of the database?
+    pub fn is_disk_full(&self) -> bool {
+        /// `SQLITE_FULL`, `SQLITE_IOERR_SHMSIZE`, and PostgreSQL's `disk_full`.
+        const CODES: [&str; 3] = ["13", "4874", "53100"];
+        self.database_code()
+            .is_some_and(|code| CODES.contains(&code.as_str()))
+    }
+
+    /// Is there something in the database's files that it can't have written?
+    pub fn is_damage(&self) -> bool {
+        /// `SQLITE_CORRUPT`, of which there are several, and `SQLITE_NOTADB`.
+        const SQLITE: [u32; 2] = [11, 26];
+        /// The class in PostgreSQL of what is found to be damaged: data, and indexes.
+        const POSTGRES: [&str; 2] = ["XX001", "XX002"];
+        self.database_code().is_some_and(|code| {
+            let primary = code.parse::<u32>().map(|code| code & 0xff);
+            primary.is_ok_and(|code| SQLITE.contains(&code)) || POSTGRES.contains(&code.as_str())
+        })
+    }
+
+    /// What SQLite or PostgreSQL itself calls the fault.
+    fn database_code(&self) -> Option<String> {
+        let (Self::Database(error) | Self::Uncommitted(error)) = self else {
+            return None;
+        };
+        let code = sqlx_error(error)?.as_database_error()?.code();
+        code.map(Cow::into_owned)
+    }
+}
+
+fn sqlx_error(error: &DbErr) -> Option<&sqlx::Error> {
+    let (DbErr::Conn(error) | DbErr::Exec(error) | DbErr::Query(error)) = error else {
+        return None;
+    };
+    match error {
+        RuntimeErr::SqlxError(error) => Some(error),
+        RuntimeErr::Internal(_) => None,
     }
 }
 

@@ -18,9 +18,13 @@ use crate::support::daemon::Daemon;
 use crate::support::http::Http;
 use crate::support::postgres::free_port;
 
+/// What is asked for unless a test says something else.
+const TOKEN: &str = "open sesame";
+
 /// A server with its admin endpoint.
 struct Watched {
     daemon: Daemon,
+    /// It shows the token, unless the test has set one of its own.
     admin: Http,
 }
 
@@ -29,6 +33,14 @@ impl Watched {
     fn start(url: &str, settings: &[(&str, &str)]) -> Self {
         let port = free_port();
         let mut all = vec![("Admin__Port", port.to_string())];
+        let is_set = settings
+            .iter()
+            .any(|(name, _)| name.starts_with("Admin__Token"));
+        let mut admin = Http::new(SocketAddr::from(([127, 0, 0, 1], port)));
+        if !is_set {
+            all.push(("Admin__Token", TOKEN.to_owned()));
+            admin = admin.with("Authorization", &format!("Bearer {TOKEN}"));
+        }
         all.extend(
             settings
                 .iter()
@@ -40,7 +52,7 @@ impl Watched {
             .collect();
         Self {
             daemon: Daemon::start_with(url, &all),
-            admin: Http::new(SocketAddr::from(([127, 0, 0, 1], port))),
+            admin,
         }
     }
 }

@@ -22,15 +22,15 @@ use crate::support::{eventually, run};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A connection of an MTA.
-trait Wire: Read + Write + Send {}
+pub(crate) trait Wire: Read + Write + Send {}
 impl<T: Read + Write + Send> Wire for T {}
 
 /// An MTA, as far as LMTP needs one.
-struct Mta(BufReader<Box<dyn Wire>>);
+pub(crate) struct Mta(BufReader<Box<dyn Wire>>);
 
 impl Mta {
     /// Connects, reads the greeting and says LHLO.
-    fn hello(port: u16) -> Self {
+    pub(crate) fn hello(port: u16) -> Self {
         let mut mta = Self::connect(port);
         mta.expect("LHLO mx.example.com", "250-");
         while !mta.read().starts_with("250 ") {}
@@ -57,13 +57,13 @@ impl Mta {
         mta
     }
 
-    fn send(&mut self, octets: &[u8]) {
+    pub(crate) fn send(&mut self, octets: &[u8]) {
         self.0.get_mut().write_all(octets).unwrap();
         self.0.get_mut().flush().unwrap();
     }
 
     /// Reads a line, without its CRLF; nothing if the server has closed.
-    fn read(&mut self) -> String {
+    pub(crate) fn read(&mut self) -> String {
         let mut line = String::new();
         // Whoever has been reset reads nothing, too.
         drop(self.0.read_line(&mut line));
@@ -71,7 +71,7 @@ impl Mta {
     }
 
     /// Sends a line whose reply must begin so.
-    fn expect(&mut self, line: &str, reply: &str) -> String {
+    pub(crate) fn expect(&mut self, line: &str, reply: &str) -> String {
         self.send(format!("{line}\r\n").as_bytes());
         let got = self.read();
         assert!(got.starts_with(reply), "{line}: {got}");
@@ -79,7 +79,7 @@ impl Mta {
     }
 
     /// Begins a transaction.
-    fn to(&mut self, recipients: &[&str]) {
+    pub(crate) fn to(&mut self, recipients: &[&str]) {
         self.expect("MAIL FROM:<eve@example.net>", "250 2.1.0");
         for recipient in recipients {
             self.expect(&format!("RCPT TO:<{recipient}>"), "250 2.1.5");
@@ -87,14 +87,14 @@ impl Mta {
     }
 
     /// Sends a message by DATA, as it must look on the wire; reads so many replies.
-    fn data(&mut self, message: &[u8], replies: usize) -> Vec<String> {
+    pub(crate) fn data(&mut self, message: &[u8], replies: usize) -> Vec<String> {
         self.expect("DATA", "354");
         self.send(&stuffed(message));
         (0..replies).map(|_| self.read()).collect()
     }
 
     /// Sends a message by BDAT in pieces of this size; reads so many replies at the end.
-    fn bdat(&mut self, message: &[u8], octets: usize, replies: usize) -> Vec<String> {
+    pub(crate) fn bdat(&mut self, message: &[u8], octets: usize, replies: usize) -> Vec<String> {
         for piece in message.chunks(octets) {
             self.send(format!("BDAT {}\r\n", piece.len()).as_bytes());
             self.send(piece);

@@ -10,6 +10,7 @@ mod admin;
 mod cli;
 mod clients;
 mod crash;
+mod disk;
 mod limits;
 mod lmtp;
 mod moving;

@@ -108,6 +108,8 @@ pub enum Answer {
     NoSuchUser,
     /// The message is larger than is allowed.
     TooLarge,
+    /// There is no room for it on the server's disk.
+    NoSpace,
     /// It could not be stored now.
     Unavailable,
 }
@@ -357,6 +359,8 @@ impl<R> Session<R> {
                 Answer::OverQuota => (552, "5.2.2", FULL),
                 Answer::NoSuchUser => (550, "5.1.1", UNKNOWN),
                 Answer::TooLarge => return self.too_large(),
+                // RFC 5321, section 4.2.3, and RFC 3463, section 3.4.
+                Answer::NoSpace => (452, "4.3.1", NO_SPACE),
                 Answer::Unavailable => (451, "4.3.0", "can't be stored now, try again later"),
             };
             about(recipient, envelope.utf8, code, status, text)
@@ -367,6 +371,9 @@ impl<R> Session<R> {
 
 /// What is said of a recipient whom nobody here is.
 const UNKNOWN: &str = "No such user";
+
+/// What is said while the disk has no room.
+const NO_SPACE: &str = "the server's disk is full, try again later";
 
 /// What is said of a maildrop that takes no more.
 const FULL: &str = "the maildrop is full";

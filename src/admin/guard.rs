@@ -1,9 +1,9 @@
 //! Who may ask for what.
 //!
-//! With a token, whoever shows it may do everything. Without one the endpoint is bound to loopback,
-//! and what is to be kept out is the browser of somebody on this machine, which runs pages of
-//! strangers: their requests come from another origin, or name another host that they have made
-//! point here (DNS rebinding).
+//! Whoever shows the token may do everything; the probes and the bare page are open. An endpoint on
+//! loopback whose token nobody has set tells its metrics to this machine, too, and keeps the
+//! browsers of its users from showing anything to pages of strangers: their requests come from
+//! another origin, or name another host that they have made point here (DNS rebinding).
 
 use std::net::IpAddr;
 
@@ -16,13 +16,19 @@ use actix_web::{HttpResponse, ResponseError, web};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::changes;
 use super::problem::{PROBLEM_JSON, Problem};
+use super::token::{Origin, Token};
 
 /// What orchestrators ask for, who have no token.
 pub(super) const PROBES: [&str; 3] = ["/healthz", "/livez", "/readyz"];
 
 /// What anybody may see: it holds nothing but the form that asks for the token.
 const PAGE: &str = "/";
+
+/// What counts things and names nobody: a program of this machine may read it where no token is set
+/// that it could show.
+const METRICS: &str = "/metrics";
 
 /// On every response. No page of ours is framed, guessed at, kept, or read by another origin.
 const HEADERS: [(&str, &str); 7] = [
@@ -42,15 +48,25 @@ const HEADERS: [(&str, &str); 7] = [
 #[derive(Debug)]
 pub(super) struct Guard {
     /// Of the token its hash, so that comparing tells nothing of its length either.
-    token: Option<[u8; 32]>,
+    token: [u8; 32],
+    /// What the log calls who shows it.
+    name: &'static str,
+    /// Is it for programs of this machine, which know no token unless it is set?
+    is_for_this_machine: bool,
     address: IpAddr,
 }
 
 impl Guard {
     /// For an endpoint at this address that asks for this token.
-    pub(super) fn new(token: Option<&str>, address: IpAddr) -> Self {
+    pub(super) fn new(token: &Token, address: IpAddr) -> Self {
+        let (name, is_set) = match token.origin() {
+            Origin::Set => ("the token that is set", true),
+            Origin::File(_) | Origin::Unkept => ("the token of the server", false),
+        };
         Self {
-            token: token.map(|token| Sha256::digest(token).into()),
+            token: Sha256::digest(token.text()).into(),
+            name,
+            is_for_this_machine: !is_set && address.to_canonical().is_loopback(),
             address,
         }
     }
@@ -61,7 +77,7 @@ impl Guard {
         let path = uri.path();
         let open = path == PAGE || PROBES.contains(&path);
         let host = host(uri, headers);
-        if self.token.is_none() && !host.is_some_and(|host| self.is_ours(host)) {
+        if self.is_for_this_machine && !host.is_some_and(|host| self.is_ours(host)) {
             return forbidden(
                 "without Admin__Token, the host must be localhost or a loopback address",
             );
@@ -75,10 +91,10 @@ impl Guard {
         if !safe && origin.is_some_and(|origin| !is_same(origin.ok(), host)) {
             return forbidden("pages of other origins may not change anything");
         }
-        match self.token {
-            Some(token) if !open => is_shown(&token, headers),
-            Some(_) | None => Ok(()),
+        if open || (path == METRICS && self.is_for_this_machine) {
+            return Ok(());
         }
+        is_shown(&self.token, headers)
     }
 
     /// Is it a name that nobody else can make point here?
@@ -147,6 +163,7 @@ pub(super) async fn guard(
         Err(problem) => request.into_response(problem.error_response()),
     };
     let mut response = response.map_into_boxed_body();
+    changes::log(&response, guard.name);
     if is_bare(response.response()) {
         let status = response.status();
         let detail = status.canonical_reason().unwrap_or_default().to_lowercase();
@@ -186,12 +203,17 @@ mod tests {
         checked.map_or_else(|problem| problem.status_code().as_u16(), |()| 200)
     }
 
-    fn here(token: Option<&str>) -> Guard {
-        Guard::new(token, "127.0.0.1".parse().unwrap())
+    fn at(address: &str, set: Option<&str>) -> Guard {
+        let token = Token::of_test(set.unwrap_or("made"), set.is_some());
+        Guard::new(&token, address.parse().unwrap())
+    }
+
+    fn here(set: Option<&str>) -> Guard {
+        at("127.0.0.1", set)
     }
 
     #[test]
-    fn without_a_token_the_host_must_be_this_machine() {
+    fn a_token_that_nobody_has_set_is_for_this_machine_which_may_read_metrics() {
         let guard = here(None);
         for host in [
             "localhost",
@@ -201,11 +223,12 @@ mod tests {
             "[::1]:8110",
             "[::1]",
         ] {
-            assert_eq!(
-                ask(&guard, Method::GET, "/api/sessions", &[("host", host)]),
-                200,
-                "{host}"
-            );
+            let host = ("host", host);
+            let shown = [host, ("authorization", "Bearer made")];
+            assert_eq!(ask(&guard, Method::GET, "/api/sessions", &shown), 200);
+            assert_eq!(ask(&guard, Method::GET, "/api/sessions", &[host]), 401);
+            assert_eq!(ask(&guard, Method::GET, "/metrics", &[host]), 200);
+            assert_eq!(ask(&guard, Method::GET, "/metrics/", &[host]), 401);
         }
         for host in [
             "evil.example",
@@ -225,6 +248,13 @@ mod tests {
             }
         }
         assert_eq!(ask(&guard, Method::GET, "/", &[]), 403);
+        // Who has the endpoint listen elsewhere lets others ask, who must show it.
+        let elsewhere = at("0.0.0.0", None);
+        let host = ("host", "pop.example.org");
+        assert_eq!(ask(&elsewhere, Method::GET, "/healthz", &[host]), 200);
+        assert_eq!(ask(&elsewhere, Method::GET, "/metrics", &[host]), 401);
+        let shown = [host, ("authorization", "Bearer made")];
+        assert_eq!(ask(&elsewhere, Method::GET, "/metrics", &shown), 200);
     }
 
     #[test]
@@ -265,11 +295,9 @@ mod tests {
 
     #[test]
     fn a_page_of_another_origin_changes_nothing() {
-        for guard in [here(None), here(Some("hunter2"))] {
-            let ours = [
-                ("host", "localhost:8110"),
-                ("authorization", "Bearer hunter2"),
-            ];
+        for (set, shown) in [(None, "Bearer made"), (Some("hunter2"), "Bearer hunter2")] {
+            let guard = here(set);
+            let ours = [("host", "localhost:8110"), ("authorization", shown)];
             let with = |method, more: (&'static str, &'static str)| {
                 ask(&guard, method, "/api/sessions/1", &[ours[0], ours[1], more])
             };

@@ -116,12 +116,7 @@ impl Health {
             let good = format!("{address} greets");
             check(kind.as_str(), good, test).await
         });
-        let database = check("database", "it answers".to_owned(), async {
-            self.database.ping().await.map_err(|error| {
-                tracing::warn!(error = %error, "the database does not answer the health check");
-                "it does not answer as it should; the log says why".to_owned()
-            })
-        });
+        let database = self.check_database();
         let lmtp = self.lmtp.iter().map(|endpoint| {
             let good = format!("{endpoint} greets");
             check("lmtp", good, lmtp::test(endpoint))
@@ -139,6 +134,40 @@ impl Health {
             total_duration: began.elapsed(),
             checks,
         }
+    }
+
+    async fn check_database(&self) -> Check {
+        let answers = check("database", "it answers".to_owned(), async {
+            self.database.ping().await.map_err(|error| {
+                tracing::warn!(error = %error, "the database does not answer the health check");
+                "it does not answer as it should; the log says why".to_owned()
+            })
+        });
+        let mut check = answers.await;
+        if check.status == Status::Healthy
+            && let Some((status, concern)) = self.concern().await
+        {
+            check.status = status;
+            check.description = concern.to_owned();
+        }
+        check
+    }
+
+    /// What someone should see to although the database answers. Whoever asks needs no token, so
+    /// the numbers are in the metrics.
+    async fn concern(&self) -> Option<(Status, &'static str)> {
+        if self.database.disk().is_some_and(|disk| disk.is_full) {
+            let full = "its disk is full: no mail is taken in, and deletions may fail";
+            return Some((Status::Unhealthy, full));
+        }
+        if !self.database.has_room_for(0).await {
+            let low = "there is too little room on its disk: no mail is taken in";
+            return Some((Status::Degraded, low));
+        }
+        let damaged = "it is damaged in places; the log says which";
+        self.database
+            .is_damaged()
+            .then_some((Status::Degraded, damaged))
     }
 
     async fn database_answers(&self) -> bool {

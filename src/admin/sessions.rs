@@ -7,11 +7,12 @@
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Admin;
+use super::changes::note;
 use super::problem::Problem;
 use crate::accounts::{AccountError, Accounts, normalize_or_lower};
 use crate::networks::Networks;
@@ -234,11 +235,14 @@ pub(super) async fn one(
     )
 )]
 pub(super) async fn end(
+    request: HttpRequest,
     admin: web::Data<Admin>,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let live = admin.session(&id)?;
     if admin.end(&live).await? {
+        let user = live.report().user.unwrap_or_default();
+        note(&request, format!("session {} ended", live.id()), user);
         return Ok(HttpResponse::NoContent().finish());
     }
     let detail = "it has just ended, or is committing its deletions and ends by itself";
@@ -256,6 +260,7 @@ pub(super) async fn end(
     )
 )]
 pub(super) async fn end_those(
+    request: HttpRequest,
     admin: web::Data<Admin>,
     which: web::Query<Which>,
 ) -> Result<web::Json<Ended>, Problem> {
@@ -274,6 +279,10 @@ pub(super) async fn end_those(
         .filter(|live| filter.fits(live))
     {
         ended += usize::from(admin.end(live).await?);
+    }
+    if ended > 0 {
+        let whose = request.query_string();
+        note(&request, format!("{ended} sessions ended"), whose);
     }
     Ok(web::Json(Ended { ended }))
 }

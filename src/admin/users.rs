@@ -2,12 +2,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::Admin;
+use super::changes::note;
 use super::problem::Problem;
 use crate::accounts::{KeyId, KeyOptions, KeyReport, Quota, SCOPE_POP3, UserReport};
 use crate::networks::Networks;
@@ -112,6 +113,7 @@ pub(super) async fn list(admin: web::Data<Admin>) -> Result<web::Json<Users>, Pr
     )
 )]
 pub(super) async fn add(
+    request: HttpRequest,
     admin: web::Data<Admin>,
     user: web::Json<NewUser>,
 ) -> Result<HttpResponse, Problem> {
@@ -119,6 +121,7 @@ pub(super) async fn add(
     accounts
         .add_with_quota(&user.address, &user.aliases, user.quota.unwrap_or_default())
         .await?;
+    note(&request, "user added", &user.address);
     Ok(HttpResponse::Created().finish())
 }
 
@@ -133,6 +136,7 @@ pub(super) async fn add(
     )
 )]
 pub(super) async fn change(
+    request: HttpRequest,
     admin: web::Data<Admin>,
     address: web::Path<String>,
     change: web::Json<UserChange>,
@@ -143,9 +147,16 @@ pub(super) async fn change(
     }
     if let Some(quota) = change.quota {
         accounts.set_quota(&address, quota.into()).await?;
+        note(&request, "quota set", &*address);
     }
     if let Some(disabled) = change.disabled {
         accounts.set_disabled(&address, disabled).await?;
+        let what = if disabled {
+            "user disabled"
+        } else {
+            "user enabled"
+        };
+        note(&request, what, &*address);
         admin.bar_who_may_not().await;
     }
     Ok(HttpResponse::NoContent().finish())
@@ -161,10 +172,12 @@ pub(super) async fn change(
     )
 )]
 pub(super) async fn remove(
+    request: HttpRequest,
     admin: web::Data<Admin>,
     address: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     admin.accounts.remove(&address).await?;
+    note(&request, "user removed", &*address);
     admin.bar_who_may_not().await;
     Ok(HttpResponse::NoContent().finish())
 }
@@ -199,6 +212,7 @@ pub(super) async fn keys(
     )
 )]
 pub(super) async fn make_key(
+    http: HttpRequest,
     admin: web::Data<Admin>,
     address: web::Path<String>,
     request: web::Json<KeyRequest>,
@@ -217,7 +231,9 @@ pub(super) async fn make_key(
         expires_at: lifetime.map(expiry).transpose()?,
         short: request.short,
     };
+    let name = options.name.clone();
     let made = admin.accounts.create_key(&address, options).await?;
+    note(&http, format!("key {} made: {name}", made.id.0), &*address);
     Ok(HttpResponse::Created().json(MadeKey {
         id: made.id.0,
         key: made.key,
@@ -239,12 +255,14 @@ fn expiry(lifetime: Duration) -> Result<SystemTime, Problem> {
     )
 )]
 pub(super) async fn revoke_key(
+    request: HttpRequest,
     admin: web::Data<Admin>,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let number = id.parse().map(KeyId);
     let number = number.map_err(|_| Problem::not_found("a key has a number"))?;
     admin.accounts.revoke_key(number).await?;
+    note(&request, "key revoked", format!("key {}", number.0));
     admin.bar_who_may_not().await;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -73,7 +73,7 @@ pub(super) async fn run(file: Option<&Path>, as_json: bool) -> anyhow::Result<Ex
             findings.extend(listeners::check(&loaded.config));
             findings.extend(certificate::check(&loaded.config.pop3));
             findings.extend(collector(loaded.config.otel.endpoint.as_deref()));
-            findings.push(storage::check(&loaded.config.database).await);
+            findings.extend(storage::check(&loaded.config.database).await);
             findings.push(machine::check(&loaded.config.pop3));
             findings
         }

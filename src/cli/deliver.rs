@@ -41,6 +41,10 @@ pub(super) async fn run(command: Deliver, database: Database) -> anyhow::Result<
             return Ok(ExitCode::from(NO_SUCH_USER));
         }
     };
+    anyhow::ensure!(
+        database.has_room_for(0).await,
+        "there is too little room on the disk of the database (Database__MinFreeSpace)"
+    );
     let mut delivery = Delivery::new(database.clone());
     let head = match take_in(&mut delivery).await {
         Ok(head) => head,

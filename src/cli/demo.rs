@@ -1,6 +1,8 @@
 //! `restante demo`: a server to try things out with.
 
+use std::fs::Permissions;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::PermissionsExt;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +11,7 @@ use anyhow::Context;
 use super::serve::Signals;
 use super::{log, output};
 use crate::accounts::{Accounts, KeyOptions, SCOPE_POP3};
-use crate::admin;
+use crate::admin::{self, token};
 use crate::demo_mail;
 use crate::listener::Bound;
 use crate::server::Server;
@@ -32,9 +34,12 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) async fn run() -> anyhow::Result<ExitCode> {
     let level = "warn".into();
     let format = Log::default().format;
-    log::start(&Log { level, format }, None)?;
+    let (_level, _lines) = log::start_apart(&Log { level, format }, None)?;
     let mut signals = Signals::new()?;
-    let folder = tempfile::Builder::new().prefix("restante-demo-").tempdir();
+    let folder = tempfile::Builder::new()
+        .prefix("restante-demo-")
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir();
     let folder = folder.context("while making a folder for the demo")?;
     let url = format!("sqlite://{}", folder.path().join("demo.db").display());
     let database = Database::open(&url).await?;
@@ -43,14 +48,19 @@ pub(super) async fn run() -> anyhow::Result<ExitCode> {
     let here = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let socket = Bound::new(here, PORT, ListenerKind::Plain)
         .or_else(|_| Bound::new(here, 0, ListenerKind::Plain))?;
-    let config = Config::default();
+    let mut config = Config::default();
+    // Its token lies beside its mail.
+    config.database.url = url;
     let mut server = Server::start(&config, database, vec![socket])?;
     // The demo is of use without its page, too, where another server has the port.
     let page = match admin::bind(&config.admin) {
         Ok(Some(endpoint)) => {
+            let token = token::of_server(&config)?;
+            let endpoint = endpoint.guarded_by(&token);
             let address = endpoint.address()?;
             server.serve_admin(endpoint)?;
-            format!("\nSee who is connected:    http://{address}/ (in a browser)")
+            let token = token.text();
+            format!("\nSee who is connected:    http://{address}/#token={token} (in a browser)")
         }
         Ok(None) | Err(_) => String::new(),
     };

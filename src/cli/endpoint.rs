@@ -11,7 +11,8 @@ use serde_json::Value;
 use ureq::Agent;
 use ureq::http::{Response, StatusCode};
 
-use crate::settings::Admin;
+use crate::admin::token::{self, Token};
+use crate::settings::Config;
 
 /// How long the server may take to answer: longer than its own checks.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -37,7 +38,21 @@ impl Endpoint {
     ///
     /// # Errors
     /// If it is off, or the token can't be read.
-    pub(super) fn new(settings: &Admin) -> anyhow::Result<Self> {
+    pub(super) fn new(config: &Config) -> anyhow::Result<Self> {
+        let token = token::of_command(config)?;
+        Self::shown(config, token.as_ref().map(Token::text))
+    }
+
+    /// The same, for what needs no token.
+    ///
+    /// # Errors
+    /// If it is off.
+    pub(super) fn without_token(config: &Config) -> anyhow::Result<Self> {
+        Self::shown(config, None)
+    }
+
+    fn shown(config: &Config, token: Option<&str>) -> anyhow::Result<Self> {
+        let settings = &config.admin;
         anyhow::ensure!(
             settings.port != 0,
             "the admin endpoint is off: set Admin__Port for the server and for this command"
@@ -56,27 +71,27 @@ impl Endpoint {
         Ok(Self {
             agent: agent.into(),
             address: SocketAddr::new(here, settings.port),
-            authorization: settings.token()?.map(|token| format!("Bearer {token}")),
+            authorization: token.map(|token| format!("Bearer {token}")),
         })
     }
 
     /// Asks for a path.
     pub(super) fn get(&self, path: &str) -> anyhow::Result<Answer> {
         let request = self.agent.get(self.url(path));
-        self.answer(request.header("Authorization", self.shown()).call())
+        self.answer(request.header("Authorization", self.shown_token()).call())
     }
 
     /// Deletes what is at a path.
     pub(super) fn delete(&self, path: &str) -> anyhow::Result<Answer> {
         let request = self.agent.delete(self.url(path));
-        self.answer(request.header("Authorization", self.shown()).call())
+        self.answer(request.header("Authorization", self.shown_token()).call())
     }
 
     fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    fn shown(&self) -> &str {
+    fn shown_token(&self) -> &str {
         self.authorization.as_deref().unwrap_or_default()
     }
 
@@ -95,7 +110,8 @@ impl Endpoint {
         let status = response.status();
         anyhow::ensure!(
             status != StatusCode::UNAUTHORIZED,
-            "the admin endpoint at {} wants its token: set Admin__Token or Admin__TokenPath",
+            "the admin endpoint at {} wants its token: set Admin__Token or Admin__TokenPath, or run \
+             this with the settings of the server, which say where its token is",
             self.address
         );
         let body = response.body_mut().with_config().limit(MAX_ANSWER_OCTETS);

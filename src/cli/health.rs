@@ -10,7 +10,7 @@ use super::output::{print, print_table};
 use crate::settings::Config;
 
 pub(super) fn run(json: bool, config: &Config) -> anyhow::Result<ExitCode> {
-    let answer = Endpoint::new(&config.admin)?.get("/healthz")?;
+    let answer = Endpoint::without_token(config)?.get("/healthz")?;
     let status = text(&answer.body, "status");
     let checks = answer.body.get("checks").and_then(Value::as_array);
     let Some(checks) = checks else {

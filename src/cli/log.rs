@@ -1,23 +1,31 @@
 //! Where log lines go, and in which form.
 
+mod apart;
 mod form;
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
 
 use anyhow::Context;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::JsonFields;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::settings::{Log, LogFormat};
 use crate::telemetry::{TRACES_ONLY, Traces};
+use apart::{Flush, Lines};
 use form::{ForJournal, ForPrograms};
 
 /// What libraries tell that nobody asked for.
 const QUIET: &str = "sqlx=warn,sea_orm_migration=warn,actix_server=warn,actix_http=off";
+
+/// How often a running server looks whether lines were dropped.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Changes what is logged while the program runs.
 #[derive(Clone)]
@@ -33,13 +41,76 @@ impl Level {
     }
 }
 
-/// Starts to log to stderr, and to export traces if there are any.
+/// How the lines of a program that goes on for long get to stderr. Dropped, it writes the last.
+pub(super) struct Apart {
+    lines: Lines,
+    _flush: Flush,
+}
+
+/// Starts to log to stderr.
 ///
 /// # Errors
 /// If the level is no filter.
-pub(super) fn start(settings: &Log, traces: Option<&Traces>) -> anyhow::Result<Level> {
+pub(super) fn start(settings: &Log) -> anyhow::Result<()> {
+    init(settings, None, BoxMakeWriter::new(std::io::stderr))?;
+    Ok(())
+}
+
+/// Starts to log to stderr by a thread of its own, so that nobody waits for who reads it, and to
+/// export traces if there are any.
+///
+/// # Errors
+/// If the level is no filter, or the system refuses a thread.
+pub(super) fn start_apart(
+    settings: &Log,
+    traces: Option<&Traces>,
+) -> anyhow::Result<(Level, Apart)> {
+    let (lines, flush) = Lines::to_stderr().context("while starting to log")?;
+    let writer = lines.clone();
+    let level = init(settings, traces, BoxMakeWriter::new(move || writer.clone()))?;
+    // The usual report of a panic would wait for stderr, too.
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let backtrace = Backtrace::capture();
+        let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);
+        tracing::error!(
+            thread = thread.name(),
+            backtrace = backtrace.map(tracing::field::display),
+            "a fault of the program: {panic}"
+        );
+    }));
+    let _flush = flush;
+    Ok((level, Apart { lines, _flush }))
+}
+
+impl Apart {
+    /// How many lines have been dropped since the start.
+    pub(super) fn dropped(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
+        let lines = self.lines.clone();
+        move || lines.dropped()
+    }
+
+    /// Says in the log how many lines are missing in it, whenever that can be read again.
+    pub(super) fn tell_what_was_dropped(&self) -> impl Future<Output = ()> + 'static {
+        let lines = self.lines.clone();
+        async move {
+            let mut told = 0;
+            loop {
+                tokio::time::sleep(LOOK_INTERVAL).await;
+                let dropped = lines.dropped();
+                if dropped > told && lines.flows() {
+                    let missing = dropped - told;
+                    tracing::warn!(missing, "log lines were dropped: nobody has read stderr");
+                    told = dropped;
+                }
+            }
+        }
+    }
+}
+
+fn init(settings: &Log, traces: Option<&Traces>, writer: BoxMakeWriter) -> anyhow::Result<Level> {
     let (filter, level) = reload::Layer::new(filter(&settings.level)?);
-    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let lines = fmt::layer().with_writer(writer).with_target(false);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match settings.format {
         LogFormat::Json => {
             let lines = lines.fmt_fields(JsonFields::new());

@@ -9,13 +9,15 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::log::{self, Level};
+use super::log::{self, Apart, Level};
 use super::reload::reload;
 use super::systemd;
-use crate::admin;
+use crate::admin::token::{self, Origin};
+use crate::admin::{self, AdminSocket, Endpoint};
 use crate::lmtp;
 use crate::server::{Server, bind};
 use crate::settings::{Admin, Config, Loaded};
+use crate::store::{open_to_others, sqlite_file};
 use crate::telemetry::Traces;
 
 /// How long the collector of traces and metrics may hold up a stop.
@@ -26,16 +28,22 @@ pub(super) async fn start(loaded: Loaded, file: Option<&Path>) -> anyhow::Result
     let config = &loaded.config;
     let traces = config.otel.endpoint.as_deref().map(Traces::new);
     let traces = traces.transpose()?;
-    let level = log::start(&config.log, traces.as_ref())?;
+    let (level, lines) = log::start_apart(&config.log, traces.as_ref())?;
     super::log_warnings(&loaded);
-    let status = serve(loaded.config, file, &level).await?;
+    actix_rt::spawn(lines.tell_what_was_dropped());
+    let status = serve(loaded.config, file, &level, &lines).await?;
     if let Some(traces) = traces {
         in_time(EXPORT_TIMEOUT, move || traces.finish(EXPORT_TIMEOUT)).await;
     }
     Ok(status)
 }
 
-async fn serve(mut config: Config, file: Option<&Path>, level: &Level) -> anyhow::Result<ExitCode> {
+async fn serve(
+    mut config: Config,
+    file: Option<&Path>,
+    level: &Level,
+    lines: &Apart,
+) -> anyhow::Result<ExitCode> {
     let inherited = systemd::inherited(&config.pop3)?;
     let mut signals = Signals::new()?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -47,24 +55,25 @@ async fn serve(mut config: Config, file: Option<&Path>, level: &Level) -> anyhow
             return Ok(ExitCode::SUCCESS);
         }
     };
+    warn_of_open_files(&config);
     let sockets = if inherited.is_empty() {
         bind(&config.pop3)?
     } else {
         systemd::with_the_others(inherited, &config.pop3)?
     };
-    let endpoint = match admin::bind(&config.admin) {
+    let socket = match admin::bind(&config.admin) {
         // Of several servers on a machine, those that nobody has given a port do without.
         Err(error) if config.admin.port == Admin::default().port && is_taken(&error) => {
             tracing::warn!("no admin endpoint: {error:#}");
             None
         }
-        endpoint => endpoint?,
+        socket => socket?,
     };
+    let endpoint = socket.map(|socket| guarded(socket, &config)).transpose()?;
     let lmtp = lmtp::bind(&config.lmtp)?;
     let mut server = Server::start(&config, database, sockets)?;
     server.serve_lmtp(&config, lmtp)?;
     if let Some(endpoint) = endpoint {
-        tracing::info!(address = %endpoint.address()?, "admin endpoint");
         server.serve_admin(endpoint)?;
     }
     crate::open_files::raise(config.pop3.max_connections);
@@ -75,6 +84,7 @@ async fn serve(mut config: Config, file: Option<&Path>, level: &Level) -> anyhow
         tracing::info!(%endpoint, "listening for LMTP");
     }
     let metrics = Arc::clone(server.metrics());
+    metrics.watch_log(lines.dropped());
     systemd::ready();
     actix_rt::spawn(systemd::watch(server.pulse()));
     loop {
@@ -104,6 +114,29 @@ async fn serve(mut config: Config, file: Option<&Path>, level: &Level) -> anyhow
             tracing::warn!("stopped at once by a second signal");
             Ok(ExitCode::from(super::FAILED))
         }
+    }
+}
+
+/// The endpoint with its token; says where both are.
+fn guarded(socket: AdminSocket, config: &Config) -> anyhow::Result<Endpoint> {
+    let token = token::of_server(config)?;
+    let endpoint = socket.guarded_by(&token);
+    let token_file = match token.origin() {
+        Origin::File(file) => Some(tracing::field::display(file.display())),
+        Origin::Set | Origin::Unkept => None,
+    };
+    tracing::info!(address = %endpoint.address()?, token_file, "admin endpoint");
+    Ok(endpoint)
+}
+
+/// What exists is left as it is: that others may read it can be on purpose.
+fn warn_of_open_files(config: &Config) {
+    let Ok(Some(file)) = sqlite_file(&config.database.url) else {
+        return;
+    };
+    for open in open_to_others(&file) {
+        let open = open.display();
+        tracing::warn!("other users of this machine may get at mail: chmod go= {open}");
     }
 }
 

@@ -39,7 +39,7 @@ enum SessionsCommand {
 }
 
 pub(super) fn run(command: &Sessions, config: &Config) -> anyhow::Result<ExitCode> {
-    let endpoint = Endpoint::new(&config.admin)?;
+    let endpoint = Endpoint::new(config)?;
     if let Some(SessionsCommand::Kill { id }) = &command.command {
         let answer = endpoint.delete(&format!("/api/sessions/{}", encoded(id)))?;
         anyhow::ensure!(answer.status.is_success(), answer.problem());

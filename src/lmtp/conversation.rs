@@ -145,6 +145,13 @@ impl Conversation {
     }
 
     async fn look_up(&mut self, lookup: Lookup<Addressee>) -> Session {
+        let octets = lookup.octets().unwrap_or_default();
+        if !self.service.has_room_for(octets).await {
+            self.service.metrics.lmtp.no_space();
+            let (reply, session) = lookup.no_space();
+            self.say(&reply);
+            return session;
+        }
         let accounts = &self.service.accounts;
         let addresses = meant(lookup.address(), &self.service);
         let question = async || match accounts.first_addressee(&addresses).await {
@@ -287,8 +294,8 @@ impl Conversation {
         let answers = match self.service.intake.deliver(letter).await {
             Ok(outcomes) => outcomes.into_iter().map(answer).collect(),
             Err(error) => {
-                self.service.note_fault("delivering mail", &error);
-                vec![Answer::Unavailable; envelope.recipients.len()]
+                let answer = self.service.note_fault("delivering mail", &error);
+                vec![answer; envelope.recipients.len()]
             }
         };
         self.note(envelope, octets, &answers);
@@ -317,7 +324,7 @@ impl Conversation {
                         "message refused: the maildrop is full"
                     );
                 }
-                Answer::NoSuchUser | Answer::TooLarge | Answer::Unavailable => {
+                Answer::NoSuchUser | Answer::TooLarge | Answer::NoSpace | Answer::Unavailable => {
                     self.refused += 1;
                     tracing::info!(from, to, user, octets, why = ?answer, "message refused");
                 }

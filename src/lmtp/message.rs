@@ -5,6 +5,9 @@ use lmtp::Answer;
 use super::LmtpService;
 use crate::store::{Delivery, Prepared};
 
+/// After so many octets of a message it is asked again whether there is room.
+const LOOK_AGAIN_OCTETS: u64 = 1 << 20;
+
 /// Takes the octets of a message in, and counts them.
 pub(super) struct Message {
     /// None once it is clear that it can't be stored; what follows is thrown away.
@@ -34,6 +37,7 @@ impl Message {
 
     /// Takes the next octets, as they are without the dots that were put in.
     pub(super) async fn write(&mut self, service: &LmtpService, octets: &[u8]) {
+        let before = self.octets;
         self.octets += octets.len() as u64;
         let Some(delivery) = &mut self.delivery else {
             return;
@@ -42,8 +46,13 @@ impl Message {
             return self.refuse(service, Answer::TooLarge).await;
         }
         if let Err(error) = delivery.write(octets).await {
-            service.note_fault("taking a message in", &error);
-            self.refuse(service, Answer::Unavailable).await;
+            let answer = service.note_fault("taking a message in", &error);
+            return self.refuse(service, answer).await;
+        }
+        // Nobody has to say beforehand how large a message is.
+        let looks = |octets: u64| octets / LOOK_AGAIN_OCTETS;
+        if looks(self.octets) > looks(before) && !service.has_room_for(0).await {
+            self.refuse(service, Answer::NoSpace).await;
         }
     }
 

@@ -14,11 +14,19 @@ pub struct LmtpMetrics {
 }
 
 /// The results of a delivery, as `lmtp_deliveries_total` has them.
-const RESULTS: [&str; 5] = [STORED, OVER_QUOTA, UNKNOWN_USER, TOO_LARGE, FAILED];
+const RESULTS: [&str; 6] = [
+    STORED,
+    OVER_QUOTA,
+    UNKNOWN_USER,
+    TOO_LARGE,
+    NO_SPACE,
+    FAILED,
+];
 const STORED: &str = "stored";
 const OVER_QUOTA: &str = "over_quota";
 const UNKNOWN_USER: &str = "unknown_user";
 const TOO_LARGE: &str = "too_large";
+const NO_SPACE: &str = "no_space";
 const FAILED: &str = "failed";
 
 impl LmtpMetrics {
@@ -73,12 +81,17 @@ impl LmtpMetrics {
         self.count(UNKNOWN_USER);
     }
 
+    pub(crate) fn no_space(&self) {
+        self.count(NO_SPACE);
+    }
+
     pub(crate) fn delivered(&self, answer: Answer) {
         self.count(match answer {
             Answer::Stored => STORED,
             Answer::OverQuota => OVER_QUOTA,
             Answer::NoSuchUser => UNKNOWN_USER,
             Answer::TooLarge => TOO_LARGE,
+            Answer::NoSpace => NO_SPACE,
             Answer::Unavailable => FAILED,
         });
     }

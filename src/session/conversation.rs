@@ -29,8 +29,12 @@ const LISTED_OCTETS: usize = 32 * 1024;
 /// How long a session keeps what it fetched ahead while the client says nothing.
 const READ_AHEAD_KEPT: Duration = Duration::from_secs(2);
 
-/// How long a logged-in client may be silent, or read nothing, while the server stops.
-pub(super) const DRAIN_SILENCE: Duration = Duration::from_secs(5);
+/// A logged-in client that has been silent for so long is idle: it does not use up the time that
+/// others have when the server stops. Filters of spam and the like think for less.
+const IDLE_AFTER: Duration = Duration::from_secs(30);
+
+/// How long an idle client may go on all the same, and how often the others are looked at.
+const DRAIN_LOOK: Duration = Duration::from_secs(5);
 
 /// What a conversation works with.
 pub(super) struct Conversation {
@@ -253,9 +257,13 @@ impl Conversation {
         let began = Instant::now();
         let inactive_at = began + self.service.session_timeout;
         let logged_in = matches!(session, Session::Transaction(_));
+        let mut active_at = began;
         loop {
             let mut silent_at = match self.stopping_since {
-                Some(since) => inactive_at.min(began.max(since) + DRAIN_SILENCE),
+                Some(since) => {
+                    let idle_at = (active_at + IDLE_AFTER).max(since + DRAIN_LOOK);
+                    inactive_at.min(idle_at).min(Instant::now() + DRAIN_LOOK)
+                }
                 None => inactive_at,
             };
             if let Some(login_by) = self.login_by {
@@ -305,6 +313,7 @@ impl Conversation {
                         open.reader.forget_ahead();
                     }
                 }
+                Some(Err(_)) if self.goes_on(inactive_at, &mut active_at) => {}
                 Some(Err(_)) if self.stopping_since.is_some() => return Ok(Waited::Draining),
                 Some(Err(_)) if Some(silent_at) == self.login_by => {
                     return Ok(Waited::LoginTimedOut);
@@ -316,6 +325,19 @@ impl Conversation {
                 return Ok(Waited::Draining);
             }
         }
+    }
+
+    /// May a silent client go on although the server stops? One that has not read all that was sent
+    /// to it is active, and any other until it is idle.
+    fn goes_on(&self, inactive_at: Instant, active_at: &mut Instant) -> bool {
+        let now = Instant::now();
+        if self.stopping_since.is_none() || now >= inactive_at {
+            return false;
+        }
+        if self.transport.as_ref().is_some_and(Transport::has_unread) {
+            *active_at = now;
+        }
+        now < *active_at + IDLE_AFTER
     }
 
     async fn start_tls(&mut self) -> Result<(), Over> {

@@ -32,7 +32,6 @@ pub(crate) async fn refuse(
         let is_proxy = live.client().is_none();
         let patience = Patience {
             write_timeout: REFUSAL_TIMEOUT,
-            drain: service.drain.clone(),
         };
         let mut transport = Transport::new(stream, patience, live);
         if let Some(stream) = transport.in_clear().filter(|_| is_proxy) {

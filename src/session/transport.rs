@@ -11,10 +11,9 @@ use std::time::Duration;
 use pop3::LineBuffer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_util::sync::CancellationToken;
 
-use super::conversation::DRAIN_SILENCE;
 use super::proxy::begins_header;
+use super::unread::has_unread;
 use crate::registry::Live;
 use crate::tls::{Alpn, HandshakeError, Secured, Tls};
 
@@ -65,8 +64,6 @@ enum Heard {
 /// How long a client may read nothing of what is sent to it.
 pub(super) struct Patience {
     pub(super) write_timeout: Duration,
-    /// When the server stops there is less time.
-    pub(super) drain: CancellationToken,
 }
 
 impl Patience {
@@ -81,15 +78,10 @@ impl Patience {
     }
 
     async fn wait_longer<T>(&self, write: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-        let stopping = async {
-            self.drain.cancelled().await;
-            tokio::time::sleep(DRAIN_SILENCE).await;
-        };
         tokio::select! {
             biased;
             written = write => written,
             () = tokio::time::sleep(self.write_timeout) => Err(io::ErrorKind::TimedOut.into()),
-            () = stopping => Err(io::ErrorKind::TimedOut.into()),
         }
     }
 }
@@ -116,6 +108,14 @@ impl Transport {
             Stream::Plain(stream) => Some(stream),
             Stream::Tls(_) => None,
         }
+    }
+
+    /// Has the client not acknowledged all that was sent to it?
+    pub(super) fn has_unread(&self) -> bool {
+        has_unread(match &self.stream {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(secured) => secured.stream.get_ref().0,
+        })
     }
 
     /// Is the first that was read what a proxy says about its client?

@@ -254,6 +254,7 @@ mod tests {
             ("Pop3__PlaintextAuth", "Never"),
             ("Lmtp__MaxMessageSize", "1 KiB"),
             ("Database__Url", "postgres://db/relate"),
+            ("Database__MinFreeSpace", "1GiB"),
         ])
         .config;
         let pop3 = &config.pop3;
@@ -268,6 +269,7 @@ mod tests {
         assert_eq!(pop3.plaintext_auth, PlaintextAuth::Never);
         assert_eq!(config.lmtp.max_message_size, 1024);
         assert_eq!(config.database.url, "postgres://db/relate");
+        assert_eq!(config.database.min_free_space, Some(1 << 30));
     }
 
     #[test]

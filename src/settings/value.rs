@@ -94,6 +94,17 @@ pub(super) fn octets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, 
     octets_from_text(&text).map_err(D::Error::custom)
 }
 
+/// The same, where nothing is a value, too.
+pub(super) fn optional_octets<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<u64>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    octets_from_text(&text).map(Some).map_err(D::Error::custom)
+}
+
 /// Reads a number of octets; the error says what is possible.
 pub(super) fn octets_from_text(text: &str) -> Result<u64, String> {
     octets_from(text).ok_or_else(|| {

@@ -1,22 +1,22 @@
 //! Opens the database and brings its schema up to date.
 
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use migration::{Migrator, MigratorTrait};
 use sea_orm::sqlx::{Connection, PgConnection};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    RuntimeErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
-    sqlx,
+    QueryResult, RuntimeErr, SqliteTransactionMode, Statement, TransactionOptions,
+    TransactionTrait, Value, sqlx,
 };
 
 use super::StoreError;
 use super::delivery::milliseconds;
-
-/// How many connections read from SQLite at a time; more were no faster on two cores.
-const SQLITE_READERS: u32 = 4;
+use super::sqlite::{self, Disk, Maintenance, Opened, SqliteFiles, Using, sqlite_file};
+use super::transaction::WriteTransaction;
 
 /// How many connections a process holds to PostgreSQL at most.
 pub(crate) const POSTGRES_CONNECTIONS: u32 = 8;
@@ -25,20 +25,8 @@ pub(crate) const POSTGRES_CONNECTIONS: u32 = 8;
 /// may have been restarted meanwhile.
 const POSTGRES_TRUSTED_FOR: Duration = Duration::from_secs(1);
 
-/// How long to wait for another process that writes to the same SQLite file.
-const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long to wait until a file is tried again that another process has for itself.
-const LOCKED_PAUSE: Duration = Duration::from_millis(50);
-
 /// How long to wait for a connection, to the database or out of the pool.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How much of the SQLite file is mapped into memory for reading, in octets.
-const SQLITE_MAPPED_OCTETS: u64 = 1 << 30;
-
-/// Rows that SQLite's thread may be ahead of who reads them.
-const SQLITE_ROW_BUFFER: usize = 1024;
 
 /// A name for PostgreSQL's advisory lock, so that two processes never migrate at once.
 const MIGRATION_LOCK: i64 = 0x7265_7374_616e_7465;
@@ -51,16 +39,10 @@ const MIGRATION_LOCK: i64 = 0x7265_7374_616e_7465;
 pub struct Database {
     read: DatabaseConnection,
     write: DatabaseConnection,
-    /// SQLite's file, and which one it was when it was opened.
-    file: Option<(PathBuf, FileIdentity)>,
-}
-
-/// Device and inode.
-type FileIdentity = (u64, u64);
-
-fn identity(file: &Path) -> Option<FileIdentity> {
-    let metadata = std::fs::metadata(file).ok()?;
-    Some((metadata.dev(), metadata.ino()))
+    /// What is known of SQLite's files.
+    sqlite: Option<Arc<SqliteFiles>>,
+    maintenance: Arc<Mutex<Option<Maintenance>>>,
+    damaged: Arc<AtomicBool>,
 }
 
 /// Why the database can't be used.
@@ -82,6 +64,14 @@ pub enum OpenError {
     Folder {
         /// The folder.
         folder: PathBuf,
+        /// What the system says.
+        reason: std::io::Error,
+    },
+    /// The file can't be kept from other users.
+    #[error("the database {} can't be made for this user alone: {reason}", .file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
         /// What the system says.
         reason: std::io::Error,
     },
@@ -109,19 +99,24 @@ impl Database {
             return Ok(Self {
                 read: both.clone(),
                 write: both,
-                file: None,
+                sqlite: None,
+                maintenance: Arc::default(),
+                damaged: Arc::default(),
             });
         }
         let Some(file) = sqlite_file(url)? else {
             let kind = url.split(':').next().unwrap_or_default();
             return Err(OpenError::UnknownKind(format!("{kind}:…")));
         };
-        make_folder(&file)?;
-        // The writer first: it makes the file and switches it to WAL.
-        let write = connect_when_unlocked(url).await?;
-        let read = connect(sqlite_options(url, SQLITE_READERS)).await?;
-        let file = identity(&file).map(|opened| (file, opened));
-        Ok(Self { read, write, file })
+        let Opened { read, write, files } = sqlite::open(url, &file).await?;
+        let sqlite = Some(Arc::new(files));
+        Ok(Self {
+            read,
+            write,
+            sqlite,
+            maintenance: Arc::default(),
+            damaged: Arc::default(),
+        })
     }
 
     /// Applies the schema changes that are missing, all or none; tells how many there were.
@@ -143,8 +138,8 @@ impl Database {
             let lock = statement(&transaction, lock, [MIGRATION_LOCK.into()]);
             transaction.execute_raw(lock).await?;
         }
-        let pending = Migrator::get_pending_migrations(&transaction).await?.len();
-        Migrator::up(&transaction, None).await?;
+        let pending = Migrator::get_pending_migrations(&*transaction).await?.len();
+        Migrator::up(&*transaction, None).await?;
         transaction.commit().await?;
         Ok(pending)
     }
@@ -161,11 +156,100 @@ impl Database {
         Ok(pending.len())
     }
 
-    /// Closes all connections; on SQLite this tidies the write-ahead log up.
+    /// Begins what a server has to do beside its queries: on SQLite, to empty the write-ahead log,
+    /// and to keep a reserve on the disk. It goes on until the database is closed or not used any
+    /// more.
+    pub(crate) fn maintain(&self) {
+        if let Some(files) = &self.sqlite {
+            let maintenance = Maintenance::start(files, &self.write);
+            *self.maintenance() = Some(maintenance);
+        }
+    }
+
+    /// Sets how much must be free on the disk of SQLite's file for mail to be taken in; none is by
+    /// the size of the disk.
+    pub(crate) fn set_min_free_space(&self, octets: Option<u64>) {
+        if let Some(files) = &self.sqlite {
+            files.space().set_min_free(octets);
+        }
+    }
+
+    /// The disk that SQLite's file is on; none if it is elsewhere.
+    pub(crate) fn disk(&self) -> Option<Disk> {
+        self.sqlite.as_ref()?.space().disk()
+    }
+
+    /// How many octets SQLite's write-ahead log has; none if there is no such thing.
+    pub(crate) fn log_octets(&self) -> Option<u64> {
+        self.sqlite.as_ref().map(|files| files.log_octets())
+    }
+
+    /// Is there room for a message of so many octets?
+    pub(crate) async fn has_room_for(&self, octets: u64) -> bool {
+        let Some(disk) = self.disk() else { return true };
+        let needed = disk.min_free.saturating_add(octets);
+        if disk.is_full || disk.free >= needed {
+            return !disk.is_full;
+        }
+        // What was deleted has left room inside the file.
+        disk.free.saturating_add(self.unused_octets().await) >= needed
+    }
+
+    /// How much of SQLite's file is not used.
+    async fn unused_octets(&self) -> u64 {
+        const UNUSED: &str = "SELECT freelist_count * page_size \
+            FROM pragma_freelist_count, pragma_page_size";
+        let unused = self.read.query_one_raw(statement(&self.read, UNUSED, []));
+        let unused = unused.await.ok().flatten();
+        let octets = unused.and_then(|row| row.try_get_by_index::<i64>(0).ok());
+        octets.map_or(0, i64::unsigned_abs)
+    }
+
+    /// If something that deletes has failed because the disk is full, gives up the reserve for it:
+    /// then it is to be tried again, while it has what is returned.
+    pub(super) fn reserve_for<T>(&self, deleted: &Result<T, StoreError>) -> Option<Using<'_>> {
+        if let Err(error) = deleted {
+            self.note_damage(error);
+        }
+        let files = self.sqlite.as_ref()?;
+        let is_full = deleted.as_ref().is_err_and(StoreError::is_disk_full);
+        is_full.then(|| files.space().give_up_reserve())
+    }
+
+    /// Remembers it if an error is one of a damaged database.
+    pub(crate) fn note_damage(&self, error: &StoreError) {
+        if error.is_damage() {
+            self.damaged.store(true, Relaxed);
+        }
+    }
+
+    /// Was anything found since the start that the database can't have written?
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.damaged.load(Relaxed)
+    }
+
+    /// Reads rows, and remembers it if the database is damaged there.
+    pub(super) async fn rows(&self, query: Statement) -> Result<Vec<QueryResult>, StoreError> {
+        let rows = self.read.query_all_raw(query).await;
+        let rows = rows.map_err(StoreError::from);
+        rows.inspect_err(|error| self.note_damage(error))
+    }
+
+    fn maintenance(&self) -> MutexGuard<'_, Option<Maintenance>> {
+        self.maintenance
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Closes all connections; on SQLite this empties the write-ahead log.
     ///
     /// # Errors
     /// If a connection ends with a fault.
     pub async fn close(self) -> Result<(), DbErr> {
+        let maintenance = self.maintenance().take();
+        if let Some(maintenance) = maintenance {
+            maintenance.end().await;
+        }
         self.read.close().await?;
         self.write.close().await
     }
@@ -212,13 +296,7 @@ impl Database {
                 .await?;
         }
         transaction.rollback().await?;
-        match &self.file {
-            Some((path, opened)) if identity(path).as_ref() != Some(opened) => {
-                let moved = format!("{} is not the file that was opened", path.display());
-                Err(DbErr::Custom(moved))
-            }
-            Some(_) | None => Ok(()),
-        }
+        Ok(())
     }
 
     /// For what only reads.
@@ -230,12 +308,16 @@ impl Database {
     ///
     /// On SQLite it takes the write lock at once: a transaction that reads first and writes later
     /// may find that another has written meanwhile, and fails.
-    pub(crate) async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
+    pub(crate) async fn begin(&self) -> Result<WriteTransaction, DbErr> {
+        if let Some(files) = &self.sqlite {
+            files.check()?;
+        }
         let options = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        self.write.begin_with_options(options).await
+        let transaction = self.write.begin_with_options(options).await?;
+        Ok(WriteTransaction::new(transaction, self.sqlite.clone()))
     }
 }
 
@@ -288,34 +370,10 @@ fn is_applied(migration: &migration::Migration) -> bool {
     migration.status() == migration::MigrationStatus::Applied
 }
 
-async fn connect(options: ConnectOptions) -> Result<DatabaseConnection, OpenError> {
+pub(super) async fn connect(options: ConnectOptions) -> Result<DatabaseConnection, OpenError> {
     sea_orm::Database::connect(options)
         .await
         .map_err(OpenError::Connect)
-}
-
-/// Connects the one that writes. To switch a new file to WAL it must have the file for itself, and
-/// SQLite does not wait for that as it does elsewhere.
-async fn connect_when_unlocked(url: &str) -> Result<DatabaseConnection, OpenError> {
-    let until = Instant::now() + SQLITE_BUSY_TIMEOUT;
-    loop {
-        match connect(sqlite_options(url, 1)).await {
-            Err(OpenError::Connect(error)) if is_locked(&error) && Instant::now() < until => {
-                tokio::time::sleep(LOCKED_PAUSE).await;
-            }
-            connected => return connected,
-        }
-    }
-}
-
-/// Does another process have the file for itself (`SQLITE_BUSY`)?
-fn is_locked(error: &DbErr) -> bool {
-    const BUSY: &str = "5";
-    let DbErr::Conn(RuntimeErr::SqlxError(error)) = error else {
-        return false;
-    };
-    let error = error.as_database_error();
-    error.is_some_and(|error| error.code().is_some_and(|code| code == BUSY))
 }
 
 /// Connects once: a pool would only tell that it timed out.
@@ -333,53 +391,6 @@ fn unreachable_because(error: sqlx::Error) -> OpenError {
     OpenError::Connect(DbErr::Conn(RuntimeErr::SqlxError(error.into())))
 }
 
-/// The file that a URL of SQLite names; none if it is of another database.
-///
-/// # Errors
-/// If the database would be in memory.
-pub fn sqlite_file(url: &str) -> Result<Option<PathBuf>, OpenError> {
-    let Some(path) = url.strip_prefix("sqlite:") else {
-        return Ok(None);
-    };
-    let path = path.strip_prefix("//").unwrap_or(path);
-    let (path, options) = path.split_once('?').unwrap_or((path, ""));
-    let in_memory = options.split('&').any(|option| option == "mode=memory");
-    if path.is_empty() || path == ":memory:" || in_memory {
-        return Err(OpenError::NoFile);
-    }
-    // As the driver reads it: %20 is a space.
-    let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
-    Ok(Some(PathBuf::from(path.as_ref())))
-}
-
-fn make_folder(file: &Path) -> Result<(), OpenError> {
-    let Some(folder) = file.parent() else {
-        return Ok(());
-    };
-    std::fs::create_dir_all(folder).map_err(|reason| OpenError::Folder {
-        folder: folder.to_owned(),
-        reason,
-    })
-}
-
-fn sqlite_options(url: &str, connections: u32) -> ConnectOptions {
-    let mut options = common_options(url);
-    options
-        .max_connections(connections)
-        .map_sqlx_sqlite_opts(|sqlite| {
-            sqlite
-                .create_if_missing(true)
-                .busy_timeout(SQLITE_BUSY_TIMEOUT)
-                .row_buffer_size(SQLITE_ROW_BUFFER)
-                .pragma("journal_mode", "WAL")
-                // What is answered +OK must survive a power cut: NORMAL does not sync at commit.
-                .pragma("synchronous", "FULL")
-                .pragma("foreign_keys", "ON")
-                .pragma("mmap_size", SQLITE_MAPPED_OCTETS.to_string())
-        });
-    options
-}
-
 fn postgres_options(url: &str) -> ConnectOptions {
     let mut options = common_options(url);
     options
@@ -388,7 +399,7 @@ fn postgres_options(url: &str) -> ConnectOptions {
     options
 }
 
-fn common_options(url: &str) -> ConnectOptions {
+pub(super) fn common_options(url: &str) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
     options
         .min_connections(1)

@@ -6,6 +6,7 @@ use sea_orm::ConnectionTrait;
 
 use super::database::{clock, sql_list, statement};
 use super::maildrops::{Departing, depart, raise_version};
+use super::tidy::Damaged;
 use super::{SqlStore, StoreError, UserId};
 
 /// How many messages expire in one call, so that no login waits long for it.
@@ -36,7 +37,11 @@ impl SqlStore {
         for (user, messages) in by_user {
             // One that was deleted and brought back meanwhile is here since then.
             let which = format!("AND id IN ({}) AND {too_long}", sql_list(messages));
-            count += self.expire_of(UserId(user), &which).await?;
+            let what = (Damaged::Expired, user);
+            if !self.is_damaged(what) {
+                let done = self.expire_of(UserId(user), &which).await;
+                count += self.unless_damaged(what, done)?.unwrap_or_default();
+            }
         }
         Ok(count)
     }

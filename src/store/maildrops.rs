@@ -86,7 +86,7 @@ impl MailStore for SqlStore {
             0 => statement(read, ALL, [user.0.into()]),
             limit => statement(read, NEWEST, [user.0.into(), i64::from(limit).into()]),
         };
-        let rows = read.query_all_raw(newest).await?;
+        let rows = self.database.rows(newest).await?;
         let hidden = match rows.first() {
             Some(row) if limit > 0 => {
                 let all: i64 = row.try_get_by_index(5)?;
@@ -108,7 +108,7 @@ impl MailStore for SqlStore {
         let mut beginnings = Vec::with_capacity(messages.len());
         for batch in messages.chunks(LONGEST_BATCH) {
             let (sql, keys) = first_chunks_of(batch);
-            let rows = read.query_all_raw(statement(read, &sql, keys)).await?;
+            let rows = self.database.rows(statement(read, &sql, keys)).await?;
             let mut found = Found::default();
             for row in rows {
                 found.add(row)?;
@@ -134,7 +134,7 @@ impl MailStore for SqlStore {
         }
         let read = self.database.read();
         let mut found = Found::default();
-        for row in read.query_all_raw(statement(read, sql, values)).await? {
+        for row in self.database.rows(statement(read, sql, values)).await? {
             found.add(row)?;
         }
         let beginning = found.beginning(message);
@@ -151,7 +151,7 @@ impl MailStore for SqlStore {
         let number = |n: u32| Value::from(i32::try_from(n).unwrap_or(i32::MAX));
         let values = [content.0.into(), number(numbers.start), number(numbers.end)];
         let read = self.database.read();
-        let rows = read.query_all_raw(statement(read, CHUNKS, values)).await?;
+        let rows = self.database.rows(statement(read, CHUNKS, values)).await?;
         let mut chunks = Vec::with_capacity(rows.len());
         for (row, expected) in rows.into_iter().zip(numbers) {
             // What comes after a gap is not what comes next.
@@ -173,6 +173,33 @@ impl MailStore for SqlStore {
         if messages.is_empty() {
             return Ok(());
         }
+        let deleted = self.delete_all(user, messages, session).await;
+        let Some(_using) = self.database.reserve_for(&deleted) else {
+            return deleted;
+        };
+        self.delete_all(user, messages, session).await
+    }
+
+    async fn tidy(&self) -> Result<Tidied, StoreError> {
+        let tidied = self.remove_what_nobody_reads().await;
+        let Some(_using) = self.database.reserve_for(&tidied) else {
+            return tidied;
+        };
+        self.remove_what_nobody_reads().await
+    }
+
+    async fn leave(&self) -> Result<(), StoreError> {
+        self.forget_server(&self.server_id).await
+    }
+}
+
+impl SqlStore {
+    async fn delete_all(
+        &self,
+        user: UserId,
+        messages: &[MessageId],
+        session: &str,
+    ) -> Result<(), StoreError> {
         let transaction = self.database.begin().await?;
         let Some(version) = raise_version(&transaction, user).await? else {
             // The user has been removed, and all messages with it.
@@ -189,14 +216,6 @@ impl MailStore for SqlStore {
         }
         transaction.commit().await?;
         Ok(())
-    }
-
-    async fn tidy(&self) -> Result<Tidied, StoreError> {
-        self.remove_what_nobody_reads().await
-    }
-
-    async fn leave(&self) -> Result<(), StoreError> {
-        self.forget_server(&self.server_id).await
     }
 }
 

@@ -60,6 +60,20 @@ pub(super) struct Sightings {
     servers: HashMap<String, (i64, Instant)>,
     /// The departed messages that this server has told the others to keep.
     held: HashSet<i64>,
+    /// What can't be removed because the database is damaged there: keys of departed messages, and
+    /// of contents of broken deliveries.
+    damaged: HashSet<(Damaged, i64)>,
+}
+
+/// What can't be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Damaged {
+    /// A departed message.
+    Departure,
+    /// What a delivery that broke off has left.
+    BrokenDelivery,
+    /// The expired messages of a user.
+    Expired,
 }
 
 #[derive(Debug, Clone)]
@@ -77,18 +91,29 @@ struct Departure {
 }
 
 impl SqlStore {
+    /// Does what there is to do. A fault in one part keeps the others from nothing; the first one is
+    /// the error.
     pub(super) async fn remove_what_nobody_reads(&self) -> Result<Tidied, StoreError> {
-        let broken_deliveries = self.remove_broken_deliveries().await?;
-        let expired = self.expire().await?;
+        let broken_deliveries = self.remove_broken_deliveries().await;
+        let expired = self.expire().await;
+        let departures = self.remove_departures().await;
+        Ok(Tidied {
+            departures: departures?,
+            broken_deliveries: broken_deliveries?,
+            expired: expired?,
+        })
+    }
+
+    async fn remove_departures(&self) -> Result<usize, StoreError> {
         let departures = self.departures().await?;
         if departures.is_empty() {
-            *self.sightings() = Sightings::default();
+            let damaged = std::mem::take(&mut self.sightings().damaged);
+            *self.sightings() = Sightings {
+                damaged,
+                ..Sightings::default()
+            };
             self.be_known().await?;
-            return Ok(Tidied {
-                departures: 0,
-                broken_deliveries,
-                expired,
-            });
+            return Ok(0);
         }
         self.tell_what_is_held(&departures).await?;
         self.bury_silent_servers().await?;
@@ -99,16 +124,59 @@ impl SqlStore {
             if began.elapsed() >= REMOVING_TIME {
                 break;
             }
-            let transaction = self.database.begin().await?;
-            remove(&transaction, batch).await?;
-            transaction.commit().await?;
-            removed += batch.len();
+            removed += match self.remove_together(batch).await {
+                Err(error) if error.is_damage() => self.remove_each(batch).await?,
+                done => done?,
+            };
         }
-        Ok(Tidied {
-            departures: removed,
-            broken_deliveries,
-            expired,
-        })
+        Ok(removed)
+    }
+
+    async fn remove_together(&self, departures: &[Departure]) -> Result<usize, StoreError> {
+        let transaction = self.database.begin().await?;
+        remove(&transaction, departures).await?;
+        transaction.commit().await?;
+        Ok(departures.len())
+    }
+
+    /// Removes one after the other, but for those where the database is damaged.
+    async fn remove_each(&self, departures: &[Departure]) -> Result<usize, StoreError> {
+        let mut removed = 0;
+        for departure in departures {
+            let done = self.remove_together(std::slice::from_ref(departure)).await;
+            let what = (Damaged::Departure, departure.message);
+            removed += self.unless_damaged(what, done)?.unwrap_or_default();
+        }
+        Ok(removed)
+    }
+
+    /// What came of removing something; none if the database is damaged there. Then it is told
+    /// once, and not tried again until the next start.
+    pub(super) fn unless_damaged<T>(
+        &self,
+        what: (Damaged, i64),
+        done: Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        let error = match done {
+            Err(error) if error.is_damage() => error,
+            done => return done.map(Some),
+        };
+        self.database.note_damage(&error);
+        if self.sightings().damaged.insert(what) {
+            let (kind, key) = what;
+            tracing::error!(
+                error = %error,
+                what = ?kind,
+                key,
+                "the database is damaged: this is not removed, all else is"
+            );
+        }
+        Ok(None)
+    }
+
+    /// Is it known that the database is damaged there?
+    pub(super) fn is_damaged(&self, what: (Damaged, i64)) -> bool {
+        self.sightings().damaged.contains(&what)
     }
 
     pub(super) async fn forget_server(&self, server: &str) -> Result<(), StoreError> {
@@ -284,6 +352,7 @@ impl SqlStore {
             departures: seen,
             servers,
             held,
+            damaged,
         } = &mut *sightings;
         let beats: HashMap<String, i64> = servers
             .iter()
@@ -310,7 +379,11 @@ impl SqlStore {
                 |(id, then): (&String, &i64)| beats.get(id).is_none_or(|now| *now >= then + 2);
             let held_anywhere =
                 held.contains(&departure.message) || held_by_others.contains(&departure.message);
-            if !held_anywhere && first.at.elapsed() >= LOGIN_GRACE && first.beats.iter().all(looked)
+            let is_damaged = damaged.contains(&(Damaged::Departure, departure.message));
+            if !held_anywhere
+                && !is_damaged
+                && first.at.elapsed() >= LOGIN_GRACE
+                && first.beats.iter().all(looked)
             {
                 removable.push(*departure);
             }
@@ -327,10 +400,15 @@ impl SqlStore {
             .await?;
         let broken: Result<Vec<i64>, _> = rows.iter().map(|row| row.try_get_by_index(0)).collect();
         let broken = broken?;
-        for content in &broken {
-            self.database.remove_unfinished(ContentId(*content)).await?;
+        let mut removed = 0;
+        for content in broken {
+            let what = (Damaged::BrokenDelivery, content);
+            if !self.is_damaged(what) {
+                let done = self.database.remove_unfinished(ContentId(content)).await;
+                removed += usize::from(self.unless_damaged(what, done)?.is_some());
+            }
         }
-        Ok(broken.len())
+        Ok(removed)
     }
 
     fn sightings(&self) -> MutexGuard<'_, Sightings> {

@@ -1,34 +1,196 @@
 //! Who may ask, and what they are told when they ask wrongly.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::Watched;
+use super::{TOKEN, Watched};
 use crate::support::DEADLINE;
 use crate::support::cli::Cli;
 use crate::support::daemon::Daemon;
+use crate::support::http::Http;
 use crate::support::mail::{ADA, fill, message};
-use crate::support::place::sqlite;
+use crate::support::place::{Place, on_each_blocking, sqlite};
 use crate::support::postgres::free_port;
 
+/// A server whose token nobody has set, on this address.
+fn unset(place: &Place, address: &str, settings: &[(&str, &str)]) -> (Daemon, Http) {
+    let port = free_port();
+    let port_text = port.to_string();
+    let mut all = vec![
+        ("Admin__BindAddress", address),
+        ("Admin__Port", &*port_text),
+    ];
+    all.extend(settings);
+    let daemon = Daemon::start_with(&place.url, &all);
+    (daemon, Http::new(SocketAddr::from(([127, 0, 0, 1], port))))
+}
+
 #[test]
-fn without_a_token_the_endpoint_is_for_this_machine_alone() {
+fn a_token_that_nobody_has_set_is_made_for_the_server_s_user_and_read_by_the_commands() {
+    on_each_blocking(|place| {
+        let key = fill(&place.url, ADA, &[message(1, 100)]);
+        let state = place.folder.path().join("state");
+        std::fs::create_dir(&state).unwrap();
+        let variables = [("STATE_DIRECTORY", state.to_str().unwrap())];
+        let (daemon, admin) = unset(place, "127.0.0.1", &variables);
+        let file = match place.url.strip_prefix("sqlite://") {
+            Some(database) => format!("{database}-admin-token").into(),
+            None => state.join("admin-token"),
+        };
+        daemon.wait_for_log(&format!("token_file={}", file.display()));
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600);
+        let token = std::fs::read_to_string(&file).unwrap().trim().to_owned();
+
+        // Other users of this machine see how the server is and what it counts, and no more.
+        for path in ["/", "/healthz", "/livez", "/readyz", "/metrics"] {
+            assert_eq!(admin.get(path).status, 200, "{path}");
+        }
+        for path in [
+            "/api/sessions",
+            "/api/users",
+            "/api/overview",
+            "/api/openapi.json",
+        ] {
+            admin.get(path).problem(401);
+        }
+        let keys = "/api/users/ada@example.com/keys";
+        admin
+            .send("POST", keys, &json!({"name": "theirs"}))
+            .problem(401);
+        let shown = admin.with("Authorization", &format!("Bearer {token}"));
+        assert_eq!(
+            shown.send("POST", keys, &json!({"name": "ours"})).status,
+            201
+        );
+
+        let mut client = daemon.login(ADA, &key);
+        let command = |words: &str| {
+            Cli::new(&place.url)
+                .args(words.split_whitespace())
+                .env("Admin__Port", &admin.address.port().to_string())
+                .env("STATE_DIRECTORY", variables[0].1)
+                .run()
+                .ok()
+        };
+        assert!(command("health").contains("Healthy"));
+        let sessions: Value = serde_json::from_str(&command("sessions --json")).unwrap();
+        let id = sessions[0]["id"].as_str().unwrap().to_owned();
+        command(&format!("sessions kill {id}"));
+        assert_eq!(client.read_to_end(), b"");
+        assert!(!daemon.log().contains(&token), "a secret is in no log");
+
+        // It is the same after a restart.
+        drop(daemon);
+        let (_daemon, admin) = unset(place, "127.0.0.1", &variables);
+        let shown = admin.with("Authorization", &format!("Bearer {token}"));
+        assert_eq!(shown.get("/api/sessions").status, 200);
+    });
+}
+
+#[test]
+fn a_token_that_nobody_has_set_is_asked_for_everywhere_but_on_loopback() {
     let place = sqlite();
-    for address in ["0.0.0.0", "::", "192.0.2.1"] {
-        let outcome = Cli::new(&place.url)
-            .args(["serve"])
-            .env("Pop3__Port", &free_port().to_string())
-            .env("Pop3__SecurePort", "0")
-            .env("Admin__BindAddress", address)
-            .run();
-        let error = outcome.failed(1);
+    let (_daemon, admin) = unset(&place, "0.0.0.0", &[]);
+    let admin = admin.with("Host", "pop.example.org");
+    assert_eq!(admin.get("/healthz").status, 200);
+    for path in ["/metrics", "/api/users"] {
+        admin.get(path).problem(401);
+    }
+}
+
+#[test]
+fn a_command_whose_user_may_not_read_the_token_says_where_it_is() {
+    let place = sqlite();
+    let nobody = "nobody";
+    let (_daemon, admin) = unset(&place, "127.0.0.1", &[]);
+    if !rustix::process::geteuid().is_root() {
+        return; // Whom could it be kept from?
+    }
+    // The folder can be passed through, as that of a service may be.
+    for folder in [place.folder.path(), &place.folder.path().join("mail")] {
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o711)).unwrap();
+    }
+    let program = place.folder.path().join("restante");
+    std::fs::copy(env!("CARGO_BIN_EXE_restante"), &program).unwrap();
+    let outcome = Command::new("runuser")
+        .args(["-u", nobody, "--"])
+        .arg(&program)
+        .arg("sessions")
+        .env("Database__Url", &place.url)
+        .env("Admin__Port", admin.address.port().to_string())
+        .output()
+        .unwrap();
+    let error = String::from_utf8(outcome.stderr).unwrap();
+    assert_eq!(outcome.status.code(), Some(1), "{error}");
+    let told = "restante.db-admin-token, which this user may not read";
+    assert!(error.contains(told), "{error}");
+}
+
+#[test]
+fn each_change_is_a_line_of_the_log_with_who_has_changed_what_and_whose() {
+    let place = sqlite();
+    let key = fill(&place.url, ADA, &[message(1, 100)]);
+    let watched = Watched::start(&place.url, &[]);
+    let admin = &watched.admin;
+    let bob = json!({"address": "bob@example.com"});
+    assert_eq!(admin.send("POST", "/api/users", &bob).status, 201);
+    let user = "/api/users/bob@example.com";
+    let change = json!({"disabled": true, "quota": {"octets": 5}});
+    assert_eq!(admin.send("PATCH", user, &change).status, 204);
+    let made = admin.send("POST", &format!("{user}/keys"), &json!({"name": "phone"}));
+    let id = made.json()["id"].as_i64().unwrap();
+    assert_eq!(
+        admin.ask("DELETE", &format!("/api/keys/{id}"), "").status,
+        204
+    );
+    assert_eq!(admin.ask("DELETE", user, "").status, 204);
+    let _client = watched.daemon.login(ADA, &key);
+    let sessions = admin.json("/api/sessions");
+    let session = sessions["sessions"][0]["id"].as_str().unwrap();
+    let path = format!("/api/sessions/{session}");
+    assert_eq!(admin.ask("DELETE", &path, "").status, 204);
+    // Nothing has changed by these.
+    admin.ask("DELETE", user, "").problem(404);
+    admin
+        .send("POST", "/api/users", &json!({"address": "x"}))
+        .problem(400);
+    let stranger = Http::new(admin.address);
+    stranger
+        .ask("DELETE", "/api/users/ada@example.com", "")
+        .problem(401);
+    admin.get("/api/users");
+
+    let log = watched.daemon.log();
+    let lines: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("changed through"))
+        .collect();
+    let expected = [
+        ("user added", "bob@example.com"),
+        ("quota set, user disabled", "bob@example.com"),
+        (&*format!("key {id} made: phone"), "bob@example.com"),
+        ("key revoked", &*format!("key {id}")),
+        ("user removed", "bob@example.com"),
+        (&*format!("session {session} ended"), ADA),
+    ];
+    assert_eq!(lines.len(), expected.len(), "{lines:#?}");
+    for (line, (what, whom)) in lines.iter().zip(expected) {
         assert!(
-            error.contains("set Admin__Token, or Admin__BindAddress=127.0.0.1"),
-            "{error}"
+            line.contains("by=\"the token that is set\" peer=127.0.0.1:"),
+            "{line}"
+        );
+        assert!(
+            line.contains(&format!("what=\"{what}\" whom=\"{whom}\"")),
+            "{line}"
         );
     }
+    let key = made.json()["key"].as_str().unwrap().to_owned();
+    assert!(!log.contains(&key));
 }
 
 #[test]
@@ -112,8 +274,13 @@ fn a_token_opens_everything_and_the_probes_need_none() {
 fn a_page_of_a_stranger_can_do_nothing() {
     let place = sqlite();
     fill(&place.url, ADA, &[message(1, 100)]);
-    let watched = Watched::start(&place.url, &[]);
-    let admin = &watched.admin;
+    let (_daemon, admin) = unset(&place, "127.0.0.1", &[]);
+    let file = format!(
+        "{}-admin-token",
+        place.url.strip_prefix("sqlite://").unwrap()
+    );
+    let token = std::fs::read_to_string(file).unwrap();
+    let admin = &admin.with("Authorization", &format!("Bearer {}", token.trim()));
     let port = admin.address.port();
     // Another host name that points here.
     for host in ["evil.example".to_owned(), format!("evil.example:{port}")] {
@@ -209,7 +376,7 @@ fn what_is_asked_wrongly_is_refused_with_a_problem() {
     promised.set_read_timeout(Some(DEADLINE)).unwrap();
     let head = format!(
         "POST /api/users HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
-         Content-Length: 20\r\n\r\n{{",
+         Authorization: Bearer {TOKEN}\r\nContent-Length: 20\r\n\r\n{{",
         admin.address
     );
     promised.write_all(head.as_bytes()).unwrap();

@@ -28,6 +28,13 @@ pub(super) fn series(admin: &Http) -> Series {
 
 const ENDED: &str = "pop3_sessions_ended_total{ending=\"quit\"}";
 
+/// What is told as it is at that moment, and changes by itself.
+const GAUGES: [&str; 3] = [
+    "restante_database_connections",
+    "restante_database_disk_",
+    "restante_database_wal_",
+];
+
 /// What has changed, but for how long things took.
 fn moved(before: &Series, after: &Series) -> Series {
     let changes = after.iter().filter_map(|(name, value)| {
@@ -36,7 +43,7 @@ fn moved(before: &Series, after: &Series) -> Series {
     });
     changes
         .filter(|(name, _)| !name.contains("_bucket") && !name.contains("_sum"))
-        .filter(|(name, _)| !name.starts_with("restante_database_connections"))
+        .filter(|(name, _)| GAUGES.iter().all(|gauge| !name.starts_with(gauge)))
         .collect()
 }
 

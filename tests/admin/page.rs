@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use super::Watched;
+use super::{TOKEN, Watched};
 use crate::support::browser::{Browser, ENTER, ESCAPE, TAB};
 use crate::support::eventually;
 use crate::support::mail::{ADA, BOB, fill, message};
@@ -31,11 +31,14 @@ fn a_session_is_seen_found_and_ended_by_keyboard() {
     let ada = fill(&place.url, ADA, &[message(1, 2000), message(2, 3000)]);
     let bob = fill(&place.url, BOB, &[message(3, 200)]);
     let watched = Watched::start(&place.url, &[]);
+    // The link has the token, which does not stay in the address.
     browser.open(&format!(
-        "http://localhost:{}/",
-        watched.admin.address.port()
+        "http://localhost:{}/#token={}",
+        watched.admin.address.port(),
+        TOKEN.replace(' ', "%20")
     ));
     browser.until("document.querySelector('#count').textContent === 'no sessions'");
+    assert_eq!(browser.script("return location.hash"), "");
     browser.until("[...document.querySelectorAll('#health li')].length === 2");
     browser.until("document.querySelector('#health').textContent.includes('Healthy')");
 

@@ -116,7 +116,7 @@ fn what_would_keep_the_server_from_starting_is_a_problem() {
         ),
         ("Pop3__CertificatePath", missing, missing),
         ("Admin__Port", &*taken, "the admin endpoint can't listen"),
-        ("Admin__BindAddress", "0.0.0.0", "there is no token"),
+        ("Admin__TokenPath", missing, "Admin__TokenPath"),
         (
             "Lmtp__SocketPath",
             "/missing/lmtp.sock",

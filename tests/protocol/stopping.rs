@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{HUGE, SMALL, assert_same, huge, sqlite, sqlite_with, unstuffed};
 use crate::served::{Wire, stored};
-use crate::support::{DEADLINE, run};
+use crate::support::{DEADLINE, pause, run};
 
 /// How long a stop may take that must not take so long.
 const LONG: Duration = Duration::from_secs(600);
@@ -68,6 +68,37 @@ fn a_retrieval_goes_on_and_quit_commits_when_the_server_stops() {
     assert_same(&unstuffed(&stuffed), &message, "while it stops");
     reads.ok("DELE 2");
     reads.ok("QUIT");
+    stopped.recv_timeout(DEADLINE).unwrap();
+    let left = run(async || stored(&served.place.open().await, owner.id).await);
+    assert!(left.is_empty());
+}
+
+/// More than a session was once given when the server stops.
+const THINKING: Duration = Duration::from_secs(7);
+
+#[test]
+fn a_client_that_thinks_or_reads_slowly_reaches_its_quit_when_the_server_stops() {
+    let message = huge(HUGE);
+    let served = sqlite();
+    let owner = served.owner(&[SMALL.to_vec(), message.clone()]);
+    // One has read a message and looks at it, one marked it, one is sent more than it takes.
+    let mut filter = served.login(&owner);
+    filter.ok("RETR 1");
+    filter.read_stuffed(Vec::new());
+    let mut slow = served.login_tls(&owner);
+    slow.ok("RETR 2");
+    let stuffed = slow.exactly(1000).unwrap();
+    let mut waits = served.connect();
+    let stopped = served.begin_to_stop(LONG);
+    waits.read_to_end().unwrap();
+    pause(THINKING);
+    filter.ok("DELE 1");
+    let stuffed = slow.read_stuffed(stuffed);
+    assert_same(&unstuffed(&stuffed), &message, "to a slow reader");
+    pause(THINKING);
+    filter.ok("QUIT");
+    slow.ok("DELE 2");
+    slow.ok("QUIT");
     stopped.recv_timeout(DEADLINE).unwrap();
     let left = run(async || stored(&served.place.open().await, owner.id).await);
     assert!(left.is_empty());

@@ -122,6 +122,13 @@ pub(crate) fn wait(child: &mut Child) -> Option<i32> {
     ended.code()
 }
 
+/// Ends a process and waits until it has ended.
+pub(crate) fn kill(child: &mut Child) {
+    // It may have ended before.
+    drop(child.kill());
+    wait(child);
+}
+
 fn read(stream: &mut impl Read) -> String {
     let mut octets = Vec::new();
     stream.read_to_end(&mut octets).unwrap();

@@ -5,6 +5,7 @@
 //! - [`mail`]: users, keys and messages
 //! - [`daemon`]: the real server, as a process of its own
 //! - [`cli`]: the commands, as processes of their own
+//! - [`disk`]: a disk that is soon full
 //! - [`browser`]: a browser, Chromium
 //! - [`client`]: a POP3 client
 //! - [`http`]: a client of the admin endpoint
@@ -13,6 +14,7 @@ pub(crate) mod browser;
 pub(crate) mod cli;
 pub(crate) mod client;
 pub(crate) mod daemon;
+pub(crate) mod disk;
 pub(crate) mod http;
 pub(crate) mod mail;
 pub(crate) mod place;

@@ -1,6 +1,8 @@
 //! Steps that wait for their outcome, and the session that each leads to.
 
-use super::{Answer, Chunk, Envelope, FULL, Incoming, Lookup, Session, State, UNKNOWN, about};
+use super::{
+    Answer, Chunk, Envelope, FULL, Incoming, Lookup, NO_SPACE, Session, State, UNKNOWN, about,
+};
 use crate::reply::Reply;
 
 impl<R> Lookup<R> {
@@ -45,6 +47,12 @@ impl<R> Lookup<R> {
             "No such user without a domain"
         };
         let reply = self.about(550, "5.1.1", text);
+        self.say(reply)
+    }
+
+    /// The server's disk has no room for the message.
+    pub fn no_space(self) -> (Reply, Session<R>) {
+        let reply = self.about(452, "4.3.1", NO_SPACE);
         self.say(reply)
     }
 

@@ -154,7 +154,7 @@ fn here(settings: &Pop3) -> IpAddr {
 fn admin_is_alive(config: &Config) -> bool {
     let silent = config.pop3.proxy_networks.contain(here(&config.pop3));
     silent
-        && Endpoint::new(&config.admin)
+        && Endpoint::without_token(config)
             .and_then(|endpoint| endpoint.get("/livez"))
             .is_ok_and(|answer| answer.status.is_success())
 }
@@ -169,15 +169,11 @@ fn greeting(address: SocketAddr) -> std::io::Result<Vec<u8>> {
 
 fn admin(settings: &Admin, is_running: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if settings.token.is_none() && !settings.bind_address.is_loopback() {
-        findings.push(Finding::problem(
-            "admin",
-            format!(
-                "whoever reaches {} could end sessions: there is no token",
-                settings.bind_address
-            ),
-            "set Admin__Token, or Admin__BindAddress=127.0.0.1",
-        ));
+    if settings.port != 0
+        && let Err(error) = settings.token()
+    {
+        let fix = "set Admin__Token or Admin__TokenPath, or neither for a token that is made";
+        findings.push(Finding::problem("admin", format!("{error:#}"), fix));
     }
     findings.extend(other_port(
         "admin",

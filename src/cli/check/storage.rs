@@ -4,11 +4,19 @@ use std::path::Path;
 
 use super::Finding;
 use crate::settings::Database as Settings;
-use crate::store::{Database, sqlite_file};
+use crate::store::{Database, open_to_others, sqlite_file};
 
 const ABOUT: &str = "database";
 
-pub(super) async fn check(settings: &Settings) -> Finding {
+pub(super) async fn check(settings: &Settings) -> Vec<Finding> {
+    let mut findings = vec![usable(settings).await];
+    if let Ok(Some(file)) = sqlite_file(&settings.url) {
+        findings.extend(open_files(&file));
+    }
+    findings
+}
+
+async fn usable(settings: &Settings) -> Finding {
     let shown = settings.shown();
     match sqlite_file(&settings.url) {
         // To open it would make it.
@@ -44,6 +52,18 @@ pub(super) async fn check(settings: &Settings) -> Finding {
             "let this user write there, or run the version that wrote it",
         ),
     }
+}
+
+/// Mail and the hashes of keys are for the server's user alone. What exists is left as it is: that
+/// others may read it can be on purpose.
+fn open_files(file: &Path) -> Option<Finding> {
+    let open = open_to_others(file);
+    let shown: Vec<_> = open.iter().map(|it| it.display().to_string()).collect();
+    let (names, arguments) = (shown.join(", "), shown.join(" "));
+    (!open.is_empty()).then(|| {
+        let message = format!("other users of this machine may get at mail: {names}");
+        Finding::warning(ABOUT, message, format!("chmod go= {arguments}"))
+    })
 }
 
 fn is_empty(file: &Path) -> bool {

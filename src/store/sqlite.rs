@@ -1,0 +1,214 @@
+//! SQLite's files: how they are opened, who may read them, and whether they are still in place.
+
+mod checkpoint;
+mod files;
+mod space;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePoolOptions};
+use sea_orm::sqlx::{self, Connection, raw_sql};
+use sea_orm::{ConnectOptions, DatabaseConnection, DbErr, RuntimeErr};
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::database::{OpenError, common_options, connect};
+
+use checkpoint::Checkpointer;
+pub(super) use files::SqliteFiles;
+pub use files::open_to_others;
+pub(crate) use space::Disk;
+pub(super) use space::Using;
+
+/// How many connections read from SQLite at a time; more were no faster on two cores.
+const READERS: u32 = 4;
+
+/// How long to wait for another process that writes to the same file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long to wait until a file is tried again that another process has for itself.
+const LOCKED_PAUSE: Duration = Duration::from_millis(50);
+
+/// How much of the file is mapped into memory for reading, in octets.
+const MAPPED_OCTETS: u64 = 1 << 30;
+
+/// Rows that SQLite's thread may be ahead of who reads them.
+const ROW_BUFFER: usize = 1024;
+
+/// The connections to a file: the ones that read, and the one that writes.
+pub(super) struct Opened {
+    pub(super) read: DatabaseConnection,
+    pub(super) write: DatabaseConnection,
+    pub(super) files: SqliteFiles,
+}
+
+/// Opens the file that a URL names, and makes it and its folder if they are missing. What is made
+/// is for this user alone, whatever the umask.
+pub(super) async fn open(url: &str, file: &Path) -> Result<Opened, OpenError> {
+    if !is_read_only(url) {
+        files::make(file)?;
+    }
+    let apart = Arc::<AtomicBool>::default();
+    // The writer first: it makes the tables' file and switches it to WAL.
+    let write = connect_when_unlocked(url, &apart).await?;
+    let read = connect(options(url, READERS)).await?;
+    let files = SqliteFiles::opened(url, file, apart);
+    Ok(Opened { read, write, files })
+}
+
+/// What goes on beside the queries while a server runs. It ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Maintenance {
+    stop: CancellationToken,
+    tasks: [JoinHandle<()>; 2],
+}
+
+impl Maintenance {
+    /// Begins to empty the write-ahead log of this database, and to keep a reserve on its disk.
+    pub(super) fn start(files: &Arc<SqliteFiles>, write: &DatabaseConnection) -> Self {
+        let writer = write.get_sqlite_connection_pool().clone();
+        let stop = CancellationToken::new();
+        let checkpointer = Checkpointer::new(Arc::clone(files), writer).run(stop.clone());
+        let (files, ended) = (Arc::clone(files), stop.clone());
+        let reserve = async move {
+            let keeping = files.space().keep_reserve();
+            if let Some(error) = ended.run_until_cancelled(keeping).await {
+                tracing::warn!(error = %error, "no reserve is kept for a full disk");
+            }
+        };
+        Self {
+            tasks: [actix_rt::spawn(checkpointer), actix_rt::spawn(reserve)],
+            stop,
+        }
+    }
+
+    /// Ends it, and waits until it has ended.
+    pub(super) async fn end(mut self) {
+        self.stop.cancel();
+        for task in &mut self.tasks {
+            // What has panicked has ended, too.
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for Maintenance {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// The file that a URL of SQLite names; none if it is of another database.
+///
+/// # Errors
+/// If the database would be in memory.
+pub fn sqlite_file(url: &str) -> Result<Option<PathBuf>, OpenError> {
+    let Some(path) = url.strip_prefix("sqlite:") else {
+        return Ok(None);
+    };
+    let path = path.strip_prefix("//").unwrap_or(path);
+    let (path, options) = path.split_once('?').unwrap_or((path, ""));
+    let in_memory = options.split('&').any(|option| option == "mode=memory");
+    if path.is_empty() || path == ":memory:" || in_memory {
+        return Err(OpenError::NoFile);
+    }
+    // As the driver reads it: %20 is a space.
+    let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
+    Ok(Some(PathBuf::from(path.as_ref())))
+}
+
+fn is_read_only(url: &str) -> bool {
+    let options = url.split_once('?').map_or("", |(_, options)| options);
+    options.split('&').any(|option| option == "mode=ro")
+}
+
+/// Connects the one that writes. To switch a new file to WAL it must have the file for itself, and
+/// SQLite does not wait for that as it does elsewhere.
+async fn connect_when_unlocked(
+    url: &str,
+    apart: &Arc<AtomicBool>,
+) -> Result<DatabaseConnection, OpenError> {
+    let until = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match connect(writer_options(url, apart)).await {
+            Err(OpenError::Connect(error)) if is_locked(&error) && Instant::now() < until => {
+                tokio::time::sleep(LOCKED_PAUSE).await;
+            }
+            connected => return connected,
+        }
+    }
+}
+
+/// Does another process have the file for itself (`SQLITE_BUSY`)?
+fn is_locked(error: &DbErr) -> bool {
+    const BUSY: &str = "5";
+    let DbErr::Conn(RuntimeErr::SqlxError(error)) = error else {
+        return false;
+    };
+    let error = error.as_database_error();
+    error.is_some_and(|error| error.code().is_some_and(|code| code == BUSY))
+}
+
+/// What a connection is told whose commits are to leave the write-ahead log alone.
+const COMMIT_ALONE: &str = "PRAGMA wal_autocheckpoint = 0";
+
+fn writer_options(url: &str, apart: &Arc<AtomicBool>) -> ConnectOptions {
+    let mut options = options(url, 1);
+    let apart = Arc::clone(apart);
+    options.map_sqlx_sqlite_pool_opts(move |options| {
+        let apart = Arc::clone(&apart);
+        closing_what_is_stuck(options).after_connect(move |connection, _| {
+            let apart = apart.load(Relaxed);
+            Box::pin(async move {
+                if apart {
+                    raw_sql(COMMIT_ALONE).execute(connection).await?;
+                }
+                Ok(())
+            })
+        })
+    });
+    options
+}
+
+fn options(url: &str, connections: u32) -> ConnectOptions {
+    let mut options = common_options(url);
+    options
+        .max_connections(connections)
+        // Nothing is gained by a new connection to a file; and while one is open, nobody removes
+        // the write-ahead log.
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .map_sqlx_sqlite_opts(with_pragmas)
+        .map_sqlx_sqlite_pool_opts(closing_what_is_stuck);
+    options
+}
+
+fn with_pragmas(options: SqliteConnectOptions) -> SqliteConnectOptions {
+    options
+        .create_if_missing(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        .row_buffer_size(ROW_BUFFER)
+        .pragma("journal_mode", "WAL")
+        // What is answered +OK must survive a power cut: NORMAL does not sync at commit.
+        .pragma("synchronous", "FULL")
+        .pragma("foreign_keys", "ON")
+        .pragma("mmap_size", MAPPED_OCTETS.to_string())
+}
+
+/// A full disk ends a transaction in SQLite without a word to the driver, whose ROLLBACK then
+/// fails. The driver would take such a connection for one inside a transaction from then on.
+fn closing_what_is_stuck(options: SqlitePoolOptions) -> SqlitePoolOptions {
+    options.after_release(|connection, _| Box::pin(is_outside_transactions(connection)))
+}
+
+async fn is_outside_transactions(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    if connection.is_in_transaction() {
+        // The ROLLBACK of the transaction's end may still wait for the connection's thread.
+        connection.ping().await?;
+    }
+    Ok(!connection.is_in_transaction())
+}

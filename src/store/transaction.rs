@@ -1,0 +1,84 @@
+//! Transactions that write: the one door to a commit.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use sea_orm::{
+    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, Statement,
+};
+
+use super::asking::committing;
+use super::sqlite::SqliteFiles;
+
+/// A transaction that writes. Dropping it rolls it back.
+#[derive(Debug)]
+pub(crate) struct WriteTransaction {
+    transaction: DatabaseTransaction,
+    /// What is to be in place when it commits.
+    sqlite: Option<Arc<SqliteFiles>>,
+}
+
+impl WriteTransaction {
+    pub(super) fn new(transaction: DatabaseTransaction, sqlite: Option<Arc<SqliteFiles>>) -> Self {
+        Self {
+            transaction,
+            sqlite,
+        }
+    }
+
+    /// Commits.
+    ///
+    /// On SQLite the files are looked at before and after it: who is told that it is done finds it
+    /// in the files that bear the database's names. Only what is removed later is lost.
+    ///
+    /// # Errors
+    /// If the database refuses, or a file was removed or replaced.
+    pub(crate) async fn commit(self) -> Result<(), DbErr> {
+        let Some(files) = self.sqlite else {
+            return self.transaction.commit().await;
+        };
+        files.check()?;
+        committing(self.transaction.commit()).await?;
+        files.note_commit();
+        files.check()
+    }
+
+    /// Takes back all that was written.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub(crate) async fn rollback(self) -> Result<(), DbErr> {
+        self.transaction.rollback().await
+    }
+}
+
+impl Deref for WriteTransaction {
+    type Target = DatabaseTransaction;
+
+    fn deref(&self) -> &DatabaseTransaction {
+        &self.transaction
+    }
+}
+
+#[async_trait::async_trait]
+impl ConnectionTrait for WriteTransaction {
+    fn get_database_backend(&self) -> DbBackend {
+        self.transaction.get_database_backend()
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        self.transaction.execute_raw(statement).await
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.transaction.execute_unprepared(sql).await
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        self.transaction.query_one_raw(statement).await
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        self.transaction.query_all_raw(statement).await
+    }
+}
