@@ -167,7 +167,7 @@ fn keep_private(made: &File) -> io::Result<()> {
 fn make_folder(folder: &Path) -> io::Result<()> {
     let missing = folder
         .ancestors()
-        .take_while(|it| !it.as_os_str().is_empty() && !it.exists());
+        .take_while(|it| !it.as_os_str().is_empty() && !it.is_dir());
     let missing: Vec<_> = missing.collect();
     for folder in missing.into_iter().rev() {
         match DirBuilder::new().mode(FOLDER_MODE).create(folder) {
