@@ -55,6 +55,9 @@ pub struct Database {
     /// `sqlite://…` or `postgres://…`. It may hold a password: see [`Database::shown`].
     #[serde(serialize_with = "url_without_password")]
     pub url: String,
+    /// How many connections there may be to PostgreSQL, at least 2. Half of them read.
+    #[serde(deserialize_with = "read")]
+    pub max_connections: u32,
 }
 
 /// The HTTP endpoint for whoever runs the server.
@@ -199,6 +202,12 @@ impl Config {
                  ConnectionStrings__DefaultConnection)",
             ),
             (
+                (2..=1000).contains(&self.database.max_connections),
+                "database.max_connections",
+                "PostgreSQL needs a connection that reads and one that writes: the least is 2, \
+                 and the most 1000",
+            ),
+            (
                 lmtp.max_message_size > 0,
                 "lmtp.max_message_size",
                 "0 would refuse every message; give a size such as 50MiB",
@@ -244,15 +253,19 @@ pub fn parse_octets(text: &str) -> Result<u64, String> {
 impl Database {
     /// The URL for people to read, with `***` for what may be a password.
     pub fn shown(&self) -> String {
-        let url = match self.url.split_once("password=") {
-            Some((before, _)) => format!("{before}password=***"),
-            None => self.url.clone(),
-        };
-        if url.starts_with("sqlite:") {
-            return url;
-        }
-        without_password(&url)
+        shown(&self.url)
     }
+}
+
+fn shown(url: &str) -> String {
+    let url = match url.split_once("password=") {
+        Some((before, _)) => format!("{before}password=***"),
+        None => url.to_owned(),
+    };
+    if url.starts_with("sqlite:") {
+        return url;
+    }
+    without_password(&url)
 }
 
 impl Otel {
@@ -301,6 +314,7 @@ impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Database")
             .field("url", &self.shown())
+            .field("max_connections", &self.max_connections)
             .finish()
     }
 }
@@ -317,6 +331,7 @@ impl Default for Database {
     fn default() -> Self {
         Self {
             url: "sqlite://data/restante.db".to_owned(),
+            max_connections: 8,
         }
     }
 }
@@ -356,8 +371,7 @@ impl Default for Log {
 }
 
 fn url_without_password<S: Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    let url = url.to_owned();
-    serializer.serialize_str(&Database { url }.shown())
+    serializer.serialize_str(&shown(url))
 }
 
 fn endpoint_without_password<S: Serializer>(
@@ -453,7 +467,11 @@ mod tests {
             ),
         ] {
             let url = url.to_owned();
-            assert_eq!(Database { url }.shown(), shown);
+            let database = Database {
+                url,
+                ..Database::default()
+            };
+            assert_eq!(database.shown(), shown);
         }
     }
 }

@@ -21,22 +21,22 @@ use crate::support::{eventually, run};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A connection of an MTA.
-trait Wire: Read + Write + Send {}
+pub(crate) trait Wire: Read + Write + Send {}
 impl<T: Read + Write + Send> Wire for T {}
 
 /// An MTA, as far as LMTP needs one.
-struct Mta(BufReader<Box<dyn Wire>>);
+pub(crate) struct Mta(BufReader<Box<dyn Wire>>);
 
 impl Mta {
     /// Connects, reads the greeting and says LHLO.
-    fn hello(port: u16) -> Self {
+    pub(crate) fn hello(port: u16) -> Self {
         let mut mta = Self::connect(port);
         mta.expect("LHLO mx.example.com", "250-");
         while !mta.read().starts_with("250 ") {}
         mta
     }
 
-    fn connect(port: u16) -> Self {
+    pub(crate) fn connect(port: u16) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -56,13 +56,13 @@ impl Mta {
         mta
     }
 
-    fn send(&mut self, octets: &[u8]) {
+    pub(crate) fn send(&mut self, octets: &[u8]) {
         self.0.get_mut().write_all(octets).unwrap();
         self.0.get_mut().flush().unwrap();
     }
 
     /// Reads a line, without its CRLF; nothing if the server has closed.
-    fn read(&mut self) -> String {
+    pub(crate) fn read(&mut self) -> String {
         let mut line = String::new();
         // Whoever has been reset reads nothing, too.
         drop(self.0.read_line(&mut line));
@@ -70,7 +70,7 @@ impl Mta {
     }
 
     /// Sends a line whose reply must begin so.
-    fn expect(&mut self, line: &str, reply: &str) -> String {
+    pub(crate) fn expect(&mut self, line: &str, reply: &str) -> String {
         self.send(format!("{line}\r\n").as_bytes());
         let got = self.read();
         assert!(got.starts_with(reply), "{line}: {got}");
@@ -78,7 +78,7 @@ impl Mta {
     }
 
     /// Begins a transaction.
-    fn to(&mut self, recipients: &[&str]) {
+    pub(crate) fn to(&mut self, recipients: &[&str]) {
         self.expect("MAIL FROM:<eve@example.net>", "250 2.1.0");
         for recipient in recipients {
             self.expect(&format!("RCPT TO:<{recipient}>"), "250 2.1.5");
@@ -86,7 +86,7 @@ impl Mta {
     }
 
     /// Sends a message by DATA, as it must look on the wire; reads so many replies.
-    fn data(&mut self, message: &[u8], replies: usize) -> Vec<String> {
+    pub(crate) fn data(&mut self, message: &[u8], replies: usize) -> Vec<String> {
         self.expect("DATA", "354");
         self.send(&stuffed(message));
         (0..replies).map(|_| self.read()).collect()

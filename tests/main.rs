@@ -10,6 +10,7 @@ mod admin;
 mod cli;
 mod clients;
 mod crash;
+mod isolation;
 mod limits;
 mod lmtp;
 mod moving;

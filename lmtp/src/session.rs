@@ -92,6 +92,8 @@ pub enum Answer {
     NoSuchUser,
     /// The message is larger than is allowed.
     TooLarge,
+    /// Somebody else keeps the maildrop locked.
+    Locked,
     /// It could not be stored now.
     Unavailable,
 }
@@ -342,6 +344,11 @@ impl<R> Session<R> {
             }
             Answer::NoSuchUser => unknown_user(recipient.as_written()),
             Answer::TooLarge => self.too_large(),
+            Answer::Locked => Reply::new(
+                451,
+                "4.2.0",
+                format!("<{recipient}> the maildrop is in use, try again later"),
+            ),
             Answer::Unavailable => Reply::new(
                 451,
                 "4.3.0",

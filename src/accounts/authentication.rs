@@ -3,18 +3,18 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::LazyLock;
-use std::time::SystemTime;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pop3::{Access, Secret, Verifier};
-use sea_orm::{ConnectionTrait, QueryResult, Value};
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Value};
 use subtle::ConstantTimeEq;
 
 use super::keys::{KeyId, SCRAM_ITERATIONS, hash_of, prefix_of};
 use super::{Accounts, SCOPE_POP3, SCOPE_POP3_READ, Standing, find};
 use crate::networks::Networks;
-use crate::store::{MaildropVersion, StoreError, UserId, milliseconds, statement};
+use crate::store::{MaildropVersion, StoreError, UserId, clock, repeat, statement};
 
 /// What speaks for a client.
 #[derive(Clone)]
@@ -92,36 +92,66 @@ pub trait Authentication: Send + Sync {
         keys: &HashSet<KeyId>,
     ) -> Result<Standing, StoreError>;
 
-    /// Writes down when keys were last used, in milliseconds since 1970.
+    /// Writes down how long ago keys were last used.
     ///
     /// # Errors
     /// If the database refuses.
-    async fn note_use(&self, last_used_at_ms: &HashMap<KeyId, i64>) -> Result<(), StoreError>;
+    async fn note_use(&self, ages: &HashMap<KeyId, Duration>) -> Result<(), StoreError>;
 }
 
-/// Which rows are keys that may be used now: `$1` is the time.
-const VALID: &str = "k.revoked_at_ms IS NULL AND u.disabled_at_ms IS NULL \
-    AND (k.expires_at_ms IS NULL OR k.expires_at_ms > $1)";
-
-/// `$2` is an address of the key's user.
+/// `$1` is an address of the key's user.
 const OF_ADDRESS: &str =
-    "EXISTS (SELECT 1 FROM addresses a WHERE a.address = $2 AND a.user_id = u.id)";
+    "EXISTS (SELECT 1 FROM addresses a WHERE a.address = $1 AND a.user_id = u.id)";
 
 /// What is compared with where there is no key.
 const NO_HASH: [u8; 32] = [0; 32];
 
-/// The key with the prefix `$3` of whoever has the address `$2`.
-static KEY_BY_PREFIX: LazyLock<String> =
-    LazyLock::new(|| key_where(&format!("k.prefix = $3 AND {OF_ADDRESS}")));
+/// What is asked for at each login, in the words of one kind of database.
+struct Questions {
+    /// The key with the prefix `$2` of whoever has the address `$1`.
+    key_by_prefix: String,
+    /// The key of the number `$1`.
+    key_by_id: String,
+    /// The verifiers of the keys of whoever has the address `$1`: of the name `$2`, if it is one.
+    verifiers: String,
+}
 
-/// The key of the number `$2`.
-static KEY_BY_ID: LazyLock<String> = LazyLock::new(|| key_where("k.id = $2"));
+impl Questions {
+    fn for_clock(clock: &str) -> Self {
+        // Whether a key has expired is for the clock that all servers share to say.
+        let valid = format!(
+            "k.revoked_at_ms IS NULL AND u.disabled_at_ms IS NULL \
+             AND (k.expires_at_ms IS NULL OR k.expires_at_ms > {clock})"
+        );
+        let key_where = |condition: &str| {
+            format!(
+                "SELECT u.id, u.address, u.maildrop_version, k.id, k.name, k.hash, k.scopes, \
+                 k.networks FROM api_keys k JOIN users u ON u.id = k.user_id \
+                 WHERE {valid} AND {condition}"
+            )
+        };
+        Self {
+            key_by_prefix: key_where(&format!("k.prefix = $2 AND {OF_ADDRESS}")),
+            key_by_id: key_where("k.id = $1"),
+            // Whoever has two keys must say which one is meant.
+            verifiers: format!(
+                "SELECT k.id, k.verifier FROM api_keys k JOIN users u ON u.id = k.user_id \
+                 WHERE {valid} AND {OF_ADDRESS} AND ($2 = '' OR k.name = $2) LIMIT 2"
+            ),
+        }
+    }
 
-fn key_where(condition: &str) -> String {
-    format!(
-        "SELECT u.id, u.address, u.maildrop_version, k.id, k.name, k.hash, k.scopes, k.networks \
-         FROM api_keys k JOIN users u ON u.id = k.user_id WHERE {VALID} AND {condition}"
-    )
+    /// Those for this database.
+    fn of(connection: &impl ConnectionTrait) -> &'static Self {
+        static SQLITE: OnceLock<Questions> = OnceLock::new();
+        static POSTGRES: OnceLock<Questions> = OnceLock::new();
+        let questions = if connection.get_database_backend() == DbBackend::Postgres {
+            &POSTGRES
+        } else {
+            &SQLITE
+        };
+        questions.get_or_init(|| Self::for_clock(clock(connection)))
+    }
 }
 
 #[async_trait]
@@ -152,19 +182,11 @@ impl Authentication for Accounts {
         let mut found = None;
         // No key has the empty name.
         if may_be_asked_for(&address) && key_name != Some("") {
-            // Whoever has two keys must say which one is meant.
-            let sql = format!(
-                "SELECT k.id, k.verifier FROM api_keys k JOIN users u ON u.id = k.user_id \
-                 WHERE {VALID} AND {OF_ADDRESS} AND ($3 = '' OR k.name = $3) LIMIT 2"
-            );
             let key_name = key_name.filter(|name| may_be_asked_for(name));
-            let values = [
-                now(),
-                address.as_str().into(),
-                key_name.unwrap_or_default().into(),
-            ];
+            let values = [address.as_str().into(), key_name.unwrap_or_default().into()];
             let read = self.database.read();
-            let rows = read.query_all_raw(statement(read, &sql, values)).await?;
+            let question = statement(read, &Questions::of(read).verifiers, values);
+            let rows = read.query_all_raw(question).await?;
             if let [row] = rows.as_slice() {
                 let verifier: Option<String> = row.try_get_by_index(1)?;
                 let verifier = verifier.and_then(|text| text.parse().ok());
@@ -191,18 +213,25 @@ impl Authentication for Accounts {
         self.find_standing(users, keys).await
     }
 
-    async fn note_use(&self, last_used_at_ms: &HashMap<KeyId, i64>) -> Result<(), StoreError> {
-        const USED: &str = "UPDATE api_keys SET last_used_at_ms = $2 \
-            WHERE id = $1 AND (last_used_at_ms IS NULL OR last_used_at_ms < $2)";
-        let transaction = self.database.begin().await?;
-        let mut keys: Vec<_> = last_used_at_ms.iter().collect();
+    async fn note_use(&self, ages: &HashMap<KeyId, Duration>) -> Result<(), StoreError> {
+        let mut keys: Vec<_> = ages.iter().collect();
         keys.sort_unstable_by_key(|(key, _)| key.0);
-        for (key, at) in keys {
-            let used = statement(&transaction, USED, [key.0.into(), (*at).into()]);
-            transaction.execute_raw(used).await?;
-        }
-        transaction.commit().await?;
-        Ok(())
+        let keys = &keys;
+        let note = || async move {
+            let transaction = self.database.begin().await?;
+            let at = format!("{} - $2", clock(&*transaction));
+            let used = format!(
+                "UPDATE api_keys SET last_used_at_ms = {at} \
+                 WHERE id = $1 AND (last_used_at_ms IS NULL OR last_used_at_ms < {at})"
+            );
+            for (key, age) in keys {
+                let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+                let used = statement(&transaction, &used, [key.0.into(), age.into()]);
+                transaction.execute_raw(used).await?;
+            }
+            Ok::<_, StoreError>(transaction.commit().await?)
+        };
+        repeat(note).await
     }
 }
 
@@ -216,8 +245,9 @@ impl Accounts {
         if !may_be_asked_for(&address) {
             return Ok(None);
         }
-        let values = [now(), address.into(), prefix_of(secret).into()];
-        let key = self.find_key(&KEY_BY_PREFIX, values).await?;
+        let values = [address.into(), prefix_of(secret).into()];
+        let question = &Questions::of(self.database.read()).key_by_prefix;
+        let key = self.find_key(question, values).await?;
         let hash = key.as_ref().map_or(&NO_HASH[..], |key| &key.hash);
         let same = bool::from(hash_of(secret).ct_eq(hash));
         let named = |key: &FoundKey| key_name.is_none_or(|name| name == key.user.key_name);
@@ -225,7 +255,8 @@ impl Accounts {
     }
 
     async fn key(&self, key: KeyId) -> Result<Option<FoundKey>, StoreError> {
-        self.find_key(&KEY_BY_ID, [now(), key.0.into()]).await
+        let question = &Questions::of(self.database.read()).key_by_id;
+        self.find_key(question, [key.0.into()]).await
     }
 
     async fn find_key(
@@ -319,10 +350,6 @@ fn address_and_key(name: &str) -> (String, Option<&str>) {
 /// PostgreSQL's texts hold no NUL, so neither does an address nor the name of a key.
 fn may_be_asked_for(text: &str) -> bool {
     !text.contains('\0')
-}
-
-fn now() -> Value {
-    milliseconds(SystemTime::now()).into()
 }
 
 impl fmt::Debug for Evidence {

@@ -79,7 +79,7 @@ async fn fill(database: &Database) -> anyhow::Result<String> {
     let options = KeyOptions {
         name: "demo".into(),
         scopes: vec![SCOPE_POP3.into()],
-        expires_at: None,
+        lifetime: None,
         networks: Default::default(),
     };
     Ok(accounts.create_key(ADDRESS, options).await?.key)

@@ -1,5 +1,7 @@
 //! `restante serve`: the daemon.
 
+mod waiting;
+
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
@@ -12,7 +14,7 @@ use tokio::sync::oneshot;
 use super::log::{self, Level};
 use super::reload::reload;
 use super::systemd;
-use crate::admin;
+use crate::admin::{self, Endpoint};
 use crate::lmtp;
 use crate::server::{Server, bind};
 use crate::settings::{Admin, Config, Loaded};
@@ -41,7 +43,7 @@ async fn serve(mut config: Config, file: Option<&Path>, level: &Level) -> anyhow
     let mut hangup = signal(SignalKind::hangup())?;
     // A database may be far away and not answer; a stop does not wait for that.
     let database = tokio::select! {
-        opened = super::open(&config) => opened?,
+        opened = waiting::open(&config) => opened?,
         () = signals.next() => {
             tracing::info!("stopped before the database was open");
             return Ok(ExitCode::SUCCESS);
@@ -52,14 +54,7 @@ async fn serve(mut config: Config, file: Option<&Path>, level: &Level) -> anyhow
     } else {
         systemd::with_the_others(inherited, &config.pop3)?
     };
-    let endpoint = match admin::bind(&config.admin) {
-        // Of several servers on a machine, those that nobody has given a port do without.
-        Err(error) if config.admin.port == Admin::default().port && is_taken(&error) => {
-            tracing::warn!("no admin endpoint: {error:#}");
-            None
-        }
-        endpoint => endpoint?,
-    };
+    let endpoint = bind_admin(&config.admin)?;
     let lmtp = lmtp::bind(&config.lmtp)?;
     let mut server = Server::start(&config, database, sockets)?;
     server.serve_lmtp(&config, lmtp)?;
@@ -104,6 +99,17 @@ async fn serve(mut config: Config, file: Option<&Path>, level: &Level) -> anyhow
             tracing::warn!("stopped at once by a second signal");
             Ok(ExitCode::from(super::FAILED))
         }
+    }
+}
+
+/// Of several servers on a machine, those that nobody has given a port do without the endpoint.
+fn bind_admin(settings: &Admin) -> anyhow::Result<Option<Endpoint>> {
+    match admin::bind(settings) {
+        Err(error) if settings.port == Admin::default().port && is_taken(&error) => {
+            tracing::warn!("no admin endpoint: {error:#}");
+            Ok(None)
+        }
+        endpoint => endpoint,
     }
 }
 

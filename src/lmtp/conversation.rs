@@ -252,12 +252,11 @@ impl Conversation {
             }
         };
         let octets = message.octets();
-        let received_at = SystemTime::now();
         let trace = Trace {
             peer: &self.peer,
             server_name: &self.service.rules.server_name,
             id: &self.id,
-            received_at,
+            received_at: SystemTime::now(),
         };
         let recipient = |(mailbox, known): &(lmtp::Mailbox, Addressee)| Recipient {
             user: known.user,
@@ -266,7 +265,6 @@ impl Conversation {
         let letter = Letter {
             message,
             recipients: envelope.recipients.iter().map(recipient).collect(),
-            received_at,
         };
         let answers = match self.service.intake.deliver(letter).await {
             Ok(outcomes) => outcomes.into_iter().map(answer).collect(),
@@ -301,6 +299,16 @@ impl Conversation {
                         user,
                         octets,
                         "message refused: the maildrop is full"
+                    );
+                }
+                Answer::Locked => {
+                    self.refused += 1;
+                    tracing::warn!(
+                        from,
+                        to,
+                        user,
+                        octets,
+                        "message deferred: another transaction keeps the maildrop locked"
                     );
                 }
                 Answer::NoSuchUser | Answer::TooLarge | Answer::Unavailable => {
@@ -340,5 +348,7 @@ fn answer(outcome: Outcome) -> Answer {
         Outcome::Stored => Answer::Stored,
         Outcome::OverQuota => Answer::OverQuota,
         Outcome::NoSuchUser => Answer::NoSuchUser,
+        Outcome::Locked => Answer::Locked,
+        Outcome::Failed => Answer::Unavailable,
     }
 }

@@ -14,11 +14,12 @@ pub struct LmtpMetrics {
 }
 
 /// The results of a delivery, as `lmtp_deliveries_total` has them.
-const RESULTS: [&str; 5] = [STORED, OVER_QUOTA, UNKNOWN_USER, TOO_LARGE, FAILED];
+const RESULTS: [&str; 6] = [STORED, OVER_QUOTA, UNKNOWN_USER, TOO_LARGE, LOCKED, FAILED];
 const STORED: &str = "stored";
 const OVER_QUOTA: &str = "over_quota";
 const UNKNOWN_USER: &str = "unknown_user";
 const TOO_LARGE: &str = "too_large";
+const LOCKED: &str = "locked";
 const FAILED: &str = "failed";
 
 impl LmtpMetrics {
@@ -79,6 +80,7 @@ impl LmtpMetrics {
             Answer::OverQuota => OVER_QUOTA,
             Answer::NoSuchUser => UNKNOWN_USER,
             Answer::TooLarge => TOO_LARGE,
+            Answer::Locked => LOCKED,
             Answer::Unavailable => FAILED,
         });
     }

@@ -1,6 +1,6 @@
 //! What a QUIT deleted and can be brought back, and what expires.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use restante::accounts::{Accounts, Quota};
 use restante::identity::new_name;
@@ -239,7 +239,6 @@ fn servers_that_share_a_database_keep_and_remove_together() {
                 user: ada,
                 head: b"X: head\r\n".to_vec(),
             }],
-            received_at: SystemTime::now(),
         };
         database.deliver(&[letter]).await.unwrap();
         let whole = [b"X: head\r\n".to_vec(), message(1, 300_000)].concat();
@@ -308,7 +307,6 @@ fn what_is_kept_counts_for_no_quota() {
                     user: ada,
                     head: Vec::new(),
                 }],
-                received_at: SystemTime::now(),
             };
             database.deliver(&[letter]).await.unwrap().concat()
         };

@@ -7,6 +7,7 @@
 //! - [`cli`]: the commands, as processes of their own
 //! - [`browser`]: a browser, Chromium
 //! - [`client`]: a POP3 client
+//! - [`psql`]: psql, which holds locks
 //! - [`http`]: a client of the admin endpoint
 
 pub(crate) mod browser;
@@ -17,6 +18,7 @@ pub(crate) mod http;
 pub(crate) mod mail;
 pub(crate) mod place;
 pub(crate) mod postgres;
+pub(crate) mod psql;
 
 use std::time::{Duration, Instant};
 
