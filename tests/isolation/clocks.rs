@@ -119,7 +119,7 @@ fn mail_does_not_expire_by_a_clock_that_jumps() {
         ("Pop3__ExpireAfter", "30d"),
         ("Pop3__DeletedRetention", "7d"),
     ];
-    let mut node = time.start(&site, &settings);
+    let node = time.start(&site, &settings);
     let mut client = site.login(&node, 0);
     client.ok("DELE 1");
     client.ok("QUIT");
@@ -129,21 +129,11 @@ fn mail_does_not_expire_by_a_clock_that_jumps() {
     });
 
     time.set("+400d");
-    for _ in 0..2 {
-        node.daemon.wait_for_log("has jumped");
-        eventually("the health to tell", || {
-            let health = node.admin.json("/healthz");
-            (health["status"] == "Degraded").then_some(())
-        });
-        assert!(node.counted("restante_clock_right") < 1.0);
-        assert_eq!(site.count(&node, 0), 2, "nothing has expired");
-        let jumped = cli::run(&site.place.url, "clock");
-        assert_eq!(jumped.code, Some(1), "{jumped:?}");
-        assert!(jumped.stdout.contains("+400 days") || jumped.stdout.contains("+399 days"));
-        // A start does not make it right.
-        drop(node);
-        node = time.start(&site, &settings);
-    }
+    nothing_expires(&node, &site);
+    // A start does not make it right.
+    drop(node);
+    let node = time.start(&site, &settings);
+    nothing_expires(&node, &site);
     // What was deleted is kept, too, and comes back when the clock is right.
     time.set("+0");
     node.daemon.wait_for_log("is believed again");
@@ -175,6 +165,20 @@ fn mail_does_not_expire_by_a_clock_that_jumps() {
         .fold(restore, |it, (name, value)| it.env(name, value));
     assert_eq!(restore.run().ok(), "3 messages restored\n");
     assert_eq!(site.count(&node, 0), 3);
+}
+
+/// While the clock is 400 days ahead.
+fn nothing_expires(node: &Node, site: &Site) {
+    node.daemon.wait_for_log("has jumped");
+    eventually("the health to tell", || {
+        let health = node.admin.json("/healthz");
+        (health["status"] == "Degraded").then_some(())
+    });
+    assert!(node.counted("restante_clock_right") < 1.0);
+    assert_eq!(site.count(node, 0), 2);
+    let told = cli::run(&site.place.url, "clock");
+    assert_eq!(told.code, Some(1), "{told:?}");
+    assert!(told.stdout.contains("+400 days"), "{told:?}");
 }
 
 #[test]
