@@ -10,18 +10,20 @@ mod scram;
 mod standing;
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use entity::{address, user};
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr,
-    EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, SqlErr,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, DbErr,
+    EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, SqlErr,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 use utoipa::ToSchema;
 
-use crate::store::{Database, Departing, UserId, depart, milliseconds, raise_version};
+use crate::store::{
+    Database, Departing, LockedMaildrop, StoreError, Transaction, UserId, allow_long_statements,
+    depart, now, repeat,
+};
 
 pub use address_forms::{InvalidAddress, MAX_ADDRESS_OCTETS};
 pub use addressee::Addressee;
@@ -121,9 +123,27 @@ pub enum AccountError {
     /// More than any database can count.
     #[error("a limit is at most {max}; for no limit, give none", max = i64::MAX)]
     QuotaTooLarge,
+    /// Another transaction keeps the user's row locked.
+    #[error("another transaction has kept the user locked for too long; try again later")]
+    Locked,
     /// The database could not say.
     #[error("the database did not answer as it should: {0}")]
     Database(#[from] DbErr),
+}
+
+impl From<StoreError> for AccountError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Locked => Self::Locked,
+            StoreError::Database(error) | StoreError::Uncommitted(error) => Self::Database(error),
+            StoreError::NoContent(_)
+            | StoreError::NoSuchUser
+            | StoreError::DeliveryExpired
+            | StoreError::TimedOut(_)
+            | StoreError::ImportedMeanwhile
+            | StoreError::Corrupt(_) => Self::Database(DbErr::Custom(error.to_string())),
+        }
+    }
 }
 
 impl Accounts {
@@ -154,6 +174,15 @@ impl Accounts {
         aliases: &[String],
         quota: Quota,
     ) -> Result<UserId, AccountError> {
+        repeat(|| self.try_to_add(address, aliases, quota)).await
+    }
+
+    async fn try_to_add(
+        &self,
+        address: &str,
+        aliases: &[String],
+        quota: Quota,
+    ) -> Result<UserId, AccountError> {
         let address = normalize(address)?;
         let aliases: Result<Vec<String>, _> = aliases.iter().map(|a| normalize(a)).collect();
         // Two that add the same address at once are told apart by the table alone.
@@ -166,7 +195,7 @@ impl Accounts {
         let transaction = self.database.begin().await?;
         let user = user::ActiveModel {
             address: Set(address.clone()),
-            created_at_ms: Set(milliseconds(SystemTime::now())),
+            created_at_ms: Set(now(&transaction).await?),
             maildrop_version: Set(0),
             quota_octets: Set(stored(quota.octets)?),
             quota_messages: Set(stored(quota.messages)?),
@@ -247,13 +276,19 @@ impl Accounts {
     /// # Errors
     /// If there is none, or the database refuses.
     pub async fn remove(&self, address: &str) -> Result<(), AccountError> {
-        let transaction = self.database.begin().await?;
-        let user = require(&transaction, address).await?;
-        let id = user.id;
-        if let Some(version) = raise_version(&transaction, UserId(id)).await? {
-            let gone = Departing::default();
-            depart(&transaction, UserId(id), version, "", gone).await?;
+        repeat(|| self.try_to_remove(address)).await
+    }
+
+    async fn try_to_remove(&self, address: &str) -> Result<(), AccountError> {
+        let user = self.find(address).await?;
+        let locked = self.database.lock_maildrop(user).await?;
+        let nobody = || AccountError::NoSuchUser(address.to_owned());
+        let (transaction, LockedMaildrop { version, .. }) = locked.ok_or_else(nobody)?;
+        let id = user.0;
+        if transaction.get_database_backend() == DbBackend::Postgres {
+            allow_long_statements(&transaction).await?;
         }
+        depart(&transaction, user, version, "", Departing::default()).await?;
         // Nobody can bring back what was kept.
         let unkept = format!("UPDATE departures SET kept_until_ms = 0 WHERE user_id = {id}");
         transaction.execute_unprepared(&unkept).await?;
@@ -274,16 +309,18 @@ impl Accounts {
     /// # Errors
     /// If there is none, or the database refuses.
     pub async fn set_disabled(&self, address: &str, disabled: bool) -> Result<(), AccountError> {
-        let transaction = self.database.begin().await?;
-        let user = require(&transaction, address).await?;
-        let since = user
-            .disabled_at_ms
-            .unwrap_or_else(|| milliseconds(SystemTime::now()));
-        let mut user = user.into_active_model();
-        user.disabled_at_ms = Set(disabled.then_some(since));
-        user.update(&transaction).await?;
-        transaction.commit().await?;
-        Ok(())
+        let change = || async move {
+            let (transaction, user) = self.lock(address).await?;
+            let since = match user.disabled_at_ms {
+                Some(since) => since,
+                None => now(&transaction).await?,
+            };
+            let mut user = user.into_active_model();
+            user.disabled_at_ms = Set(disabled.then_some(since));
+            user.update(&transaction).await?;
+            Ok::<_, AccountError>(transaction.commit().await?)
+        };
+        repeat(change).await
     }
 
     /// Changes how much a maildrop may hold: both limits, or the one that is told.
@@ -293,17 +330,30 @@ impl Accounts {
     /// # Errors
     /// If there is no such user, or the database refuses.
     pub async fn set_quota(&self, address: &str, change: QuotaChange) -> Result<(), AccountError> {
-        let transaction = self.database.begin().await?;
-        let mut user = require(&transaction, address).await?.into_active_model();
-        if let Some(octets) = change.octets {
-            user.quota_octets = Set(stored(octets)?);
-        }
-        if let Some(messages) = change.messages {
-            user.quota_messages = Set(stored(messages)?);
-        }
-        user.update(&transaction).await?;
-        transaction.commit().await?;
-        Ok(())
+        let change = || async move {
+            let (transaction, user) = self.lock(address).await?;
+            let mut user = user.into_active_model();
+            if let Some(octets) = change.octets {
+                user.quota_octets = Set(stored(octets)?);
+            }
+            if let Some(messages) = change.messages {
+                user.quota_messages = Set(stored(messages)?);
+            }
+            user.update(&transaction).await?;
+            Ok::<_, AccountError>(transaction.commit().await?)
+        };
+        repeat(change).await
+    }
+
+    /// Begins a transaction that has locked the user of an address.
+    async fn lock(&self, address: &str) -> Result<(Transaction, user::Model), AccountError> {
+        let nobody = || AccountError::NoSuchUser(address.to_owned());
+        let id = self.find(address).await?;
+        let transaction = self.database.lock_user(id).await?.ok_or_else(nobody)?;
+        // It may have changed before it was locked.
+        let user = find(&transaction, &stored_forms(address)).await?;
+        let user = user.filter(|user| user.id == id.0).ok_or_else(nobody)?;
+        Ok((transaction, user))
     }
 }
 
@@ -353,19 +403,6 @@ async fn find(
     };
     let user = user::Entity::find().filter(user::Column::Id.eq(row.user_id));
     user.one(connection).await
-}
-
-/// The user of an address, whose row waits for this transaction.
-async fn require(
-    transaction: &DatabaseTransaction,
-    address: &str,
-) -> Result<user::Model, AccountError> {
-    let nobody = || AccountError::NoSuchUser(address.to_owned());
-    let user = find(transaction, &stored_forms(address))
-        .await?
-        .ok_or_else(nobody)?;
-    let locked = user::Entity::find_by_id(user.id).lock_exclusive();
-    locked.one(transaction).await?.ok_or_else(nobody)
 }
 
 /// Messages and octets of every user who has any.

@@ -103,6 +103,38 @@ impl Endpoint {
         self.socket.local_addr()
     }
 
+    /// Answers `/livez` until the server can start, and everything else with 503.
+    ///
+    /// # Errors
+    /// If the system refuses a thread or the socket.
+    pub(crate) fn serve_while_waiting(self) -> std::io::Result<ServerHandle> {
+        let guard = web::Data::new(self.guard);
+        let app = move || {
+            App::new()
+                .app_data(guard.clone())
+                .service(resource("/livez", [("GET, HEAD", get().to(health::livez))]))
+                .default_service(web::to(not_yet))
+                .wrap(from_fn(guard::guard))
+        };
+        let server = HttpServer::new(app)
+            .workers(1)
+            .disable_signals()
+            .max_connections(MAX_CONNECTIONS)
+            .client_request_timeout(REQUEST_TIMEOUT)
+            // Whoever asks again is to find the server that has started.
+            .keep_alive(actix_web::http::KeepAlive::Disabled)
+            .shutdown_timeout(STOP_TIMEOUT_SECONDS)
+            .listen(self.socket)?
+            .run();
+        let handle = server.handle();
+        actix_rt::spawn(async {
+            if let Err(error) = server.await {
+                tracing::error!(error = %error, "the admin endpoint has ended");
+            }
+        });
+        Ok(handle)
+    }
+
     /// Begins to answer. It ends with the handle's `stop`.
     ///
     /// # Errors
@@ -261,6 +293,11 @@ fn resource<const N: usize>(path: &str, routes: [(&'static str, Route); N]) -> R
         }
     };
     resource.default_service(web::to(others))
+}
+
+async fn not_yet() -> HttpResponse {
+    let detail = "the server waits for its database";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).error_response()
 }
 
 async fn nowhere() -> HttpResponse {

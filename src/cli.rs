@@ -3,6 +3,7 @@
 //! Only here is anything printed. Results go to stdout, all else to stderr.
 
 mod check;
+mod clock;
 mod config;
 mod deliver;
 mod demo;
@@ -101,10 +102,10 @@ enum Command {
     /// Nothing that exists is overwritten, and nothing incomplete is left. An import of what was
     /// exported has the same octets; a Maildir keeps the unique-ids too.
     Export(export::Export),
-    /// Bring back what a session has deleted, while it is kept.
+    /// Bring back what a session has deleted or what has expired, while it is kept.
     ///
-    /// `Pop3__DeletedRetention` says how long that is; it must have been set before the QUIT. The
-    /// messages return to their places, with their unique-ids.
+    /// `Pop3__DeletedRetention` says how long that is; it must have been set before. The messages
+    /// return to their places, with their unique-ids.
     Restore(restore::Restore),
     /// Show what the sessions of the running server are doing, or end one.
     Sessions(sessions::Sessions),
@@ -116,6 +117,13 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Tell whether the clock by which mail expires is believed, or accept it.
+    ///
+    /// When the clock of the database has jumped by more than a day, nothing expires and deleted
+    /// mail is kept, until the clock is right again or this command accepts it.
+    ///
+    /// Exit status: 0 it is believed, or accepted now; 1 it has jumped.
+    Clock(clock::Clock),
     /// Bring the database's schema up to date.
     ///
     /// All commands that use the database do it by themselves; this one does nothing else, for
@@ -167,6 +175,7 @@ pub fn main() -> ExitCode {
         | Command::Restore(_)
         | Command::Sessions(_)
         | Command::Health { .. }
+        | Command::Clock(_)
         | Command::Migrate
         | Command::Check { .. }
         | Command::Config { .. }
@@ -208,6 +217,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Restore(command) => restore::run(command, &open(&configured()?).await?).await,
         Command::Sessions(command) => sessions::run(&command, &configured()?),
         Command::Health { json } => health::run(json, &configured()?),
+        Command::Clock(command) => clock::run(&command, &open(&configured()?).await?).await,
         Command::Migrate => migrate(&configured()?).await,
         Command::Check { json } => check::run(file, json).await,
         Command::Config { json } => config::run(&load(file)?, json),
@@ -236,14 +246,16 @@ fn load(file: Option<&Path>) -> anyhow::Result<Loaded> {
 
 /// Opens the configured database with its schema up to date.
 async fn open(config: &Config) -> anyhow::Result<Database> {
-    let database = Database::open(&config.database.url).await?;
+    let (url, max_connections) = (&config.database.url, config.database.max_connections);
+    let database = Database::open_with(url, max_connections).await?;
     database.migrate().await?;
     database.set_min_free_space(config.database.min_free_space);
     Ok(database)
 }
 
 async fn migrate(config: &Config) -> anyhow::Result<ExitCode> {
-    let database = Database::open(&config.database.url).await?;
+    let (url, max_connections) = (&config.database.url, config.database.max_connections);
+    let database = Database::open_with(url, max_connections).await?;
     let applied = database.migrate().await?;
     database
         .close()

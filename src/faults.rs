@@ -85,7 +85,7 @@ async fn world() -> World {
     let options = KeyOptions {
         name: "test".into(),
         scopes: vec![SCOPE_POP3.into()],
-        expires_at: None,
+        lifetime: None,
         networks: Default::default(),
         short: false,
     };

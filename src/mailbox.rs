@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, ResponseFuture};
 use bytes::Bytes;
@@ -24,7 +24,7 @@ use crate::accounts::{
 use crate::metrics::Metrics;
 use crate::store::{
     Beginning, ContentId, Lease, MailStore, Maildrop, MaildropVersion, MessageId, StoreError,
-    Stored, TIDY_INTERVAL, Tidied, UserId, ask, milliseconds,
+    Stored, TIDY_INTERVAL, Tidied, UserId, ask,
 };
 
 /// How many messages the remembered snapshots have together; each takes about 70 octets.
@@ -57,8 +57,8 @@ pub struct Mailbox {
 struct Memory {
     /// The last snapshot of each maildrop: most logins find nothing new.
     snapshots: Cache<UserId, (MaildropVersion, Arc<Maildrop>), ByMessages>,
-    /// The keys used since this was last written down.
-    used: HashMap<KeyId, i64>,
+    /// When keys were used, since this was last written down.
+    used: HashMap<KeyId, Instant>,
 }
 
 #[derive(Clone)]
@@ -146,7 +146,8 @@ impl Mailbox {
         if used.is_empty() {
             return;
         }
-        if let Err(error) = self.authentication.note_use(&used).await {
+        let ages = used.iter().map(|(key, at)| (*key, at.elapsed())).collect();
+        if let Err(error) = self.authentication.note_use(&ages).await {
             self.note_fault("noting when keys were used", &error);
             let mut memory = self.memory();
             for (key, at) in used {
@@ -332,8 +333,7 @@ impl Handler<KeyUsed> for MailboxActor {
     type Result = ();
 
     fn handle(&mut self, KeyUsed(key): KeyUsed, _: &mut Self::Context) {
-        let now = milliseconds(SystemTime::now());
-        self.mailbox.memory().used.insert(key, now);
+        self.mailbox.memory().used.insert(key, Instant::now());
     }
 }
 

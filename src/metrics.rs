@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 pub use deliveries::LmtpMetrics;
 
 use crate::registry::Ending;
-use crate::store::Database;
+use crate::store::{ClockGuard, ClockVerdict, Database};
 use crate::telemetry;
 use crate::tls::HandshakeFailure;
 
@@ -362,20 +362,55 @@ impl Metrics {
         let _ = self.provider.force_flush();
     }
 
-    /// From now on tells how many connections to the database there are, each time it is asked.
+    /// From now on tells how the connections to the database are used, each time it is asked.
     pub(crate) fn watch_pools(&self, database: &Database) {
-        let database = database.clone();
-        let gauge = self
-            .meter
+        let pool = |pool| KeyValue::new("pool", pool);
+        let pools = database.clone();
+        self.meter
             .u64_observable_gauge("restante.database.connections")
-            .with_description("Connections to the database, by pool and whether they are in use");
-        let observe = gauge.with_callback(move |observer| {
-            for (pool, state, connections) in database.pool_use() {
-                let labels = [KeyValue::new("pool", pool), KeyValue::new("state", state)];
-                observer.observe(connections, &labels);
-            }
-        });
-        observe.build();
+            .with_description("Connections to the database, by pool and whether they are in use")
+            .with_callback(move |observer| {
+                for it in pools.pool_use() {
+                    for (state, connections) in [("used", it.used), ("idle", it.idle)] {
+                        let state = KeyValue::new("state", state);
+                        observer.observe(connections, &[pool(it.pool), state]);
+                    }
+                }
+            })
+            .build();
+        let pools = database.clone();
+        self.meter
+            .u64_observable_gauge("restante.database.waiting")
+            .with_description("How many wait for a connection to the database, by pool")
+            .with_callback(move |observer| {
+                for it in pools.pool_use() {
+                    observer.observe(it.waiting, &[pool(it.pool)]);
+                }
+            })
+            .build();
+        let pools = database.clone();
+        self.meter
+            .f64_observable_counter("restante.database.wait.seconds")
+            .with_description("How long all have waited for a connection to the database, by pool")
+            .with_callback(move |observer| {
+                for it in pools.pool_use() {
+                    observer.observe(it.waited.as_secs_f64(), &[pool(it.pool)]);
+                }
+            })
+            .build();
+    }
+
+    /// From now on tells whether the clock by which mail expires is believed.
+    pub(crate) fn watch_clock(&self, guard: &ClockGuard) {
+        let guard = guard.clone();
+        self.meter
+            .u64_observable_gauge("restante.clock.right")
+            .with_description("1 while the clock of the database is believed, 0 after it jumped")
+            .with_callback(move |observer| {
+                let is_right = guard.verdict() == ClockVerdict::Right;
+                observer.observe(u64::from(is_right), &[]);
+            })
+            .build();
     }
 
     /// From now on tells how the database and its disk are, each time it is asked.

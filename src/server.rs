@@ -27,7 +27,7 @@ use crate::seldom::Seldom;
 use crate::self_test::SelfTests;
 use crate::session::{ListenerKind, Service};
 use crate::settings::{Config, Pop3};
-use crate::store::{Database, Keeping, SqlStore};
+use crate::store::{ClockGuard, Database, Keeping, SqlStore};
 use crate::supervision::Post;
 use crate::tls::{CertificateReport, Renew, RenewalActor, Tls};
 
@@ -63,6 +63,7 @@ pub struct Server {
     #[cfg(test)]
     pub(crate) posts: (Post<ListenerActor>, Vec<Post<MailboxActor>>),
     database: Database,
+    clock_guard: ClockGuard,
     places: Arc<Vec<Place>>,
     arbiters: Vec<Arbiter>,
     listening: CancellationToken,
@@ -158,8 +159,11 @@ impl Server {
             deleted: config.pop3.deleted_retention,
             expire_after: config.pop3.expire_after.duration(),
         };
+        let store = SqlStore::new(database.clone(), new_name()).keeping(keeping);
+        let clock_guard = store.clock_guard();
+        metrics.watch_clock(&clock_guard);
         let mailbox = Mailbox::new(
-            Arc::new(SqlStore::new(database.clone(), new_name()).keeping(keeping)),
+            Arc::new(store),
             Arc::new(Accounts::new(database.clone())),
             Arc::clone(&metrics),
             config.pop3.require_authentication,
@@ -274,6 +278,7 @@ impl Server {
             #[cfg(test)]
             posts: (listener, mailboxes),
             database,
+            clock_guard,
             places,
             arbiters,
             listening,
@@ -338,6 +343,7 @@ impl Server {
                 self.self_tests.clone(),
                 self.lmtp_endpoints.clone(),
                 self.database.clone(),
+                self.clock_guard.clone(),
                 self.tls.clone(),
             ),
             table: self.table.clone(),

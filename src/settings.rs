@@ -64,6 +64,9 @@ pub struct Database {
     /// no limit, and none is by the size of the disk.
     #[serde(deserialize_with = "optional_octets")]
     pub min_free_space: Option<u64>,
+    /// How many connections there may be to PostgreSQL, at least 2. Half of them read.
+    #[serde(deserialize_with = "read")]
+    pub max_connections: u32,
 }
 
 /// The HTTP endpoint for whoever runs the server.
@@ -232,6 +235,12 @@ impl Config {
                  ConnectionStrings__DefaultConnection)",
             ),
             (
+                (2..=1000).contains(&self.database.max_connections),
+                "database.max_connections",
+                "PostgreSQL needs a connection that reads and one that writes: the least is 2, \
+                 and the most 1000",
+            ),
+            (
                 lmtp.max_message_size > 0,
                 "lmtp.max_message_size",
                 "0 would refuse every message; give a size such as 50MiB",
@@ -347,6 +356,7 @@ impl fmt::Debug for Database {
         f.debug_struct("Database")
             .field("url", &self.shown())
             .field("min_free_space", &self.min_free_space)
+            .field("max_connections", &self.max_connections)
             .finish()
     }
 }
@@ -364,6 +374,7 @@ impl Default for Database {
         Self {
             url: "sqlite://data/restante.db".to_owned(),
             min_free_space: None,
+            max_connections: 8,
         }
     }
 }

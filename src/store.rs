@@ -4,6 +4,8 @@
 //! PostgreSQL. Another product's database is a second form one day.
 
 mod asking;
+mod clock_guard;
+mod clock_record;
 mod database;
 mod delivery;
 mod expiry;
@@ -11,7 +13,10 @@ mod imports;
 mod intake;
 mod leases;
 mod letters;
+mod locks;
 mod maildrops;
+mod pools;
+mod postgres;
 mod reading;
 mod restoring;
 mod rows;
@@ -19,7 +24,6 @@ mod sqlite;
 mod tidy;
 mod transaction;
 
-use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,21 +33,27 @@ use bytes::Bytes;
 use pop3::{MessageNumber, Snapshot, UniqueId};
 use sea_orm::{DbErr, RuntimeErr, sqlx};
 
-pub(crate) use asking::ask;
+pub(crate) use asking::{ask, repeat};
+pub use clock_guard::ClockVerdict;
+pub(crate) use clock_guard::{ClockGuard, shown_days};
+pub use clock_record::ClockRecord;
 pub use database::{Database, OpenError};
-pub(crate) use database::{KEYS_PER_STATEMENT, sql_list, statement};
-pub(crate) use delivery::milliseconds;
+pub(crate) use database::{KEYS_PER_STATEMENT, clock, now, sql_list, statement};
 pub use delivery::{CHUNK_OCTETS, Delivery, Prepared};
+pub use expiry::EXPIRY;
 pub use imports::{Adoption, Import, Known, Met, There};
 pub use intake::Intake;
 pub use leases::Lease;
 pub use letters::{Letter, Outcome, Recipient, Room};
-pub(crate) use maildrops::{Departing, depart, raise_version};
+pub(crate) use locks::LockedMaildrop;
+pub(crate) use maildrops::{Departing, depart};
 pub use maildrops::{Keeping, SqlStore};
+pub(crate) use postgres::allow_long_statements;
 pub use reading::{Read, Reading};
 pub use restoring::{Deletions, Which};
 pub use sqlite::{open_to_others, sqlite_file};
 pub use tidy::{TIDY_INTERVAL, Tidied};
+pub(crate) use transaction::Transaction;
 
 /// The key of a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -96,6 +106,12 @@ pub enum StoreError {
     /// A delivery took so long that what it had written was taken for a broken one.
     #[error("the delivery was broken off because nothing arrived for too long")]
     DeliveryExpired,
+    /// The user has been removed meanwhile.
+    #[error("the user has been removed meanwhile")]
+    NoSuchUser,
+    /// Another transaction has kept the maildrop locked for too long.
+    #[error("another transaction has kept the maildrop locked for too long")]
+    Locked,
     /// The database has not answered for too long; what was asked may have been done all the same.
     #[error("the database has not answered for {} s", .0.as_secs())]
     TimedOut(Duration),
@@ -112,16 +128,22 @@ impl StoreError {
     pub fn is_broken_connection(&self) -> bool {
         /// The classes of SQLSTATE that say so: connection exception, operator intervention.
         const CLASSES: [&str; 2] = ["08", "57"];
+        /// `query_canceled`, which is of such a class: the statement took too long.
+        const CANCELED: &str = "57014";
+        /// `idle_in_transaction_session_timeout`: this process was frozen in a transaction.
+        const IDLE: &str = "25P03";
         let Self::Database(error) = self else {
             return false;
         };
-        let of_class = |code: &str| CLASSES.iter().any(|class| code.starts_with(class));
-        match sqlx_error(error) {
-            Some(error) => match error.as_database_error() {
-                Some(error) => error.code().is_some_and(|code| of_class(&code)),
-                None => matches!(*error, sqlx::Error::Io(_)),
-            },
-            None => false,
+        let Some(error) = driver_error(error) else {
+            return false;
+        };
+        match error.as_database_error() {
+            Some(error) => error.code().is_some_and(|code| {
+                let is_of_class = CLASSES.iter().any(|class| code.starts_with(class));
+                (is_of_class && code != CANCELED) || code == IDLE
+            }),
+            None => matches!(*error, sqlx::Error::Io(_)),
         }
     }
 
@@ -145,24 +167,58 @@ impl StoreError {
         })
     }
 
-    /// What SQLite or PostgreSQL itself calls the fault.
+    /// Did the database break the transaction off for the sake of others? Then nothing was done.
+    pub(crate) fn is_conflict(&self) -> bool {
+        matches!(self, Self::Database(error) | Self::Uncommitted(error) if is_conflict(error))
+    }
+
+    /// Has a lock been waited for in vain?
+    pub(crate) fn is_lock_timeout(&self) -> bool {
+        /// `lock_not_available`.
+        const NOT_AVAILABLE: &str = "55P03";
+        self.is_code(NOT_AVAILABLE)
+    }
+
+    /// Has a statement taken longer than it may?
+    pub(crate) fn is_statement_timeout(&self) -> bool {
+        /// `query_canceled`.
+        const CANCELED: &str = "57014";
+        self.is_code(CANCELED)
+    }
+
+    fn is_code(&self, code: &str) -> bool {
+        matches!(self, Self::Database(error) if database_code(error).as_deref() == Some(code))
+    }
+
     fn database_code(&self) -> Option<String> {
         let (Self::Database(error) | Self::Uncommitted(error)) = self else {
             return None;
         };
-        let code = sqlx_error(error)?.as_database_error()?.code();
-        code.map(Cow::into_owned)
+        database_code(error)
     }
 }
 
-fn sqlx_error(error: &DbErr) -> Option<&sqlx::Error> {
+/// Did the database break the transaction off for the sake of others? Then nothing was done.
+fn is_conflict(error: &DbErr) -> bool {
+    /// `serialization_failure` and `deadlock_detected`.
+    const CONFLICTS: [&str; 2] = ["40001", "40P01"];
+    database_code(error).is_some_and(|code| CONFLICTS.contains(&code.as_str()))
+}
+
+/// The SQLSTATE of an error of PostgreSQL, or the result code of SQLite.
+fn database_code(error: &DbErr) -> Option<String> {
+    let code = driver_error(error)?.as_database_error()?.code()?;
+    Some(code.into_owned())
+}
+
+fn driver_error(error: &DbErr) -> Option<&sqlx::Error> {
     let (DbErr::Conn(error) | DbErr::Exec(error) | DbErr::Query(error)) = error else {
         return None;
     };
-    match error {
-        RuntimeErr::SqlxError(error) => Some(error),
-        RuntimeErr::Internal(_) => None,
-    }
+    let RuntimeErr::SqlxError(error) = error else {
+        return None;
+    };
+    Some(error)
 }
 
 /// A maildrop as it was when it was opened. Sessions share one while nothing changes.

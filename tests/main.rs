@@ -11,6 +11,7 @@ mod cli;
 mod clients;
 mod crash;
 mod disk;
+mod isolation;
 mod limits;
 mod lmtp;
 mod moving;

@@ -6,6 +6,7 @@
 pub mod address;
 pub mod api_key;
 pub mod chunk;
+pub mod clock;
 pub mod content;
 pub mod departure;
 pub mod head;

@@ -110,6 +110,8 @@ pub enum Answer {
     TooLarge,
     /// There is no room for it on the server's disk.
     NoSpace,
+    /// Somebody else keeps the maildrop locked.
+    Locked,
     /// It could not be stored now.
     Unavailable,
 }
@@ -361,6 +363,7 @@ impl<R> Session<R> {
                 Answer::TooLarge => return self.too_large(),
                 // RFC 5321, section 4.2.3, and RFC 3463, section 3.4.
                 Answer::NoSpace => (452, "4.3.1", NO_SPACE),
+                Answer::Locked => (451, "4.2.0", "the maildrop is in use, try again later"),
                 Answer::Unavailable => (451, "4.3.0", "can't be stored now, try again later"),
             };
             about(recipient, envelope.utf8, code, status, text)

@@ -7,6 +7,7 @@ pub use sea_orm_migration::{Migration, MigrationStatus, MigratorTrait};
 mod m20261122_000001_maildrops;
 mod m20261123_000001_keys;
 mod m20261127_000001_delivery;
+mod m20261201_000001_clock;
 
 /// Applies the changes in their order.
 #[derive(Debug)]
@@ -19,6 +20,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000001_maildrops::Migration),
             Box::new(m20261123_000001_keys::Migration),
             Box::new(m20261127_000001_delivery::Migration),
+            Box::new(m20261201_000001_clock::Migration),
         ]
     }
 }

@@ -3,8 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::LazyLock;
-use std::time::SystemTime;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pop3::{Access, Candidates, Secret};
@@ -16,7 +15,7 @@ use super::key_form::{hash_of, key_meant, prefix_of};
 use super::keys::KeyId;
 use super::{Accounts, SCOPE_POP3, SCOPE_POP3_READ, Standing, placeholders};
 use crate::networks::Networks;
-use crate::store::{MaildropVersion, StoreError, UserId, milliseconds, statement};
+use crate::store::{MaildropVersion, StoreError, UserId, clock, repeat, statement};
 
 /// What speaks for a client.
 #[derive(Clone)]
@@ -98,16 +97,21 @@ pub trait Authentication: Send + Sync {
         keys: &HashSet<KeyId>,
     ) -> Result<Standing, StoreError>;
 
-    /// Writes down when keys were last used, in milliseconds since 1970.
+    /// Writes down how long ago keys were last used.
     ///
     /// # Errors
     /// If the database refuses.
-    async fn note_use(&self, last_used_at_ms: &HashMap<KeyId, i64>) -> Result<(), StoreError>;
+    async fn note_use(&self, ages: &HashMap<KeyId, Duration>) -> Result<(), StoreError>;
 }
 
-/// Which rows are keys that may be used now: `$1` is the time.
-pub(super) const VALID: &str = "k.revoked_at_ms IS NULL AND u.disabled_at_ms IS NULL \
-    AND (k.expires_at_ms IS NULL OR k.expires_at_ms > $1)";
+/// Which rows are keys that may be used now, which is for the clock that all servers share to say.
+pub(super) fn valid(connection: &impl ConnectionTrait) -> String {
+    let now = clock(connection);
+    format!(
+        "k.revoked_at_ms IS NULL AND u.disabled_at_ms IS NULL \
+         AND (k.expires_at_ms IS NULL OR k.expires_at_ms > {now})"
+    )
+}
 
 /// The condition that the user has an address in one of these forms, which stand from `$first` on.
 fn has_address(first: usize, forms: usize) -> String {
@@ -137,24 +141,11 @@ fn user_with_addresses(forms: usize) -> String {
 /// What is compared with where there is no key.
 const NO_HASH: [u8; 32] = [0; 32];
 
-/// The key with the prefix `$2` of the user whose address has the one form `$3`.
-static KEY_BY_PREFIX: LazyLock<String> = LazyLock::new(|| key_by_prefix(1, 0));
-
-/// The key of the number `$2`.
-static KEY_BY_ID: LazyLock<String> = LazyLock::new(|| key_where("k.id = $2"));
-
-/// The key with the prefix `$2` of the user whose address has one of so many forms, and who has an
+/// The key with the prefix `$1` of the user whose address has one of so many forms, and who has an
 /// address in one of the forms of an identity.
-fn key_by_prefix(address: usize, identity: usize) -> String {
-    let (has_address, is_identity) = (has_address(3, address), is_identity(3 + address, identity));
-    key_where(&format!("k.prefix = $2 AND {has_address} {is_identity}"))
-}
-
-fn key_where(condition: &str) -> String {
-    format!(
-        "SELECT u.id, u.address, u.maildrop_version, k.id, k.name, k.hash, k.scopes, k.networks \
-         FROM api_keys k JOIN users u ON u.id = k.user_id WHERE {VALID} AND {condition}"
-    )
+fn is_of(address: usize, identity: usize) -> String {
+    let (has_address, is_identity) = (has_address(2, address), is_identity(2 + address, identity));
+    format!("k.prefix = $1 AND {has_address} {is_identity}")
 }
 
 #[async_trait]
@@ -207,18 +198,25 @@ impl Authentication for Accounts {
         self.find_standing(users, keys).await
     }
 
-    async fn note_use(&self, last_used_at_ms: &HashMap<KeyId, i64>) -> Result<(), StoreError> {
-        const USED: &str = "UPDATE api_keys SET last_used_at_ms = $2 \
-            WHERE id = $1 AND (last_used_at_ms IS NULL OR last_used_at_ms < $2)";
-        let transaction = self.database.begin().await?;
-        let mut keys: Vec<_> = last_used_at_ms.iter().collect();
+    async fn note_use(&self, ages: &HashMap<KeyId, Duration>) -> Result<(), StoreError> {
+        let mut keys: Vec<_> = ages.iter().collect();
         keys.sort_unstable_by_key(|(key, _)| key.0);
-        for (key, at) in keys {
-            let used = statement(&transaction, USED, [key.0.into(), (*at).into()]);
-            transaction.execute_raw(used).await?;
-        }
-        transaction.commit().await?;
-        Ok(())
+        let keys = &keys;
+        let note = || async move {
+            let transaction = self.database.begin().await?;
+            let at = format!("{} - $2", clock(&*transaction));
+            let used = format!(
+                "UPDATE api_keys SET last_used_at_ms = {at} \
+                 WHERE id = $1 AND (last_used_at_ms IS NULL OR last_used_at_ms < {at})"
+            );
+            for (key, age) in keys {
+                let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+                let used = statement(&transaction, &used, [key.0.into(), age.into()]);
+                transaction.execute_raw(used).await?;
+            }
+            Ok::<_, StoreError>(transaction.commit().await?)
+        };
+        repeat(note).await
     }
 }
 
@@ -237,14 +235,9 @@ impl Accounts {
             return Ok(None);
         };
         let secret = &*key_meant(secret);
-        let values = claim.values([now(), prefix_of(secret).into()]);
-        let key = match (claim.address.len(), claim.identity.len()) {
-            (1, 0) => self.find_key(&KEY_BY_PREFIX, values).await?,
-            (address, identity) => {
-                let question = key_by_prefix(address, identity);
-                self.find_key(&question, values).await?
-            }
-        };
+        let values = claim.values([prefix_of(secret).into()]);
+        let condition = is_of(claim.address.len(), claim.identity.len());
+        let key = self.find_key(&condition, values).await?;
         let hash = key.as_ref().map_or(&NO_HASH[..], |key| &key.hash);
         let same = bool::from(hash_of(secret).ct_eq(hash));
         let named = |key: &FoundKey| claim.key_name.is_none_or(|name| name == key.user.key_name);
@@ -252,17 +245,22 @@ impl Accounts {
     }
 
     async fn key(&self, key: KeyId) -> Result<Option<FoundKey>, StoreError> {
-        self.find_key(&KEY_BY_ID, [now(), key.0.into()]).await
+        self.find_key("k.id = $1", [key.0.into()]).await
     }
 
     async fn find_key(
         &self,
-        question: &str,
+        condition: &str,
         values: impl IntoIterator<Item = Value>,
     ) -> Result<Option<FoundKey>, StoreError> {
         let read = self.database.read();
+        let valid = valid(read);
+        let question = format!(
+            "SELECT u.id, u.address, u.maildrop_version, k.id, k.name, k.hash, k.scopes, k.networks \
+             FROM api_keys k JOIN users u ON u.id = k.user_id WHERE {valid} AND {condition}"
+        );
         let row = read
-            .query_one_raw(statement(read, question, values))
+            .query_one_raw(statement(read, &question, values))
             .await?;
         row.map_or(Ok(None), |row| FoundKey::read(&row))
     }
@@ -331,7 +329,7 @@ impl<'a> Claim<'a> {
     }
 
     /// The values of a query: these two, the forms of the address, and those of the identity.
-    pub(super) fn values(&self, first: [Value; 2]) -> Vec<Value> {
+    pub(super) fn values(&self, first: [Value; 1]) -> Vec<Value> {
         let forms = self.address.iter().chain(&self.identity);
         let forms = forms.map(|form| Value::from(form.as_str()));
         first.into_iter().chain(forms).collect()
@@ -394,10 +392,6 @@ fn forms_and_key(name: &str) -> (Vec<String>, Option<&str>) {
         Some((address, key)) => (stored_forms(address), Some(key)),
         None => (stored_forms(name), None),
     }
-}
-
-pub(super) fn now() -> Value {
-    milliseconds(SystemTime::now()).into()
 }
 
 impl fmt::Debug for Evidence {

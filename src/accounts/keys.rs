@@ -5,7 +5,7 @@
 //! whether they can try a million keys a second or ten.
 
 use std::num::NonZeroU32;
-use std::time::SystemTime;
+use std::time::Duration;
 
 use entity::api_key;
 use pop3::{Secret, Verifier};
@@ -15,9 +15,9 @@ use sea_orm::{
 };
 
 use super::key_form::{MintedKey, beginning, hash_of};
-use super::{AccountError, Accounts, require};
+use super::{AccountError, Accounts};
 use crate::networks::Networks;
-use crate::store::{milliseconds, statement};
+use crate::store::{clock, now, repeat, statement};
 
 /// The scope of a key that opens its owner's maildrop by POP3.
 pub const SCOPE_POP3: &str = "pop3";
@@ -51,8 +51,8 @@ pub struct KeyOptions {
     pub name: String,
     /// What it may be used for.
     pub scopes: Vec<String>,
-    /// From when on it opens nothing any more.
-    pub expires_at: Option<SystemTime>,
+    /// How long it works; for ever if it is none.
+    pub lifetime: Option<Duration>,
     /// From where it may be used; from everywhere if there are none.
     pub networks: Networks,
     /// Whether it is a short one, for a device whose field for a password is short. It needs a
@@ -64,7 +64,7 @@ pub struct KeyOptions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(
     missing_docs,
-    reason = "each is the column of its name, see entity::api_key"
+    reason = "each is the column of its name, see entity::api_key, or told by one"
 )]
 pub struct Key {
     pub id: KeyId,
@@ -75,6 +75,7 @@ pub struct Key {
     pub created_at_ms: i64,
     pub last_used_at_ms: Option<i64>,
     pub expires_at_ms: Option<i64>,
+    pub is_expired: bool,
     pub revoked_at_ms: Option<i64>,
 }
 
@@ -102,7 +103,7 @@ impl Accounts {
         address: &str,
         options: KeyOptions,
     ) -> Result<NewKey, AccountError> {
-        let name = options.name;
+        let name = &options.name;
         let plain = |c: char| !c.is_control() && c != '#';
         let characters = name.chars().count();
         // A client that names its key may send blanks around it, which are no part of the name.
@@ -117,15 +118,22 @@ impl Accounts {
         if options.scopes.is_empty() {
             return Err(AccountError::NoScope);
         }
-        let now = SystemTime::now();
-        if options.expires_at.is_some_and(|at| at <= now) {
+        if options.lifetime.is_some_and(|lifetime| lifetime.is_zero()) {
             return Err(AccountError::AlreadyExpired);
         }
         if options.short && (options.networks.is_empty() || options.networks.are_everywhere()) {
             return Err(AccountError::ShortWithoutNetwork);
         }
-        let transaction = self.database.begin().await?;
-        let user = require(&transaction, address).await?;
+        repeat(|| self.try_to_create_key(address, &options)).await
+    }
+
+    async fn try_to_create_key(
+        &self,
+        address: &str,
+        options: &KeyOptions,
+    ) -> Result<NewKey, AccountError> {
+        let name = options.name.clone();
+        let (transaction, user) = self.lock(address).await?;
         let same_name = api_key::Entity::find()
             .filter(api_key::Column::UserId.eq(user.id))
             .filter(api_key::Column::Name.eq(&name))
@@ -141,7 +149,12 @@ impl Accounts {
         };
         let secret = Secret::new(key.as_bytes());
         let verifier = Verifier::new(&secret, self.salt().await?, SCRAM_ITERATIONS);
-        let networks = Some(options.networks).filter(|networks| !networks.is_empty());
+        let networks = Some(&options.networks).filter(|networks| !networks.is_empty());
+        let now = now(&transaction).await?;
+        let expires_at = |lifetime: Duration| {
+            let lifetime = i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX);
+            now.saturating_add(lifetime)
+        };
         let row = api_key::ActiveModel {
             user_id: Set(user.id),
             name: Set(name),
@@ -150,8 +163,8 @@ impl Accounts {
             verifier: Set(Some(verifier.to_string())),
             scopes: Set(options.scopes.join(" ")),
             networks: Set(networks.map(|networks| networks.to_string())),
-            created_at_ms: Set(milliseconds(now)),
-            expires_at_ms: Set(options.expires_at.map(milliseconds)),
+            created_at_ms: Set(now),
+            expires_at_ms: Set(options.lifetime.map(expires_at)),
             ..Default::default()
         };
         let row = row.insert(&transaction).await?;
@@ -171,6 +184,8 @@ impl Accounts {
         let keys = api_key::Entity::find()
             .filter(api_key::Column::UserId.eq(user.0))
             .order_by_asc(api_key::Column::Id);
+        let read = self.database.read();
+        let now = now(read).await?;
         let key = |row: api_key::Model| Key {
             id: KeyId(row.id),
             name: row.name,
@@ -180,14 +195,10 @@ impl Accounts {
             created_at_ms: row.created_at_ms,
             last_used_at_ms: row.last_used_at_ms,
             expires_at_ms: row.expires_at_ms,
+            is_expired: row.expires_at_ms.is_some_and(|at| at <= now),
             revoked_at_ms: row.revoked_at_ms,
         };
-        Ok(keys
-            .all(self.database.read())
-            .await?
-            .into_iter()
-            .map(key)
-            .collect())
+        Ok(keys.all(read).await?.into_iter().map(key).collect())
     }
 
     /// Revokes a key: it opens nothing any more.
@@ -195,16 +206,20 @@ impl Accounts {
     /// # Errors
     /// If there is none that could be revoked, or the database refuses.
     pub async fn revoke_key(&self, key: KeyId) -> Result<(), AccountError> {
-        const REVOKE: &str =
-            "UPDATE api_keys SET revoked_at_ms = $2 WHERE id = $1 AND revoked_at_ms IS NULL";
-        let transaction = self.database.begin().await?;
-        let values = [key.0.into(), milliseconds(SystemTime::now()).into()];
-        let revoke = statement(&transaction, REVOKE, values);
-        let revoked = transaction.execute_raw(revoke).await?.rows_affected();
-        transaction.commit().await?;
-        if revoked == 0 {
-            return Err(AccountError::NoSuchKey(key.0));
+        let revoke = || async move {
+            let transaction = self.database.begin().await?;
+            let revoke = format!(
+                "UPDATE api_keys SET revoked_at_ms = {} WHERE id = $1 AND revoked_at_ms IS NULL",
+                clock(&*transaction)
+            );
+            let revoke = statement(&transaction, &revoke, [key.0.into()]);
+            let revoked = transaction.execute_raw(revoke).await?.rows_affected();
+            transaction.commit().await?;
+            Ok::<_, AccountError>(revoked)
+        };
+        match repeat(revoke).await? {
+            0 => Err(AccountError::NoSuchKey(key.0)),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }

@@ -89,10 +89,9 @@ impl KeyState {
 
 impl From<Key> for KeyReport {
     fn from(key: Key) -> Self {
-        let now = jiff::Timestamp::now().as_millisecond();
         let state = if key.revoked_at_ms.is_some() {
             KeyState::Revoked
-        } else if key.expires_at_ms.is_some_and(|at| at <= now) {
+        } else if key.is_expired {
             KeyState::Expired
         } else {
             KeyState::Valid

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use pop3::{Candidates, Verifier};
 use sea_orm::{ConnectionTrait, QueryResult};
 
-use super::authentication::{Claim, VALID, access_of, is_identity, may_be_used_from, now};
+use super::authentication::{Claim, access_of, is_identity, may_be_used_from, valid};
 use super::keys::SCRAM_ITERATIONS;
 use super::{Accounts, placeholders};
 use crate::store::{StoreError, statement};
@@ -13,16 +13,16 @@ use crate::store::{StoreError, statement};
 /// So many keys of a user are read, of which those are tried that may be used.
 const MAX_ROWS: usize = 4 * Candidates::MAX;
 
-/// The keys of the name `$2`, or all if that is empty, of the user whose address has one of so many
+/// The keys of the name `$1` that are `valid`, or all if that is empty, of the user whose address has one of so many
 /// forms. Those used last come first, for the case that there are too many.
 ///
 /// The address is joined, not tested: so both databases begin with it, and read no other keys.
-fn keys_to_prove(address: usize, identity: usize) -> String {
-    let (forms, is_identity) = (placeholders(3, address), is_identity(3 + address, identity));
+fn keys_to_prove(valid: &str, address: usize, identity: usize) -> String {
+    let (forms, is_identity) = (placeholders(2, address), is_identity(2 + address, identity));
     format!(
         "SELECT k.id, k.verifier, k.scopes, k.networks FROM addresses a \
          JOIN users u ON u.id = a.user_id JOIN api_keys k ON k.user_id = u.id \
-         WHERE a.address IN ({forms}) AND {VALID} {is_identity} AND ($2 = '' OR k.name = $2) \
+         WHERE a.address IN ({forms}) AND {valid} {is_identity} AND ($1 = '' OR k.name = $1) \
          AND k.verifier IS NOT NULL \
          ORDER BY COALESCE(k.last_used_at_ms, k.created_at_ms) DESC, k.id DESC LIMIT {MAX_ROWS}"
     )
@@ -46,9 +46,9 @@ impl Accounts {
             Some(name) => name,
             None => "",
         };
-        let values = claim.values([now(), key_name.into()]);
+        let values = claim.values([key_name.into()]);
         let read = self.database.read();
-        let sql = keys_to_prove(claim.address.len(), claim.identity.len());
+        let sql = keys_to_prove(&valid(read), claim.address.len(), claim.identity.len());
         let question = statement(read, &sql, values);
         for row in read.query_all_raw(question).await? {
             if let Some((key, verifier)) = usable(&row, client)? {

@@ -16,7 +16,7 @@ use super::problem::Problem;
 use crate::lmtp;
 use crate::self_test::SelfTests;
 use crate::session::ListenerKind;
-use crate::store::Database;
+use crate::store::{ClockGuard, ClockVerdict, Database, shown_days};
 use crate::tls::{CertificateReport, Tls, WARN_BEFORE};
 
 /// How long a check may take.
@@ -53,7 +53,8 @@ pub(super) struct Report {
 /// What came of a check.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct Check {
-    /// What was checked: `pop3`, `pop3s`, `lmtp`, `database`, `certificate`.
+    /// What was checked: `pop3`, `pop3s`, `lmtp`, `database`, `certificate`; and `clock`, if it is
+    /// not believed.
     name: &'static str,
     /// What came of it.
     status: Status,
@@ -72,6 +73,7 @@ pub(crate) struct Health {
     tests: SelfTests,
     lmtp: Vec<lmtp::Endpoint>,
     database: Database,
+    clock_guard: ClockGuard,
     tls: Option<Arc<Tls>>,
     last: Mutex<Option<(Instant, Report)>>,
 }
@@ -83,6 +85,7 @@ impl Health {
         tests: SelfTests,
         lmtp: Vec<lmtp::Endpoint>,
         database: Database,
+        clock_guard: ClockGuard,
         tls: Option<Arc<Tls>>,
     ) -> Self {
         Self {
@@ -90,6 +93,7 @@ impl Health {
             tests,
             lmtp,
             database,
+            clock_guard,
             tls,
             last: Mutex::default(),
         }
@@ -125,6 +129,7 @@ impl Health {
             tokio::join!(join_all(listeners), join_all(lmtp), database);
         checks.extend(lmtp);
         checks.push(database);
+        checks.extend(check_clock(self.clock_guard.verdict()));
         if let Some(tls) = &self.tls {
             checks.push(check_certificates(&tls.certificates(), SystemTime::now()));
         }
@@ -194,6 +199,27 @@ async fn check(
         duration: began.elapsed(),
         description,
     }
+}
+
+/// Whether mail expires, if the clock by which it does is not believed.
+fn check_clock(verdict: ClockVerdict) -> Option<Check> {
+    let why = match verdict {
+        ClockVerdict::Right => return None,
+        ClockVerdict::Jumped(by_ms) => {
+            let by = shown_days(by_ms);
+            format!("it has jumped by {by}: nothing expires")
+        }
+        ClockVerdict::Unexplained(gap_ms) => {
+            let gap = shown_days(gap_ms);
+            format!("it has come {gap} since it was last looked at: nothing expires for a day")
+        }
+    };
+    Some(Check {
+        name: "clock",
+        status: Status::Degraded,
+        duration: Duration::ZERO,
+        description: why,
+    })
 }
 
 /// How long the certificates are good for: that which ends first is told.

@@ -87,6 +87,7 @@ impl From<AccountError> for Problem {
             AccountError::AddressTaken(_) | AccountError::KeyNameTaken { .. } => {
                 StatusCode::CONFLICT
             }
+            AccountError::Locked => StatusCode::SERVICE_UNAVAILABLE,
             AccountError::Database(cause) => {
                 tracing::error!(error = %cause, "storage failed while changing accounts");
                 let detail = "the database did not answer as it should; the log says why";

@@ -1,7 +1,5 @@
 //! Users and keys: what `restante user` and `restante key` do, over HTTP.
 
-use std::time::{Duration, SystemTime};
-
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -228,7 +226,7 @@ pub(super) async fn make_key(
             .scopes
             .unwrap_or_else(|| vec![SCOPE_POP3.to_owned()]),
         networks: networks.map_err(Problem::bad_request)?,
-        expires_at: lifetime.map(expiry).transpose()?,
+        lifetime,
         short: request.short,
     };
     let name = options.name.clone();
@@ -238,11 +236,6 @@ pub(super) async fn make_key(
         id: made.id.0,
         key: made.key,
     }))
-}
-
-fn expiry(lifetime: Duration) -> Result<SystemTime, Problem> {
-    let at = SystemTime::now().checked_add(lifetime);
-    at.ok_or_else(|| Problem::bad_request("expires_in is too long"))
 }
 
 /// Revokes a key. The sessions that were opened with it end.

@@ -4,11 +4,10 @@ mod from_line;
 
 use std::io::Read;
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 use crate::accounts::{AccountError, Accounts};
 use crate::lmtp::return_path;
-use crate::store::{Database, Delivery, Letter, Outcome, Recipient};
+use crate::store::{Database, Delivery, Intake, Letter, Outcome, Recipient};
 
 /// `EX_DATAERR` of `sysexits.h`: the message can't be stored as it is.
 const BAD_MESSAGE: u8 = 65;
@@ -62,11 +61,10 @@ pub(super) async fn run(command: Deliver, database: Database) -> anyhow::Result<
     let letter = Letter {
         message,
         recipients: vec![Recipient { user, head }],
-        received_at: SystemTime::now(),
     };
     // The exit status is the promise that the message is stored, so it follows the commit.
-    let outcome = database.deliver(&[letter]).await?;
-    let status = match outcome.first().and_then(|outcomes| outcomes.first()) {
+    let outcomes = Intake::new(database.clone()).deliver(letter).await?;
+    let status = match outcomes.first() {
         Some(Outcome::Stored) => ExitCode::SUCCESS,
         Some(Outcome::OverQuota) => {
             eprintln!(
@@ -74,6 +72,13 @@ pub(super) async fn run(command: Deliver, database: Database) -> anyhow::Result<
                 command.address
             );
             ExitCode::from(OVER_QUOTA)
+        }
+        Some(Outcome::Locked | Outcome::Failed) => {
+            eprintln!(
+                "restante: the maildrop of {} is in use, so nothing was stored; try again later",
+                command.address
+            );
+            ExitCode::from(TRY_LATER)
         }
         Some(Outcome::NoSuchUser) | None => {
             eprintln!("restante: {} has just been removed", command.address);

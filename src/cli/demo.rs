@@ -89,7 +89,7 @@ async fn fill(database: &Database) -> anyhow::Result<String> {
     let options = KeyOptions {
         name: "demo".into(),
         scopes: vec![SCOPE_POP3.into()],
-        expires_at: None,
+        lifetime: None,
         networks: Default::default(),
         short: false,
     };

@@ -1,7 +1,7 @@
 //! `restante key …`.
 
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use clap::Subcommand;
 use serde_json::json;
@@ -65,11 +65,10 @@ pub(super) async fn run(command: KeyCommand, database: &Database) -> anyhow::Res
             networks,
             short,
         } => {
-            let expires_at = expires_in.map(|lifetime| SystemTime::now() + lifetime);
             let options = KeyOptions {
                 name,
                 scopes,
-                expires_at,
+                lifetime: expires_in,
                 networks: networks.into_iter().collect(),
                 short,
             };

@@ -1,4 +1,4 @@
-//! `restante restore`: brings back what a session has deleted.
+//! `restante restore`: brings back what a session has deleted, or what has expired.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,10 +16,11 @@ use crate::store::{Database, Which};
 pub(super) struct Restore {
     /// Any address of the user.
     address: String,
-    /// All that this session has deleted; its id is in the log and at the admin endpoint.
+    /// All that this session has deleted; its id is in the log and at the admin endpoint. "expiry"
+    /// stands for what has expired.
     #[arg(long, value_name = "ID")]
     session: Option<String>,
-    /// All that was deleted within so long, such as 2h.
+    /// All that was deleted or has expired within so long, such as 2h.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     since: Option<Duration>,
     /// Only list the sessions whose deletions can be brought back.

@@ -1,5 +1,7 @@
 //! `restante serve`: the daemon.
 
+mod waiting;
+
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
@@ -49,7 +51,7 @@ async fn serve(
     let mut hangup = signal(SignalKind::hangup())?;
     // A database may be far away and not answer; a stop does not wait for that.
     let database = tokio::select! {
-        opened = super::open(&config) => opened?,
+        opened = waiting::open(&config) => opened?,
         () = signals.next() => {
             tracing::info!("stopped before the database was open");
             return Ok(ExitCode::SUCCESS);
@@ -61,15 +63,7 @@ async fn serve(
     } else {
         systemd::with_the_others(inherited, &config.pop3)?
     };
-    let socket = match admin::bind(&config.admin) {
-        // Of several servers on a machine, those that nobody has given a port do without.
-        Err(error) if config.admin.port == Admin::default().port && is_taken(&error) => {
-            tracing::warn!("no admin endpoint: {error:#}");
-            None
-        }
-        socket => socket?,
-    };
-    let endpoint = socket.map(|socket| guarded(socket, &config)).transpose()?;
+    let endpoint = bind_admin(&config)?;
     let lmtp = lmtp::bind(&config.lmtp)?;
     let mut server = Server::start(&config, database, sockets)?;
     server.serve_lmtp(&config, lmtp)?;
@@ -115,6 +109,18 @@ async fn serve(
             Ok(ExitCode::from(super::FAILED))
         }
     }
+}
+
+/// Of several servers on a machine, those that nobody has given a port do without the endpoint.
+fn bind_admin(config: &Config) -> anyhow::Result<Option<Endpoint>> {
+    let socket = match admin::bind(&config.admin) {
+        Err(error) if config.admin.port == Admin::default().port && is_taken(&error) => {
+            tracing::warn!("no admin endpoint: {error:#}");
+            return Ok(None);
+        }
+        socket => socket?,
+    };
+    socket.map(|socket| guarded(socket, config)).transpose()
 }
 
 /// The endpoint with its token; says where both are.

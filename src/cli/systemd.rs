@@ -111,6 +111,14 @@ pub(super) fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
+/// The database is not there yet, so the start takes longer.
+pub(super) fn waiting(more_time: Duration) {
+    tell(&[
+        NotifyState::Status("waiting for the database"),
+        NotifyState::ExtendTimeoutUsec(u32::try_from(more_time.as_micros()).unwrap_or(u32::MAX)),
+    ]);
+}
+
 /// Settings and certificates are being read again; [`ready`] ends it.
 pub(super) fn reloading() {
     let now = NotifyState::monotonic_usec_now().ok();

@@ -275,12 +275,11 @@ impl Conversation {
             }
         };
         let octets = message.octets();
-        let received_at = SystemTime::now();
         let trace = Trace {
             peer: &self.peer,
             server_name: &self.service.rules.server_name,
             id: &self.id,
-            received_at,
+            received_at: SystemTime::now(),
         };
         let recipient = |(address, known): &(lmtp::Address, Addressee)| Recipient {
             user: known.user,
@@ -289,7 +288,6 @@ impl Conversation {
         let letter = Letter {
             message,
             recipients: envelope.recipients.iter().map(recipient).collect(),
-            received_at,
         };
         let answers = match self.service.intake.deliver(letter).await {
             Ok(outcomes) => outcomes.into_iter().map(answer).collect(),
@@ -322,6 +320,16 @@ impl Conversation {
                         user,
                         octets,
                         "message refused: the maildrop is full"
+                    );
+                }
+                Answer::Locked => {
+                    self.refused += 1;
+                    tracing::warn!(
+                        from,
+                        to,
+                        user,
+                        octets,
+                        "message deferred: another transaction keeps the maildrop locked"
                     );
                 }
                 Answer::NoSuchUser | Answer::TooLarge | Answer::NoSpace | Answer::Unavailable => {
@@ -361,5 +369,7 @@ fn answer(outcome: Outcome) -> Answer {
         Outcome::Stored => Answer::Stored,
         Outcome::OverQuota => Answer::OverQuota,
         Outcome::NoSuchUser => Answer::NoSuchUser,
+        Outcome::Locked => Answer::Locked,
+        Outcome::Failed => Answer::Unavailable,
     }
 }

@@ -14,12 +14,13 @@ pub struct LmtpMetrics {
 }
 
 /// The results of a delivery, as `lmtp_deliveries_total` has them.
-const RESULTS: [&str; 6] = [
+const RESULTS: [&str; 7] = [
     STORED,
     OVER_QUOTA,
     UNKNOWN_USER,
     TOO_LARGE,
     NO_SPACE,
+    LOCKED,
     FAILED,
 ];
 const STORED: &str = "stored";
@@ -27,6 +28,7 @@ const OVER_QUOTA: &str = "over_quota";
 const UNKNOWN_USER: &str = "unknown_user";
 const TOO_LARGE: &str = "too_large";
 const NO_SPACE: &str = "no_space";
+const LOCKED: &str = "locked";
 const FAILED: &str = "failed";
 
 impl LmtpMetrics {
@@ -92,6 +94,7 @@ impl LmtpMetrics {
             Answer::NoSuchUser => UNKNOWN_USER,
             Answer::TooLarge => TOO_LARGE,
             Answer::NoSpace => NO_SPACE,
+            Answer::Locked => LOCKED,
             Answer::Unavailable => FAILED,
         });
     }

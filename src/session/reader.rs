@@ -158,6 +158,8 @@ fn refuse<T>(read: Result<Result<T, StoreError>, NobodyAnswered>) -> Result<T, R
             StoreError::Database(_)
             | StoreError::Uncommitted(_)
             | StoreError::DeliveryExpired
+            | StoreError::NoSuchUser
+            | StoreError::Locked
             | StoreError::TimedOut(_)
             | StoreError::ImportedMeanwhile
             | StoreError::Corrupt(_),

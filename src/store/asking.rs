@@ -1,15 +1,17 @@
-//! Asking a database that may be restarted, or hang.
+//! Asking a database that may be restarted, or hang, or serve others first.
 
 use std::cell::Cell;
 use std::pin::pin;
 use std::time::Duration;
 
 use super::StoreError;
-use super::database::POSTGRES_CONNECTIONS;
+use super::postgres::suspect_connections;
+use crate::accounts::AccountError;
+use crate::identity::random;
 
-/// How often a question is asked when the connection to the database breaks: after a restart of the
-/// database, all connections of the pool may be dead.
-const ATTEMPTS: u32 = POSTGRES_CONNECTIONS + 1;
+/// How often a question is asked: again when the connection to the database breaks, or when it
+/// breaks the transaction off for the sake of another.
+const ATTEMPTS: u32 = 6;
 
 /// How long the store may take to answer. A database that hangs is not to keep sessions for ever.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -30,8 +32,14 @@ pub(super) async fn committing<T>(commit: impl Future<Output = T>) -> T {
     committed
 }
 
-/// Asks, again if the connection to the database broke: so the question must be one that may be
-/// asked twice.
+/// The first pause before a transaction is tried again.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+
+/// How often the pause doubles at most.
+const DOUBLINGS: u32 = 5;
+
+/// Asks, again if the connection to the database broke, or if it chose this transaction to give way
+/// to others: so the question must be one that may be asked twice.
 ///
 /// # Errors
 /// What the last attempt says, or that there was no answer in time.
@@ -41,13 +49,16 @@ pub(crate) async fn ask<T>(
 ) -> Result<T, StoreError> {
     let asking = async {
         let mut broken = None;
-        for _ in 1..ATTEMPTS {
+        for attempt in 1..ATTEMPTS {
             match question().await {
                 Ok(answer) => return Ok(answer),
                 Err(error) if error.is_broken_connection() => {
+                    // After a restart of the database, the others of the pool are dead too.
+                    suspect_connections();
                     tracing::warn!(error = %error, "asking again while {while_doing}");
                     broken = Some(error);
                 }
+                Err(error) if error.is_conflict() => wait_after(&error, attempt).await,
                 // Whether a broken attempt was the one that did it, nobody knows.
                 Err(error) => return Err(broken.unwrap_or(error)),
             }
@@ -66,10 +77,62 @@ async fn in_time<T>(
         match tokio::time::timeout(timeout, &mut asking).await {
             Ok(answer) => answer,
             Err(_) if COMMITTING.with(Cell::get) => asking.await,
-            Err(_) => Err(StoreError::TimedOut(timeout)),
+            Err(_) => {
+                // Its server may have vanished, and nobody would notice for long.
+                suspect_connections();
+                Err(StoreError::TimedOut(timeout))
+            }
         }
     };
     COMMITTING.scope(Cell::new(false), waiting).await
+}
+
+/// Runs a transaction, again if the database chose it to give way to others: then nothing of it was
+/// done.
+///
+/// # Errors
+/// What the last attempt says.
+pub(crate) async fn repeat<T, E: MayConflict, F: Future<Output = Result<T, E>>>(
+    transaction: impl Fn() -> F,
+) -> Result<T, E> {
+    for attempt in 1..ATTEMPTS {
+        match transaction().await {
+            Err(error) if error.is_conflict() => wait_after(&error, attempt).await,
+            done => return done,
+        }
+    }
+    transaction().await
+}
+
+/// An error of a transaction.
+pub(crate) trait MayConflict: std::fmt::Display {
+    /// Did the database break the transaction off for the sake of others: by a deadlock, or since
+    /// they can't be put in an order?
+    fn is_conflict(&self) -> bool;
+}
+
+impl MayConflict for StoreError {
+    fn is_conflict(&self) -> bool {
+        Self::is_conflict(self)
+    }
+}
+
+impl MayConflict for AccountError {
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Database(error) if super::is_conflict(error))
+    }
+}
+
+async fn wait_after(error: &impl std::fmt::Display, attempt: u32) {
+    tracing::debug!(%error, attempt, "a transaction gave way to others, and is tried again");
+    tokio::time::sleep(pause_before(attempt)).await;
+}
+
+/// How long to wait before another attempt, at random: so that those that met once don't meet again.
+pub(super) fn pause_before(attempt: u32) -> Duration {
+    let pause = FIRST_PAUSE * 2_u32.pow(attempt.min(DOUBLINGS));
+    let part = f64::from(u16::from_ne_bytes(random())) / f64::from(u16::MAX);
+    pause.mul_f64(0.5 + part)
 }
 
 #[cfg(test)]
@@ -106,5 +169,16 @@ mod tests {
         }
         done.send("committed").unwrap();
         assert_eq!(answer.await.unwrap(), "committed");
+    }
+
+    #[test]
+    fn pauses_grow_and_are_bounded() {
+        for attempt in [0, 1, 2, 5, 1000, u32::MAX] {
+            let middle = FIRST_PAUSE * 2_u32.pow(attempt.min(5));
+            for _ in 0..100 {
+                let pause = pause_before(attempt);
+                assert!(pause >= middle / 2 && pause <= middle * 3 / 2, "{pause:?}");
+            }
+        }
     }
 }

@@ -6,39 +6,41 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use migration::{Migrator, MigratorTrait};
-use sea_orm::sqlx::{Connection, PgConnection};
+use sea_orm::sqlx::Connection;
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    QueryResult, RuntimeErr, SqliteTransactionMode, Statement, TransactionOptions,
-    TransactionTrait, Value, sqlx,
+    AccessMode, ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, DbErr,
+    IsolationLevel, QueryResult, RuntimeErr, SqliteTransactionMode, Statement, TransactionOptions,
+    Value, sqlx,
 };
+use tokio::sync::Semaphore;
 
 use super::StoreError;
 use super::delivery::milliseconds;
+use super::pools::{Pool, PoolUse};
+use super::postgres;
 use super::sqlite::{self, Disk, Maintenance, Opened, SqliteFiles, Using, sqlite_file};
-use super::transaction::WriteTransaction;
+use super::transaction::Transaction;
 
-/// How many connections a process holds to PostgreSQL at most.
-pub(crate) const POSTGRES_CONNECTIONS: u32 = 8;
-
-/// A connection to PostgreSQL that rested for longer is tested before it is used, since the server
-/// may have been restarted meanwhile.
-const POSTGRES_TRUSTED_FOR: Duration = Duration::from_secs(1);
+/// How many connections a process holds to PostgreSQL at most, unless it is told.
+const POSTGRES_CONNECTIONS: u32 = 8;
 
 /// How long to wait for a connection, to the database or out of the pool.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A name for PostgreSQL's advisory lock, so that two processes never migrate at once.
 const MIGRATION_LOCK: i64 = 0x7265_7374_616e_7465;
 
-/// Connections to one database: some to read, and on SQLite a single one to write.
+/// Connections to one database: some to read, and others to write, so that reading goes on when
+/// every one that writes waits for a lock.
 ///
 /// SQLite has one writer at a time anyway. With one connection its writers queue in order; with
 /// several they poll for the lock, and the unlucky one waits a second.
 #[derive(Debug, Clone)]
 pub struct Database {
-    read: DatabaseConnection,
-    write: DatabaseConnection,
+    read: Pool,
+    write: Pool,
+    /// Room for those that write and wait for a lock: never all of them.
+    pub(super) lock_waits: Arc<Semaphore>,
     /// What is known of SQLite's files.
     sqlite: Option<Arc<SqliteFiles>>,
     maintenance: Arc<Mutex<Option<Maintenance>>>,
@@ -85,35 +87,70 @@ pub enum OpenError {
     Migrate(DbErr),
 }
 
+impl OpenError {
+    /// Is the database only away, so that it may be there a little later? A wrong password or URL is
+    /// for an operator to set right.
+    pub fn is_away(&self) -> bool {
+        match self {
+            Self::Connect(error) | Self::Migrate(error) => postgres::is_away(error),
+            Self::UnknownKind(_)
+            | Self::Malformed(_)
+            | Self::NoFile
+            | Self::Folder { .. }
+            | Self::File { .. } => false,
+        }
+    }
+}
+
 impl Database {
     /// Opens the database, and makes the file and its folder where SQLite has none yet.
     ///
     /// # Errors
     /// If the URL is of no known kind, or the database can't be opened.
     pub async fn open(url: &str) -> Result<Self, OpenError> {
-        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            // SeaORM panics on a URL that it can't read.
-            url::Url::parse(url).map_err(OpenError::Malformed)?;
-            say_why_not(url).await?;
-            let both = connect(postgres_options(url)).await?;
-            return Ok(Self {
-                read: both.clone(),
-                write: both,
-                sqlite: None,
-                maintenance: Arc::default(),
-                damaged: Arc::default(),
-            });
+        Self::open_with(url, POSTGRES_CONNECTIONS).await
+    }
+
+    /// The same, with at most so many connections to PostgreSQL: half of them read. There are two
+    /// at least.
+    ///
+    /// # Errors
+    /// As those of [`Database::open`].
+    pub async fn open_with(url: &str, max_connections: u32) -> Result<Self, OpenError> {
+        if is_postgres(url) {
+            return Self::open_postgres(url, max_connections).await;
         }
         let Some(file) = sqlite_file(url)? else {
             let kind = url.split(':').next().unwrap_or_default();
             return Err(OpenError::UnknownKind(format!("{kind}:…")));
         };
         let Opened { read, write, files } = sqlite::open(url, &file).await?;
-        let sqlite = Some(Arc::new(files));
         Ok(Self {
-            read,
-            write,
-            sqlite,
+            read: Pool::new(read, sqlite::READERS),
+            write: Pool::new(write, 1),
+            // It locks no rows.
+            lock_waits: Arc::new(Semaphore::new(0)),
+            sqlite: Some(Arc::new(files)),
+            maintenance: Arc::default(),
+            damaged: Arc::default(),
+        })
+    }
+
+    async fn open_postgres(url: &str, max_connections: u32) -> Result<Self, OpenError> {
+        // SeaORM panics on a URL that it can't read.
+        url::Url::parse(url).map_err(OpenError::Malformed)?;
+        say_why_not(url).await?;
+        let readers = max_connections.div_ceil(2).max(1);
+        let writers = (max_connections / 2).max(1);
+        let pool = async |size| {
+            let connections = connect(postgres_options(url, size)).await?;
+            Ok::<_, OpenError>(Pool::new(connections, size))
+        };
+        Ok(Self {
+            read: pool(readers).await?,
+            write: pool(writers).await?,
+            lock_waits: Arc::new(Semaphore::new(writers as usize / 2)),
+            sqlite: None,
             maintenance: Arc::default(),
             damaged: Arc::default(),
         })
@@ -128,12 +165,14 @@ impl Database {
     }
 
     async fn apply_migrations(&self) -> Result<usize, DbErr> {
-        let known = Migrator::get_migration_with_status_read_only(&self.read).await;
+        let read = self.read.connections();
+        let known = Migrator::get_migration_with_status_read_only(read).await;
         if known.is_ok_and(|all| all.iter().all(is_applied)) {
             return Ok(0);
         }
         let transaction = self.begin().await?;
         if transaction.get_database_backend() == DbBackend::Postgres {
+            postgres::wait_for_ever(&transaction).await?;
             let lock = "SELECT pg_advisory_xact_lock($1)";
             let lock = statement(&transaction, lock, [MIGRATION_LOCK.into()]);
             transaction.execute_raw(lock).await?;
@@ -149,7 +188,8 @@ impl Database {
     /// # Errors
     /// If this program may not write there, or the database knows changes that it does not.
     pub async fn pending_migrations(&self) -> Result<usize, OpenError> {
-        let pending = Migrator::get_pending_migrations_read_only(&self.read).await;
+        let read = self.read.connections();
+        let pending = Migrator::get_pending_migrations_read_only(read).await;
         let pending = pending.map_err(OpenError::Migrate)?;
         let transaction = self.begin().await.map_err(OpenError::Connect)?;
         transaction.rollback().await.map_err(OpenError::Connect)?;
@@ -161,7 +201,7 @@ impl Database {
     /// more.
     pub(crate) fn maintain(&self) {
         if let Some(files) = &self.sqlite {
-            let maintenance = Maintenance::start(files, &self.write);
+            let maintenance = Maintenance::start(files, self.write.connections());
             *self.maintenance() = Some(maintenance);
         }
     }
@@ -254,30 +294,9 @@ impl Database {
         self.write.close().await
     }
 
-    /// How many connections each pool has: pool, whether they are in use, and how many.
-    pub(crate) fn pool_use(&self) -> Vec<(&'static str, &'static str, u64)> {
-        let on_sqlite = self.read.get_database_backend() == DbBackend::Sqlite;
-        let sizes = |connection: &DatabaseConnection| {
-            if on_sqlite {
-                let pool = connection.get_sqlite_connection_pool();
-                (pool.size(), pool.num_idle())
-            } else {
-                let pool = connection.get_postgres_connection_pool();
-                (pool.size(), pool.num_idle())
-            }
-        };
-        let mut pools = vec![("read", sizes(&self.read))];
-        if on_sqlite {
-            pools.push(("write", sizes(&self.write)));
-        }
-        let states = |(pool, (size, idle)): (&'static str, (u32, usize))| {
-            let (size, idle) = (u64::from(size), idle as u64);
-            [
-                (pool, "used", size.saturating_sub(idle)),
-                (pool, "idle", idle),
-            ]
-        };
-        pools.into_iter().flat_map(states).collect()
+    /// How each pool is used.
+    pub(crate) fn pool_use(&self) -> [PoolUse; 2] {
+        [self.read.in_use("read"), self.write.in_use("write")]
     }
 
     /// Can it be read and written? The cheapest questions that tell.
@@ -300,15 +319,31 @@ impl Database {
     }
 
     /// For what only reads.
-    pub(crate) fn read(&self) -> &DatabaseConnection {
+    pub(crate) fn read(&self) -> &Pool {
         &self.read
+    }
+
+    /// Begins a transaction that reads the database as it is at this moment. It may pause.
+    pub(super) async fn begin_to_read(&self) -> Result<Transaction, DbErr> {
+        if self.read.get_database_backend() == DbBackend::Sqlite {
+            return self.read.begin(TransactionOptions::default(), None).await;
+        }
+        let options = TransactionOptions {
+            isolation_level: Some(IsolationLevel::RepeatableRead),
+            access_mode: Some(AccessMode::ReadOnly),
+            ..TransactionOptions::default()
+        };
+        let transaction = self.read.begin(options, None).await?;
+        postgres::allow_long_statements(&transaction).await?;
+        postgres::allow_pauses(&transaction).await?;
+        Ok(transaction)
     }
 
     /// Begins a transaction that may write.
     ///
     /// On SQLite it takes the write lock at once: a transaction that reads first and writes later
     /// may find that another has written meanwhile, and fails.
-    pub(crate) async fn begin(&self) -> Result<WriteTransaction, DbErr> {
+    pub(crate) async fn begin(&self) -> Result<Transaction, DbErr> {
         if let Some(files) = &self.sqlite {
             files.check()?;
         }
@@ -316,8 +351,21 @@ impl Database {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        let transaction = self.write.begin_with_options(options).await?;
-        Ok(WriteTransaction::new(transaction, self.sqlite.clone()))
+        self.write.begin(options, self.sqlite.clone()).await
+    }
+
+    /// As [`Database::begin`], for maintenance: its statements may take long.
+    pub(super) async fn begin_maintenance(&self) -> Result<Transaction, DbErr> {
+        let transaction = self.begin().await?;
+        if self.locks_rows() {
+            postgres::allow_long_statements(&transaction).await?;
+        }
+        Ok(transaction)
+    }
+
+    /// Does a transaction lock the rows that it changes? On SQLite it has the whole database.
+    pub(super) fn locks_rows(&self) -> bool {
+        self.write.get_database_backend() == DbBackend::Postgres
     }
 }
 
@@ -338,7 +386,7 @@ pub(crate) fn statement(
 ///
 /// PostgreSQL asks a clock again for each row, and no index helps it to compare with that. As a
 /// query of its own it is asked once.
-pub(super) fn clock(connection: &impl ConnectionTrait) -> &'static str {
+pub(crate) fn clock(connection: &impl ConnectionTrait) -> &'static str {
     if connection.get_database_backend() == DbBackend::Postgres {
         "(SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT))"
     } else {
@@ -347,17 +395,17 @@ pub(super) fn clock(connection: &impl ConnectionTrait) -> &'static str {
 }
 
 /// What time it is for the database, in milliseconds since 1970.
-pub(super) async fn now(transaction: &DatabaseTransaction) -> Result<i64, StoreError> {
-    if transaction.get_database_backend() == DbBackend::Sqlite {
+pub(crate) async fn now(connection: &impl ConnectionTrait) -> Result<i64, DbErr> {
+    if connection.get_database_backend() == DbBackend::Sqlite {
         // Its clock is that of this machine.
         return Ok(milliseconds(SystemTime::now()));
     }
-    let now = format!("SELECT {}", clock(transaction));
-    let row = transaction
-        .query_one_raw(statement(transaction, &now, []))
+    let now = format!("SELECT {}", clock(connection));
+    let row = connection
+        .query_one_raw(statement(connection, &now, []))
         .await?;
-    let row = row.ok_or_else(|| StoreError::Corrupt("the clock has no row".into()))?;
-    Ok(row.try_get_by_index(0)?)
+    let row = row.ok_or_else(|| DbErr::RecordNotFound("the time".into()))?;
+    row.try_get_by_index(0)
 }
 
 /// Row keys as a list for SQL. They are numbers, so nothing in them needs quoting.
@@ -378,7 +426,7 @@ pub(super) async fn connect(options: ConnectOptions) -> Result<DatabaseConnectio
 
 /// Connects once: a pool would only tell that it timed out.
 async fn say_why_not(url: &str) -> Result<(), OpenError> {
-    let connecting = tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect(url)).await;
+    let connecting = tokio::time::timeout(CONNECT_TIMEOUT, postgres::connect(url)).await;
     let error = match connecting {
         Ok(Ok(connection)) => return connection.close().await.map_err(unreachable_because),
         Ok(Err(error)) => error,
@@ -391,11 +439,17 @@ fn unreachable_because(error: sqlx::Error) -> OpenError {
     OpenError::Connect(DbErr::Conn(RuntimeErr::SqlxError(error.into())))
 }
 
-fn postgres_options(url: &str) -> ConnectOptions {
+/// Does this URL name a database of PostgreSQL?
+pub(crate) fn is_postgres(url: &str) -> bool {
+    url.starts_with("postgres://") || url.starts_with("postgresql://")
+}
+
+fn postgres_options(url: &str, connections: u32) -> ConnectOptions {
     let mut options = common_options(url);
     options
-        .max_connections(POSTGRES_CONNECTIONS)
-        .test_before_acquire_if_idle_for(POSTGRES_TRUSTED_FOR);
+        .max_connections(connections)
+        .map_sqlx_postgres_opts(postgres::connect_options)
+        .map_sqlx_postgres_pool_opts(postgres::pool_options);
     options
 }
 

@@ -6,7 +6,8 @@ use pop3::Canonical;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
 use sha2::{Digest, Sha256};
 
-use super::database::statement;
+use super::asking::repeat;
+use super::database::{clock, statement};
 use super::{ContentId, Database, StoreError};
 
 /// How large the pieces are in which a message is stored, in octets.
@@ -18,7 +19,7 @@ pub const CHUNK_OCTETS: usize = 128 * 1024;
 const MEMORY_OCTETS: usize = 8 * CHUNK_OCTETS;
 
 /// A broken delivery is removed when it has not grown for this long.
-pub(super) const UNFINISHED_EXPIRES_AFTER: Duration = Duration::from_secs(3600);
+const UNFINISHED_EXPIRES_AFTER: Duration = Duration::from_secs(3600);
 
 /// A message that is arriving. It is stored when it is complete, or not at all.
 ///
@@ -110,20 +111,24 @@ impl Delivery {
             self.waiting.clear();
             return Ok(());
         };
-        let transaction = database.begin().await?;
-        let mut written = match self.written {
-            Some(written) => {
-                touch(&transaction, written.content).await?;
-                written
-            }
-            None => begin_content(&transaction).await?,
-        };
         let whole = self.waiting.len() - self.waiting.len() % CHUNK_OCTETS;
         let chunks = self.waiting.get(..whole).unwrap_or_default();
-        written.chunks = insert_chunks(&transaction, written, chunks).await?;
-        transaction.commit().await?;
+        let begun = self.written;
+        let write = || async move {
+            let transaction = database.begin().await?;
+            let mut written = match begun {
+                Some(written) => {
+                    touch(&transaction, written.content).await?;
+                    written
+                }
+                None => begin_content(&transaction).await?,
+            };
+            written.chunks = insert_chunks(&transaction, written, chunks).await?;
+            transaction.commit().await?;
+            Ok::<_, StoreError>(written)
+        };
+        self.written = Some(repeat(write).await?);
         self.waiting.drain(..whole);
-        self.written = Some(written);
         Ok(())
     }
 }
@@ -156,18 +161,61 @@ impl Database {
     /// # Errors
     /// If the database refuses; then it goes when it expires.
     pub async fn abandon(&self, message: &Prepared) -> Result<(), StoreError> {
-        match message.written {
-            Some(written) => self.remove_unfinished(written.content).await,
-            None => Ok(()),
-        }
-    }
-
-    pub(super) async fn remove_unfinished(&self, content: ContentId) -> Result<(), StoreError> {
-        let transaction = self.begin().await?;
-        remove_content(&transaction, content).await?;
-        transaction.commit().await?;
+        let Some(written) = message.written else {
+            return Ok(());
+        };
+        let remove = || self.remove_unfinished(written.content, "");
+        repeat(remove).await?;
         Ok(())
     }
+
+    /// Removes what was broken off: what has not grown for too long, by the clock that is the same
+    /// for all servers. Returns how many there were.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub(super) async fn broken_deliveries(&self) -> Result<Vec<ContentId>, StoreError> {
+        let read = self.read();
+        let broken = format!(
+            "SELECT content_id FROM unfinished WHERE {}",
+            is_broken(read)
+        );
+        let rows = read.query_all_raw(statement(read, &broken, [])).await?;
+        let contents = rows
+            .iter()
+            .map(|row| Ok(ContentId(row.try_get_by_index(0)?)));
+        contents.collect()
+    }
+
+    /// Removes what is left of a delivery that was broken off; false if it goes on after all.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub(super) async fn remove_broken_delivery(
+        &self,
+        content: ContentId,
+    ) -> Result<bool, StoreError> {
+        // It may have grown since.
+        let and_broken = format!("AND {}", is_broken(self.read()));
+        repeat(|| self.remove_unfinished(content, &and_broken)).await
+    }
+
+    async fn remove_unfinished(
+        &self,
+        content: ContentId,
+        condition: &str,
+    ) -> Result<bool, StoreError> {
+        let transaction = self.begin_maintenance().await?;
+        let removed = remove_content(&transaction, content, condition).await?;
+        transaction.commit().await?;
+        Ok(removed)
+    }
+}
+
+/// The condition that nothing has been written of an unfinished delivery for too long.
+fn is_broken(connection: &impl ConnectionTrait) -> String {
+    let (now, expires_after) = (clock(connection), UNFINISHED_EXPIRES_AFTER.as_millis());
+    format!("touched_at_ms < {now} - {expires_after}")
 }
 
 /// Runs an INSERT that returns the key of its row.
@@ -188,61 +236,78 @@ pub(super) async fn remove_written(
     transaction: &DatabaseTransaction,
     message: &Prepared,
 ) -> Result<(), DbErr> {
-    match message.written {
-        Some(written) => remove_content(transaction, written.content).await,
-        None => Ok(()),
+    if let Some(written) = message.written {
+        remove_content(transaction, written.content, "").await?;
     }
+    Ok(())
 }
 
-/// Removes a content that belongs to nobody yet; one that belongs to somebody stays.
+/// Removes a content that belongs to nobody yet, on this condition; one that belongs to somebody
+/// stays. Tells whether it did.
 async fn remove_content(
     transaction: &DatabaseTransaction,
     content: ContentId,
-) -> Result<(), DbErr> {
-    let unfinished = format!("DELETE FROM unfinished WHERE content_id = {}", content.0);
+    condition: &str,
+) -> Result<bool, DbErr> {
+    let unfinished = format!(
+        "DELETE FROM unfinished WHERE content_id = {} {condition}",
+        content.0
+    );
     let removed = transaction.execute_unprepared(&unfinished).await?;
     if removed.rows_affected() == 0 {
-        return Ok(());
+        return Ok(false);
     }
     for (table, key) in [("chunks", "content_id"), ("contents", "id")] {
         let sql = format!("DELETE FROM {table} WHERE {key} = {}", content.0);
         transaction.execute_unprepared(&sql).await?;
     }
-    Ok(())
+    Ok(true)
 }
 
 async fn begin_content(transaction: &DatabaseTransaction) -> Result<Written, StoreError> {
-    const INSERT: &str = "INSERT INTO unfinished (content_id, touched_at_ms) VALUES ($1, $2)";
     let content = insert_content(transaction, 0, &[0; 32]).await?;
-    let values = [content.0.into(), milliseconds(SystemTime::now()).into()];
-    transaction
-        .execute_raw(statement(transaction, INSERT, values))
-        .await?;
+    let begin = format!(
+        "INSERT INTO unfinished (content_id, touched_at_ms) VALUES ($1, {})",
+        clock(transaction)
+    );
+    let begin = statement(transaction, &begin, [content.0.into()]);
+    transaction.execute_raw(begin).await?;
     Ok(Written { content, chunks: 0 })
 }
 
 async fn touch(transaction: &DatabaseTransaction, content: ContentId) -> Result<(), StoreError> {
-    const UPDATE: &str = "UPDATE unfinished SET touched_at_ms = $2 WHERE content_id = $1";
-    let values = [content.0.into(), milliseconds(SystemTime::now()).into()];
-    let update = statement(transaction, UPDATE, values);
-    expect_one(transaction.execute_raw(update).await?.rows_affected())
+    let touch = format!(
+        "UPDATE unfinished SET touched_at_ms = {} WHERE content_id = $1",
+        clock(transaction)
+    );
+    let touch = statement(transaction, &touch, [content.0.into()]);
+    expect_one(transaction.execute_raw(touch).await?.rows_affected())
 }
 
+/// Gives a content that is being written to its recipients; false if another transaction has done
+/// so, for others of them.
 pub(super) async fn finish_content(
     transaction: &DatabaseTransaction,
     content: ContentId,
     octets: i64,
     digest: &[u8; 32],
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     const FINISHED: &str = "DELETE FROM unfinished WHERE content_id = $1";
     const UPDATE: &str = "UPDATE contents SET octets = $2, digest = $3 WHERE id = $1";
+    const IS_FINISHED: &str =
+        "SELECT 1 FROM contents WHERE id = $1 AND octets = $2 AND digest = $3";
     let finished = statement(transaction, FINISHED, [content.0.into()]);
-    expect_one(transaction.execute_raw(finished).await?.rows_affected())?;
+    let is_ours = transaction.execute_raw(finished).await?.rows_affected() > 0;
     let values = [content.0.into(), octets.into(), digest.to_vec().into()];
-    transaction
-        .execute_raw(statement(transaction, UPDATE, values))
-        .await?;
-    Ok(())
+    if is_ours {
+        let update = statement(transaction, UPDATE, values);
+        transaction.execute_raw(update).await?;
+    } else {
+        let is_finished = statement(transaction, IS_FINISHED, values);
+        let is_finished = transaction.query_one_raw(is_finished).await?;
+        is_finished.ok_or(StoreError::DeliveryExpired)?;
+    }
+    Ok(is_ours)
 }
 
 fn expect_one(rows: u64) -> Result<(), StoreError> {

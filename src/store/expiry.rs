@@ -1,33 +1,41 @@
 //! Removes messages that have been in their maildrops for too long.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use sea_orm::ConnectionTrait;
 
-use super::database::{clock, sql_list, statement};
-use super::maildrops::{Departing, depart, raise_version};
+use super::clock_guard::Time;
+use super::database::{sql_list, statement};
+use super::locks::{LockedMaildrop, Purpose};
+use super::maildrops::{Departing, depart};
 use super::tidy::Damaged;
-use super::{SqlStore, StoreError, UserId};
+use super::{SqlStore, StoreError, UserId, repeat};
 
 /// How many messages expire in one call, so that no login waits long for it.
 const EXPIRED_AT_ONCE: usize = 1000;
 
+/// What stands for the session of messages that nobody has deleted, when they are brought back. No
+/// session has this name.
+pub const EXPIRY: &str = "expiry";
+
 impl SqlStore {
-    /// Removes from their maildrops what has been there for too long.
-    pub(super) async fn expire(&self) -> Result<u64, StoreError> {
-        let Some(expire_after) = self.keeping.expire_after else {
+    /// Removes from their maildrops what has been there for too long, unless nobody can tell what
+    /// time it is. It can be brought back like what was deleted.
+    pub(super) async fn expire(&self, time: Time) -> Result<u64, StoreError> {
+        let Some(expire_after) = self.keeping.expire_after.filter(|_| time.is_right) else {
             return Ok(0);
         };
-        let read = self.database.read();
+        let expire_after = i64::try_from(expire_after.as_millis()).unwrap_or(i64::MAX);
         let too_long = format!(
-            "stored_at_ms < {} - {}",
-            clock(read),
-            expire_after.as_millis()
+            "stored_at_ms < {}",
+            time.certain_ms.saturating_sub(expire_after)
         );
         let expired = format!(
             "SELECT user_id, id FROM messages WHERE {too_long} \
              ORDER BY stored_at_ms LIMIT {EXPIRED_AT_ONCE}"
         );
+        let read = self.database.read();
         let mut by_user: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
         for row in read.query_all_raw(statement(read, &expired, [])).await? {
             let user = by_user.entry(row.try_get_by_index(0)?).or_default();
@@ -39,7 +47,7 @@ impl SqlStore {
             let which = format!("AND id IN ({}) AND {too_long}", sql_list(messages));
             let what = (Damaged::Expired, user);
             if !self.is_damaged(what) {
-                let done = self.expire_of(UserId(user), &which).await;
+                let done = repeat(|| self.expire_of(UserId(user), &which)).await;
                 count += self.unless_damaged(what, done)?.unwrap_or_default();
             }
         }
@@ -49,11 +57,22 @@ impl SqlStore {
     /// Removes these messages of a user, which have been there for too long.
     async fn expire_of(&self, user: UserId, which: &str) -> Result<u64, StoreError> {
         const ADDRESS: &str = "SELECT address FROM users WHERE id = $1";
-        let transaction = self.database.begin().await?;
-        let Some(version) = raise_version(&transaction, user).await? else {
+        let locked = self
+            .database
+            .lock_within(Duration::ZERO, user, Purpose::Maildrop);
+        let locked = match locked.await {
+            // The next round looks again.
+            Err(StoreError::Locked) => None,
+            locked => locked?,
+        };
+        let Some((transaction, LockedMaildrop { version, .. })) = locked else {
             return Ok(0);
         };
-        let count = depart(&transaction, user, version, which, Departing::default()).await?;
+        let departing = Departing {
+            session: Some(EXPIRY),
+            kept: self.keeping.deleted,
+        };
+        let count = depart(&transaction, user, version, which, departing).await?;
         if count == 0 {
             // Another server was quicker: this maildrop has not changed.
             return Ok(0);

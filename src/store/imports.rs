@@ -8,10 +8,9 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryResult};
 use sha2::{Digest, Sha256};
 
 use super::database::statement;
-use super::maildrops::raise_all;
 use super::reading::{Read, time};
 use super::rows::{Copy, insert, insert_copies, signed, store_contents};
-use super::{ContentId, Database, MessageId, Prepared, StoreError, UserId};
+use super::{ContentId, Database, MessageId, Prepared, StoreError, UserId, repeat};
 use crate::identity::new_unique_id;
 
 /// A message to import.
@@ -229,7 +228,7 @@ impl Database {
             m.unique_id, c.digest FROM messages m JOIN contents c ON c.id = m.content_id \
             WHERE m.user_id = $1 ORDER BY m.received_at_ms, m.id";
         let mut known = Known::default();
-        let read = self.read();
+        let read = &self.begin_to_read().await?;
         let mut imported = HashSet::new();
         for row in read
             .query_all_raw(statement(read, IMPORTED, [user.0.into()]))
@@ -288,11 +287,26 @@ impl Database {
         messages: &[Import],
         adoptions: &[Adoption],
     ) -> Result<(), StoreError> {
+        let last = known.last_import;
+        let import = || self.try_to_import(user, last, messages, adoptions);
+        known.last_import = repeat(import).await?;
+        Ok(())
+    }
+
+    /// Returns the key of the last that was imported.
+    async fn try_to_import(
+        &self,
+        user: UserId,
+        last_known: i64,
+        messages: &[Import],
+        adoptions: &[Adoption],
+    ) -> Result<i64, StoreError> {
         const REMEMBER: &str =
             "INSERT INTO imports (user_id, unique_id, digest, octets, message_id)";
-        let transaction = self.begin().await?;
-        raise_all(&transaction, &[user]).await?;
-        if last_import(&transaction, user).await? != known.last_import {
+        let Some((transaction, _)) = self.lock_maildrop(user).await? else {
+            return Err(StoreError::NoSuchUser);
+        };
+        if last_import(&transaction, user).await? != last_known {
             return Err(StoreError::ImportedMeanwhile);
         }
         for adoption in adoptions {
@@ -305,7 +319,7 @@ impl Database {
             content,
             content_octets: import.message.octets(),
             head: Vec::new(),
-            received_at: import.received_at,
+            received_at: Some(import.received_at),
             unique_id: import.unique_id.clone().unwrap_or_else(new_unique_id),
         };
         let copies = messages.iter().zip(contents).map(copy).collect();
@@ -324,9 +338,9 @@ impl Database {
         };
         let rows = messages.iter().zip(keys).map(remember).collect();
         insert(&transaction, REMEMBER, "", rows).await?;
-        known.last_import = last_import(&transaction, user).await?;
+        let last = last_import(&transaction, user).await?;
         transaction.commit().await?;
-        Ok(())
+        Ok(last)
     }
 }
 

@@ -3,16 +3,29 @@
 //! A durable commit waits for the disk, however little it writes. So whoever comes while one is
 //! under way waits for its end, and the first of those then stores the letters of all: nobody
 //! waits for a timer, and one delivery alone waits for nothing.
+//!
+//! That commit waits for no maildrop. Copies for those that another transaction has locked are left
+//! out of it, tried again twice with others, and then wait on their own.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use sea_orm::DbErr;
 use tokio::sync::oneshot;
 
-use super::{Database, Letter, Outcome, StoreError, ask};
+use super::letters::{DELIVERY_PATIENCE, Sending, Sent};
+use super::{ContentId, Database, Letter, Outcome, StoreError, UserId, ask};
 
 /// How many letters share one commit at most.
 const LETTERS_AT_ONCE: usize = 64;
+
+/// When the copies for locked maildrops are tried again with others. Most locks are those of
+/// another server's deliveries, and last for a moment.
+const AGAIN_AFTER: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(60)];
+
+/// How long a copy waits at least that comes after others which have waited in vain.
+const LEAST_PATIENCE: Duration = Duration::from_millis(50);
 
 /// What becomes of one letter: an outcome for each recipient, or why nothing was stored.
 type Answer = Result<Vec<Outcome>, Arc<StoreError>>;
@@ -29,10 +42,22 @@ struct Shared {
     turn: tokio::sync::Mutex<()>,
 }
 
+/// A letter that is to be stored with others.
 #[derive(Debug)]
 struct Waiting {
-    letter: Letter,
-    answer: oneshot::Sender<Answer>,
+    letter: Arc<Letter>,
+    /// For which of its recipients, by their places.
+    recipients: Vec<usize>,
+    /// What the copies of the others share, if there are any.
+    content: Option<ContentId>,
+    answer: oneshot::Sender<Result<Sent, Arc<StoreError>>>,
+}
+
+/// What has become of a letter so far.
+struct Progress {
+    letter: Arc<Letter>,
+    outcomes: Vec<Outcome>,
+    content: Option<ContentId>,
 }
 
 impl Intake {
@@ -54,17 +79,87 @@ impl Intake {
     /// while it was being committed.
     pub async fn deliver(&self, letter: Letter) -> Answer {
         let (answer, answered) = oneshot::channel();
-        self.0.waiting().push(Waiting { letter, answer });
         let shared = Arc::clone(&self.0);
-        actix_rt::spawn(async move { shared.store_what_waits().await });
-        let lost = |_| StoreError::Corrupt("the delivery ended without an answer".into());
-        answered
-            .await
-            .unwrap_or_else(|error| Err(Arc::new(lost(error))))
+        actix_rt::spawn(async move {
+            // Whoever has gone does not need it.
+            let _ = answer.send(shared.deliver(letter).await);
+        });
+        answered.await.unwrap_or_else(|_| Err(lost()))
     }
 }
 
 impl Shared {
+    async fn deliver(self: Arc<Self>, letter: Letter) -> Answer {
+        let letter = Arc::new(letter);
+        let mut progress = Progress::new(Arc::clone(&letter));
+        let done = self.store_all(&mut progress).await;
+        let Progress { outcomes, .. } = progress;
+        if !outcomes.contains(&Outcome::Stored) {
+            self.abandon(letter);
+        }
+        done.map(|()| outcomes)
+    }
+
+    /// Stores the copies of a letter: all that can be stored at once, and then the others.
+    ///
+    /// # Errors
+    /// Why none is stored.
+    async fn store_all(self: &Arc<Self>, progress: &mut Progress) -> Result<(), Arc<StoreError>> {
+        self.store_unlocked(progress).await?;
+        for pause in AGAIN_AFTER {
+            if progress.locked().is_empty() {
+                return Ok(());
+            }
+            tokio::time::sleep(pause).await;
+            if let Err(error) = self.store_unlocked(progress).await {
+                return progress.fail(error);
+            }
+        }
+        self.wait_for_locked(progress).await
+    }
+
+    /// Stores the copies for those maildrops that nobody else has locked, together with the
+    /// letters of others.
+    async fn store_unlocked(
+        self: &Arc<Self>,
+        progress: &mut Progress,
+    ) -> Result<(), Arc<StoreError>> {
+        let recipients = progress.locked();
+        let (answer, answered) = oneshot::channel();
+        self.waiting().push(Waiting {
+            letter: Arc::clone(&progress.letter),
+            recipients: recipients.clone(),
+            content: progress.content,
+            answer,
+        });
+        // A task of its own: the answer may come from another's turn, before this one's.
+        let shared = Arc::clone(self);
+        actix_rt::spawn(async move { shared.store_what_waits().await });
+        let sent = answered.await.unwrap_or_else(|_| Err(lost()))?;
+        progress.note(&recipients, sent);
+        Ok(())
+    }
+
+    /// Waits for the maildrops that others have locked, one after the other, and stores the copies
+    /// for them.
+    async fn wait_for_locked(&self, progress: &mut Progress) -> Result<(), Arc<StoreError>> {
+        let until = Instant::now() + DELIVERY_PATIENCE;
+        let letter = Arc::clone(&progress.letter);
+        for (user, recipients) in progress.locked_by_user() {
+            let sending = Sending::part(&letter, recipients.clone(), progress.content);
+            let store = async || {
+                let left = until.saturating_duration_since(Instant::now());
+                let patience = left.max(LEAST_PATIENCE);
+                self.database.send_to(user, patience, &sending).await
+            };
+            match ask("delivering mail", store).await {
+                Ok(sent) => progress.note(&recipients, sent),
+                Err(error) => return progress.fail(Arc::new(error)),
+            }
+        }
+        Ok(())
+    }
+
     /// Stores the letters that wait by the time that it is this one's turn. Every letter has a call
     /// of its own behind it, so none is left.
     async fn store_what_waits(&self) {
@@ -77,20 +172,19 @@ impl Shared {
         if together.is_empty() {
             return;
         }
-        let (letters, answers): (Vec<Letter>, Vec<_>) =
-            together.into_iter().map(|w| (w.letter, w.answer)).unzip();
-        let outcomes = self.store(&letters).await;
-        for ((letter, answer), outcomes) in letters.into_iter().zip(answers).zip(outcomes) {
-            if outcomes.is_err() {
-                self.abandon(letter);
-            }
+        let sendings: Vec<Sending<'_>> = together.iter().map(Waiting::sending).collect();
+        let all_sent = self.store(&sendings).await;
+        for (waiting, sent) in together.into_iter().zip(all_sent) {
             // Whoever has gone does not need it.
-            let _ = answer.send(outcomes);
+            let _ = waiting.answer.send(sent);
         }
     }
 
-    /// Removes what a large letter has in the database already; nobody waits for that.
-    fn abandon(&self, letter: Letter) {
+    /// Removes what a large letter that nobody got has in the database; nobody waits for that.
+    fn abandon(&self, letter: Arc<Letter>) {
+        if letter.message.written().is_none() {
+            return;
+        }
         let database = self.database.clone();
         actix_rt::spawn(async move {
             if let Err(error) = database.abandon(&letter.message).await {
@@ -99,40 +193,40 @@ impl Shared {
         });
     }
 
-    async fn store(&self, letters: &[Letter]) -> Vec<Answer> {
-        match self.try_to_store(letters).await {
-            Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
-            Err(error) if letters.len() > 1 && is_of_one_letter(&error) => {
-                self.store_each(letters).await
+    async fn store(&self, sendings: &[Sending<'_>]) -> Vec<Result<Sent, Arc<StoreError>>> {
+        match self.try_to_store(sendings).await {
+            Ok(sent) => sent.into_iter().map(Ok).collect(),
+            Err(error) if sendings.len() > 1 && is_of_one_letter(&error) => {
+                self.store_each(sendings).await
             }
             Err(error) => {
                 let error = Arc::new(error);
-                letters.iter().map(|_| Err(Arc::clone(&error))).collect()
+                sendings.iter().map(|_| Err(Arc::clone(&error))).collect()
             }
         }
     }
 
     /// Stores letters one by one, as long as only some of them are at fault.
-    async fn store_each(&self, letters: &[Letter]) -> Vec<Answer> {
-        let mut answers: Vec<Answer> = Vec::with_capacity(letters.len());
-        for letter in letters {
+    async fn store_each(&self, sendings: &[Sending<'_>]) -> Vec<Result<Sent, Arc<StoreError>>> {
+        let mut answers: Vec<Result<Sent, Arc<StoreError>>> = Vec::with_capacity(sendings.len());
+        for sending in sendings {
             if let [Err(error), Err(_)] = answers.as_slice() {
                 // The first two have failed, so it is the database: the others need not wait for it.
                 let error = Arc::clone(error);
-                answers.resize_with(letters.len(), || Err(Arc::clone(&error)));
+                answers.resize_with(sendings.len(), || Err(Arc::clone(&error)));
                 break;
             }
-            let outcomes = self.try_to_store(std::slice::from_ref(letter)).await;
-            let outcomes = outcomes.map(|mut one| one.pop().unwrap_or_default());
-            answers.push(outcomes.map_err(Arc::new));
+            let sent = self.try_to_store(std::slice::from_ref(sending)).await;
+            let sent = sent.map(|mut one| one.pop().unwrap_or_default());
+            answers.push(sent.map_err(Arc::new));
         }
         answers
     }
 
-    async fn try_to_store(&self, letters: &[Letter]) -> Result<Vec<Vec<Outcome>>, StoreError> {
+    async fn try_to_store(&self, sendings: &[Sending<'_>]) -> Result<Vec<Sent>, StoreError> {
         // What broke before its commit has stored nothing, and may be tried again.
-        let deliver = async || self.database.deliver(letters).await;
-        ask("delivering mail", deliver).await
+        let send = async || self.database.send(sendings).await;
+        ask("delivering mail", send).await
     }
 
     fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
@@ -141,14 +235,87 @@ impl Shared {
     }
 }
 
+impl Waiting {
+    fn sending(&self) -> Sending<'_> {
+        Sending::part(&self.letter, self.recipients.clone(), self.content)
+    }
+}
+
+impl Progress {
+    /// Nobody has got anything yet.
+    fn new(letter: Arc<Letter>) -> Self {
+        Self {
+            outcomes: vec![Outcome::Locked; letter.recipients.len()],
+            content: None,
+            letter,
+        }
+    }
+
+    /// The recipients whose copies are not decided yet, by their places.
+    fn locked(&self) -> Vec<usize> {
+        let outcomes = self.outcomes.iter().enumerate();
+        let locked = outcomes.filter(|(_, outcome)| **outcome == Outcome::Locked);
+        locked.map(|(at, _)| at).collect()
+    }
+
+    /// The same for each user, some of whom may be named twice.
+    fn locked_by_user(&self) -> BTreeMap<UserId, Vec<usize>> {
+        let mut by_user = BTreeMap::<UserId, Vec<usize>>::new();
+        for at in self.locked() {
+            if let Some(recipient) = self.letter.recipients.get(at) {
+                by_user.entry(recipient.user).or_default().push(at);
+            }
+        }
+        by_user
+    }
+
+    /// Notes what became of these recipients' copies.
+    fn note(&mut self, recipients: &[usize], sent: Sent) {
+        for (at, outcome) in recipients.iter().zip(sent.outcomes) {
+            if let Some(noted) = self.outcomes.get_mut(*at) {
+                *noted = outcome;
+            }
+        }
+        self.content = sent.content;
+    }
+
+    /// The database has failed. What is stored stays so, and only the others are told.
+    fn fail(&mut self, error: Arc<StoreError>) -> Result<(), Arc<StoreError>> {
+        if !self.outcomes.contains(&Outcome::Stored) {
+            return Err(error);
+        }
+        tracing::error!(%error, "storage failed while delivering mail to some of its recipients");
+        for at in self.locked() {
+            if let Some(noted) = self.outcomes.get_mut(at) {
+                *noted = Outcome::Failed;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn lost() -> Arc<StoreError> {
+    let lost = "the delivery ended without an answer";
+    Arc::new(StoreError::Corrupt(lost.into()))
+}
+
 /// May it be the fault of a single letter, so that the others can be stored without it?
 fn is_of_one_letter(error: &StoreError) -> bool {
     match error {
-        StoreError::DeliveryExpired | StoreError::NoContent(_) | StoreError::Corrupt(_) => true,
-        StoreError::Uncommitted(_) | StoreError::TimedOut(_) | StoreError::ImportedMeanwhile => {
-            false
-        }
+        StoreError::DeliveryExpired
+        | StoreError::NoContent(_)
+        | StoreError::NoSuchUser
+        | StoreError::Corrupt(_) => true,
+        StoreError::Uncommitted(_)
+        | StoreError::TimedOut(_)
+        | StoreError::Locked
+        | StoreError::ImportedMeanwhile => false,
         StoreError::Database(DbErr::Conn(_) | DbErr::ConnectionAcquire(_)) => false,
-        StoreError::Database(_) => !error.is_broken_connection(),
+        StoreError::Database(_) => {
+            !error.is_broken_connection()
+                && !error.is_conflict()
+                && !error.is_lock_timeout()
+                && !error.is_statement_timeout()
+        }
     }
 }

@@ -1,16 +1,20 @@
 //! Letters: messages on their way to one or more maildrops.
 
 use std::collections::{HashMap, HashSet};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction};
 
+use super::asking::repeat;
 use super::database::statement;
 use super::delivery::{Prepared, remove_written};
-use super::maildrops::{Raised, raise_all};
+use super::locks::{LockedMaildrop, Purpose, Rows, existing, lock_users};
 use super::rows::{Copy, insert_copies, store_contents};
-use super::{Database, StoreError, UserId};
+use super::{ContentId, Database, StoreError, UserId};
 use crate::identity::new_unique_id;
+
+/// How long a copy waits for a maildrop that another transaction has locked.
+pub(super) const DELIVERY_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Who gets a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,8 +32,6 @@ pub struct Letter {
     pub message: Prepared,
     /// Who gets it. Whoever is named twice gets one copy.
     pub recipients: Vec<Recipient>,
-    /// When it came.
-    pub received_at: SystemTime,
 }
 
 /// What became of a recipient's copy.
@@ -41,53 +43,109 @@ pub enum Outcome {
     OverQuota,
     /// The user has been removed.
     NoSuchUser,
+    /// Another transaction keeps the maildrop locked: it is not stored, and may be sent again.
+    Locked,
+    /// The database failed after it had stored the copies of others.
+    Failed,
+}
+
+/// A letter, as far as it is to be stored now.
+#[derive(Debug, Clone)]
+pub(super) struct Sending<'a> {
+    letter: &'a Letter,
+    /// Which of its recipients get it now, by their places.
+    recipients: Vec<usize>,
+    /// What the copies of the others share, if there are any.
+    content: Option<ContentId>,
+}
+
+/// What became of a [`Sending`].
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    /// Of each of its recipients, in their order.
+    pub(super) outcomes: Vec<Outcome>,
+    /// What the copies share, if there are any.
+    pub(super) content: Option<ContentId>,
+}
+
+impl<'a> Sending<'a> {
+    /// A letter to all of its recipients.
+    fn whole(letter: &'a Letter) -> Self {
+        Self::part(letter, (0..letter.recipients.len()).collect(), None)
+    }
+
+    /// A letter to some of its recipients, after others have got this content.
+    pub(super) fn part(
+        letter: &'a Letter,
+        recipients: Vec<usize>,
+        content: Option<ContentId>,
+    ) -> Self {
+        Self {
+            letter,
+            recipients,
+            content,
+        }
+    }
+
+    fn recipients(&self) -> impl Iterator<Item = &'a Recipient> {
+        let recipient = |at: &usize| self.letter.recipients.get(*at);
+        self.recipients.iter().filter_map(recipient)
+    }
 }
 
 impl Database {
     /// Gives letters to their recipients, in one transaction; tells for each letter what became of
     /// each recipient's copy, in their order.
     ///
-    /// What is [`Outcome::Stored`] is durable. A letter that nobody gets is not stored.
+    /// It waits for no maildrop that is locked. What is [`Outcome::Stored`] is durable. A letter
+    /// that nobody gets is not stored.
     ///
     /// # Errors
     /// If the database refuses; then nothing is stored. Only when the connection broke at the very
     /// end, nobody knows.
     pub async fn deliver(&self, letters: &[Letter]) -> Result<Vec<Vec<Outcome>>, StoreError> {
+        let sendings: Vec<Sending<'_>> = letters.iter().map(Sending::whole).collect();
+        let sent = repeat(|| self.send(&sendings)).await?;
+        Ok(sent.into_iter().map(|sent| sent.outcomes).collect())
+    }
+
+    /// The same, as far as these letters are to be stored now.
+    pub(super) async fn send(&self, sendings: &[Sending<'_>]) -> Result<Vec<Sent>, StoreError> {
         let transaction = self.begin().await?;
-        let mut maildrops = Maildrops::lock(&transaction, letters).await?;
-        let mut outcomes = Vec::with_capacity(letters.len());
-        let (mut wanted, mut copies) = (Vec::new(), Vec::new());
-        for letter in letters {
-            let decided = decide(letter, &mut maildrops);
-            let stored = first_of_each_user(letter, &decided);
-            if stored.is_empty() {
-                remove_written(&transaction, &letter.message).await?;
-            } else {
-                copies.extend(stored.iter().map(|recipient| (wanted.len(), *recipient)));
-                wanted.push(letter);
-            }
-            outcomes.push(decided);
-        }
-        let messages: Vec<&Prepared> = wanted.iter().map(|letter| &letter.message).collect();
-        let contents = store_contents(&transaction, &messages).await?;
-        let copy = |(at, recipient): &(usize, &Recipient)| {
-            let (letter, content) = (wanted.get(*at)?, contents.get(*at)?);
-            Some(Copy {
-                user: recipient.user,
-                content: *content,
-                content_octets: letter.message.octets(),
-                head: recipient.head.clone(),
-                received_at: letter.received_at,
-                unique_id: new_unique_id(),
-            })
-        };
-        let copies: Vec<Copy> = copies.iter().filter_map(copy).collect();
-        insert_copies(&transaction, copies).await?;
+        let maildrops = Maildrops::lock(&transaction, sendings).await?;
+        let sent = put(&transaction, maildrops, sendings).await?;
         transaction
             .commit()
             .await
             .map_err(StoreError::Uncommitted)?;
-        Ok(outcomes)
+        Ok(sent)
+    }
+
+    /// Gives a letter to a single user, whose maildrop may be locked for a moment.
+    ///
+    /// # Errors
+    /// As those of [`Database::deliver`].
+    pub(super) async fn send_to(
+        &self,
+        user: UserId,
+        patience: Duration,
+        sending: &Sending<'_>,
+    ) -> Result<Sent, StoreError> {
+        let locked = match self.lock_within(patience, user, Purpose::Maildrop).await {
+            Ok(locked) => locked,
+            Err(StoreError::Locked) => return Ok(sending.all(Outcome::Locked)),
+            Err(error) => return Err(error),
+        };
+        let Some((transaction, maildrop)) = locked else {
+            return Ok(sending.all(Outcome::NoSuchUser));
+        };
+        let maildrops = Maildrops::of(&transaction, user, maildrop).await?;
+        let sent = put(&transaction, maildrops, std::slice::from_ref(sending)).await?;
+        transaction
+            .commit()
+            .await
+            .map_err(StoreError::Uncommitted)?;
+        Ok(sent.into_iter().next().unwrap_or_default())
     }
 
     /// Gives messages to users whatever their quotas, all to all or none, durably.
@@ -99,11 +157,19 @@ impl Database {
         users: &[UserId],
         messages: Vec<(Prepared, SystemTime)>,
     ) -> Result<(), StoreError> {
+        repeat(|| self.try_to_store(users, &messages)).await
+    }
+
+    async fn try_to_store(
+        &self,
+        users: &[UserId],
+        messages: &[(Prepared, SystemTime)],
+    ) -> Result<(), StoreError> {
         let transaction = self.begin().await?;
         let mut users = users.to_vec();
         users.sort_unstable();
         users.dedup();
-        raise_all(&transaction, &users).await?;
+        lock_users(&transaction, &users, Rows::Wait, Purpose::Maildrop).await?;
         let prepared: Vec<&Prepared> = messages.iter().map(|(message, _)| message).collect();
         let contents = store_contents(&transaction, &prepared).await?;
         let mut copies = Vec::with_capacity(messages.len() * users.len());
@@ -113,7 +179,7 @@ impl Database {
                 content,
                 content_octets: message.octets(),
                 head: Vec::new(),
-                received_at: *received_at,
+                received_at: Some(*received_at),
                 unique_id: new_unique_id(),
             }));
         }
@@ -123,21 +189,80 @@ impl Database {
     }
 }
 
+impl Sending<'_> {
+    fn all(&self, outcome: Outcome) -> Sent {
+        Sent {
+            outcomes: vec![outcome; self.recipients.len()],
+            content: self.content,
+        }
+    }
+}
+
+/// Puts letters into the maildrops of those recipients who may have them.
+async fn put(
+    transaction: &DatabaseTransaction,
+    mut maildrops: Maildrops,
+    sendings: &[Sending<'_>],
+) -> Result<Vec<Sent>, StoreError> {
+    let mut sent = Vec::with_capacity(sendings.len());
+    // The copies, each with the place of its sending.
+    let mut wanted: Vec<(usize, &Recipient)> = Vec::new();
+    // The messages whose contents are not stored yet, each with the place of its sending.
+    let mut unstored: Vec<(usize, &Prepared)> = Vec::new();
+    for (at, sending) in sendings.iter().enumerate() {
+        let outcomes = decide(sending, &mut maildrops);
+        let stored = first_of_each_user(sending, &outcomes);
+        let is_new = sending.content.is_none();
+        if !stored.is_empty() && is_new {
+            unstored.push((at, &sending.letter.message));
+        } else if is_new && !outcomes.contains(&Outcome::Locked) {
+            remove_written(transaction, &sending.letter.message).await?;
+        }
+        wanted.extend(stored.into_iter().map(|recipient| (at, recipient)));
+        sent.push(Sent {
+            outcomes,
+            content: sending.content,
+        });
+    }
+    let messages: Vec<&Prepared> = unstored.iter().map(|(_, message)| *message).collect();
+    let contents = store_contents(transaction, &messages).await?;
+    for ((at, _), content) in unstored.iter().zip(contents) {
+        if let Some(sent) = sent.get_mut(*at) {
+            sent.content = Some(content);
+        }
+    }
+    let copy = |(at, recipient): &(usize, &Recipient)| {
+        Some(Copy {
+            user: recipient.user,
+            content: sent.get(*at)?.content?,
+            content_octets: sendings.get(*at)?.letter.message.octets(),
+            head: recipient.head.clone(),
+            received_at: None,
+            unique_id: new_unique_id(),
+        })
+    };
+    let copies: Vec<Copy> = wanted.iter().filter_map(copy).collect();
+    if !copies.is_empty() {
+        insert_copies(transaction, copies).await?;
+    }
+    Ok(sent)
+}
+
 /// What becomes of each copy of a letter. Whoever is named twice gets one.
-fn decide(letter: &Letter, maildrops: &mut Maildrops) -> Vec<Outcome> {
-    let mut decided: HashMap<UserId, Outcome> = HashMap::with_capacity(letter.recipients.len());
+fn decide(sending: &Sending<'_>, maildrops: &mut Maildrops) -> Vec<Outcome> {
+    let mut decided: HashMap<UserId, Outcome> = HashMap::with_capacity(sending.recipients.len());
     let outcome = |recipient: &Recipient| {
-        let octets = letter.message.octets() + recipient.head.len() as u64;
+        let octets = sending.letter.message.octets() + recipient.head.len() as u64;
         let decide = || maildrops.take(recipient.user, octets);
         *decided.entry(recipient.user).or_insert_with(decide)
     };
-    letter.recipients.iter().map(outcome).collect()
+    sending.recipients().map(outcome).collect()
 }
 
 /// The recipients whose copies are to be stored.
-fn first_of_each_user<'a>(letter: &'a Letter, decided: &[Outcome]) -> Vec<&'a Recipient> {
-    let mut seen = HashSet::with_capacity(letter.recipients.len());
-    let recipients = letter.recipients.iter().zip(decided);
+fn first_of_each_user<'a>(sending: &Sending<'a>, decided: &[Outcome]) -> Vec<&'a Recipient> {
+    let mut seen = HashSet::with_capacity(sending.recipients.len());
+    let recipients = sending.recipients().zip(decided);
     let stored = recipients.filter(|(_, outcome)| **outcome == Outcome::Stored);
     let recipients = stored.map(|(recipient, _)| recipient);
     recipients
@@ -146,7 +271,11 @@ fn first_of_each_user<'a>(letter: &'a Letter, decided: &[Outcome]) -> Vec<&'a Re
 }
 
 /// The maildrops that a transaction delivers to, locked until it ends.
-struct Maildrops(HashMap<UserId, Room>);
+struct Maildrops {
+    rooms: HashMap<UserId, Room>,
+    /// Those that another transaction has locked.
+    locked: HashSet<UserId>,
+}
 
 /// How much a maildrop may still take; nothing if it has more than its quota allows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -166,25 +295,47 @@ impl Room {
 }
 
 impl Maildrops {
+    /// Locks those of all recipients that nobody else has locked.
     async fn lock(
         transaction: &DatabaseTransaction,
-        letters: &[Letter],
+        sendings: &[Sending<'_>],
     ) -> Result<Self, StoreError> {
-        let recipients = letters.iter().flat_map(|letter| &letter.recipients);
+        let recipients = sendings.iter().flat_map(Sending::recipients);
         let mut users: Vec<UserId> = recipients.map(|recipient| recipient.user).collect();
         users.sort_unstable();
         users.dedup();
-        let mut maildrops = HashMap::with_capacity(users.len());
-        for (user, raised) in raise_all(transaction, &users).await? {
-            maildrops.insert(user, room(transaction, user, raised).await?);
+        let mut rooms = HashMap::with_capacity(users.len());
+        let locked = lock_users(transaction, &users, Rows::Skip, Purpose::Maildrop);
+        for (user, maildrop) in locked.await? {
+            rooms.insert(user, room(transaction, user, maildrop).await?);
         }
-        Ok(Self(maildrops))
+        users.retain(|user| !rooms.contains_key(user));
+        let locked = existing(transaction, &users).await?;
+        Ok(Self { rooms, locked })
+    }
+
+    /// Of a single user.
+    async fn of(
+        transaction: &DatabaseTransaction,
+        user: UserId,
+        maildrop: LockedMaildrop,
+    ) -> Result<Self, StoreError> {
+        let room = room(transaction, user, maildrop).await?;
+        Ok(Self {
+            rooms: HashMap::from([(user, room)]),
+            locked: HashSet::new(),
+        })
     }
 
     /// Takes the room of one more message; says why there is none.
     fn take(&mut self, user: UserId, octets: u64) -> Outcome {
-        let Some(room) = self.0.get_mut(&user) else {
-            return Outcome::NoSuchUser;
+        let Some(room) = self.rooms.get_mut(&user) else {
+            let is_locked = self.locked.contains(&user);
+            return if is_locked {
+                Outcome::Locked
+            } else {
+                Outcome::NoSuchUser
+            };
         };
         if !room.fits(octets) {
             return Outcome::OverQuota;
@@ -199,7 +350,7 @@ impl Maildrops {
 async fn room(
     transaction: &DatabaseTransaction,
     user: UserId,
-    quota: Raised,
+    quota: LockedMaildrop,
 ) -> Result<Room, StoreError> {
     const USED: &str = "SELECT COUNT(*), CAST(COALESCE(SUM(octets), 0) AS BIGINT) \
         FROM messages WHERE user_id = $1";

@@ -12,8 +12,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use pop3::UniqueId;
 use sea_orm::sqlx::Row;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, QueryResult, Value};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryResult, Value};
 
+use super::clock_guard::ClockGuard;
 use super::database::{KEYS_PER_STATEMENT, clock, sql_list, statement};
 use super::leases::Leases;
 use super::tidy::{Sightings, Tidied};
@@ -27,7 +28,7 @@ use super::{
 const BATCH_LENGTHS: [usize; 4] = [1, 4, 16, LONGEST_BATCH];
 
 /// How many contents one query reads.
-const LONGEST_BATCH: usize = 64;
+pub(super) const LONGEST_BATCH: usize = 64;
 
 /// Maildrops in our own schema.
 #[derive(Debug)]
@@ -37,15 +38,23 @@ pub struct SqlStore {
     pub(super) server_id: String,
     pub(super) sightings: Mutex<Sightings>,
     pub(super) keeping: Keeping,
+    pub(super) clock_guard: ClockGuard,
 }
 
 /// How long what could go is kept.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Keeping {
-    /// How long what a QUIT deleted can be brought back.
+    /// How long what a QUIT deleted, or what expired, can be brought back.
     pub deleted: Duration,
     /// How long a message stays in its maildrop; none is for ever.
     pub expire_after: Option<Duration>,
+}
+
+impl Keeping {
+    /// Does any of it go by the clock?
+    pub(super) fn goes_by_time(self) -> bool {
+        !self.deleted.is_zero() || self.expire_after.is_some()
+    }
 }
 
 impl SqlStore {
@@ -57,6 +66,7 @@ impl SqlStore {
             server_id,
             sightings: Mutex::default(),
             keeping: Keeping::default(),
+            clock_guard: ClockGuard::default(),
         }
     }
 
@@ -64,6 +74,11 @@ impl SqlStore {
     #[must_use]
     pub fn keeping(self, keeping: Keeping) -> Self {
         Self { keeping, ..self }
+    }
+
+    /// What watches the clock by which mail expires.
+    pub(crate) fn clock_guard(&self) -> ClockGuard {
+        self.clock_guard.clone()
     }
 }
 
@@ -200,8 +215,7 @@ impl SqlStore {
         messages: &[MessageId],
         session: &str,
     ) -> Result<(), StoreError> {
-        let transaction = self.database.begin().await?;
-        let Some(version) = raise_version(&transaction, user).await? else {
+        let Some((transaction, maildrop)) = self.database.lock_maildrop(user).await? else {
             // The user has been removed, and all messages with it.
             return Ok(());
         };
@@ -212,68 +226,11 @@ impl SqlStore {
                 kept: self.keeping.deleted,
             };
             let which = format!("AND id IN ({keys})");
-            depart(&transaction, user, version, &which, departing).await?;
+            depart(&transaction, user, maildrop.version, &which, departing).await?;
         }
         transaction.commit().await?;
         Ok(())
     }
-}
-
-/// Raises the version of a maildrop and returns it; none if there is no such user.
-///
-/// Every transaction that changes maildrops begins with this, in the order of the users' keys: it
-/// locks the user's row, so that no two wait for each other.
-pub(crate) async fn raise_version(
-    transaction: &DatabaseTransaction,
-    user: UserId,
-) -> Result<Option<MaildropVersion>, DbErr> {
-    let raised = raise_all(transaction, &[user]).await?;
-    Ok(raised.first().map(|(_, raised)| raised.version))
-}
-
-/// What is known of a maildrop whose version was raised.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Raised {
-    pub(super) version: MaildropVersion,
-    pub(super) quota_octets: Option<i64>,
-    pub(super) quota_messages: Option<i64>,
-}
-
-/// As [`raise_version`], for several maildrops at once, and tells their quotas. Whoever is not
-/// there is left out.
-pub(super) async fn raise_all(
-    transaction: &DatabaseTransaction,
-    users: &[UserId],
-) -> Result<Vec<(UserId, Raised)>, DbErr> {
-    let mut raised = Vec::with_capacity(users.len());
-    for batch in users.chunks(LONGEST_BATCH) {
-        let places = places_for(batch.len(), 1);
-        let keys = || filled(batch.iter().map(|user| user.0).collect());
-        if transaction.get_database_backend() == DbBackend::Postgres {
-            // An UPDATE takes them in any order, and two might wait for each other.
-            let lock =
-                format!("SELECT id FROM users WHERE id IN ({places}) ORDER BY id FOR UPDATE");
-            transaction
-                .query_all_raw(statement(transaction, &lock, keys()))
-                .await?;
-        }
-        let raise = format!(
-            "UPDATE users SET maildrop_version = maildrop_version + 1 WHERE id IN ({places}) \
-             RETURNING id, maildrop_version, quota_octets, quota_messages"
-        );
-        for row in transaction
-            .query_all_raw(statement(transaction, &raise, keys()))
-            .await?
-        {
-            let quotas = Raised {
-                version: MaildropVersion(row.try_get_by_index(1)?),
-                quota_octets: row.try_get_by_index(2)?,
-                quota_messages: row.try_get_by_index(3)?,
-            };
-            raised.push((UserId(row.try_get_by_index(0)?), quotas));
-        }
-    }
-    Ok(raised)
 }
 
 /// How messages leave a maildrop.
@@ -294,13 +251,17 @@ pub(crate) async fn depart(
     Departing { session, kept }: Departing<'_>,
 ) -> Result<u64, DbErr> {
     let now = clock(transaction);
-    let kept = i64::try_from(kept.as_millis()).unwrap_or(i64::MAX / 2);
+    let kept_until = match i64::try_from(kept.as_millis()).unwrap_or(i64::MAX / 2) {
+        // Whatever the clock says.
+        0 => "0".to_owned(),
+        kept => format!("{now} + {kept}"),
+    };
     let theirs = format!("FROM messages WHERE user_id = {} {which}", user.0);
     let depart = format!(
         "INSERT INTO departures (message_id, user_id, content_id, maildrop_version, octets, \
          head_octets, unique_id, received_at_ms, session_id, departed_at_ms, kept_until_ms) \
          SELECT id, user_id, content_id, {version}, octets, head_octets, unique_id, \
-         received_at_ms, CAST($1 AS TEXT), {now}, {now} + {kept} {theirs}"
+         received_at_ms, CAST($1 AS TEXT), {now}, {kept_until} {theirs} ORDER BY content_id"
     );
     let depart = statement(transaction, &depart, [session.into()]);
     let departed = transaction.execute_raw(depart).await?.rows_affected();
@@ -334,7 +295,7 @@ fn length_for(keys: usize) -> usize {
 }
 
 /// Places for so many keys, filled up, the first of which has this number.
-fn places_for(keys: usize, first: usize) -> String {
+pub(super) fn places_for(keys: usize, first: usize) -> String {
     let places: Vec<String> = (first..first + length_for(keys))
         .map(|n| format!("${n}"))
         .collect();
@@ -342,7 +303,7 @@ fn places_for(keys: usize, first: usize) -> String {
 }
 
 /// The keys, filled up with the last of them.
-fn filled(keys: Vec<i64>) -> Vec<Value> {
+pub(super) fn filled(keys: Vec<i64>) -> Vec<Value> {
     let length = length_for(keys.len());
     let last = keys.last().copied().unwrap_or_default();
     let filled = keys.into_iter().chain(std::iter::repeat(last));

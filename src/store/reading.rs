@@ -2,12 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use sea_orm::{
-    AccessMode, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, IsolationLevel,
-    QueryResult, TransactionTrait,
-};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 
 use super::database::statement;
+use super::transaction::Transaction;
 use super::{ContentId, Database, MessageId, StoreError, UserId};
 
 /// How many messages one query lists.
@@ -15,7 +13,7 @@ const PAGE: u64 = 1000;
 
 /// The database as it is at one moment. What is deleted meanwhile can still be read here.
 pub struct Reading {
-    transaction: DatabaseTransaction,
+    transaction: Transaction,
 }
 
 /// A message of a maildrop that is being read.
@@ -73,14 +71,7 @@ impl Database {
     /// # Errors
     /// If the database refuses.
     pub async fn reading(&self) -> Result<Reading, StoreError> {
-        let read = self.read();
-        let transaction = if read.get_database_backend() == DbBackend::Postgres {
-            let (isolation, access) = (IsolationLevel::RepeatableRead, AccessMode::ReadOnly);
-            read.begin_with_config(Some(isolation), Some(access))
-                .await?
-        } else {
-            read.begin().await?
-        };
+        let transaction = self.begin_to_read().await?;
         Ok(Reading { transaction })
     }
 }

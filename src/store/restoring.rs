@@ -1,19 +1,18 @@
-//! Brings back what a QUIT deleted, while it is kept.
+//! Brings back what a QUIT deleted or what has expired, while it is kept.
 
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DbErr, Value};
 
 use super::database::{clock, now, statement};
-use super::maildrops::raise_version;
-use super::{Database, StoreError, UserId};
+use super::{Database, StoreError, UserId, allow_long_statements, repeat};
 
 /// Which deletions are undone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which<'a> {
-    /// All that this session's QUIT has deleted.
+    /// All that this session's QUIT has deleted; [`EXPIRY`](super::EXPIRY) stands for what expired.
     Session(&'a str),
-    /// All that any QUIT has deleted since so long ago.
+    /// All that any QUIT has deleted, or that has expired, since so long ago.
     Since(Duration),
 }
 
@@ -36,9 +35,15 @@ impl Database {
     /// # Errors
     /// If the database refuses; then nothing has changed.
     pub async fn restore(&self, user: UserId, which: Which<'_>) -> Result<u64, StoreError> {
-        let transaction = self.begin().await?;
-        if raise_version(&transaction, user).await?.is_none() {
+        repeat(|| self.try_to_restore(user, which)).await
+    }
+
+    async fn try_to_restore(&self, user: UserId, which: Which<'_>) -> Result<u64, StoreError> {
+        let Some((transaction, _)) = self.lock_maildrop(user).await? else {
             return Ok(0);
+        };
+        if self.locks_rows() {
+            allow_long_statements(&transaction).await?;
         }
         // Asked once, so that all statements mean the same messages.
         let now = now(&transaction).await?;

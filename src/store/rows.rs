@@ -26,7 +26,8 @@ pub(super) struct Copy {
     pub(super) content_octets: u64,
     /// What stands in front of the content in this copy alone.
     pub(super) head: Vec<u8>,
-    pub(super) received_at: SystemTime,
+    /// When it was received; now, by the clock of the database, if it is none.
+    pub(super) received_at: Option<SystemTime>,
     pub(super) unique_id: UniqueId,
 }
 
@@ -79,8 +80,9 @@ async fn finish(
     written: Written,
 ) -> Result<ContentId, StoreError> {
     let octets = signed(message.octets());
-    finish_content(transaction, written.content, octets, message.digest()).await?;
-    insert_chunks(transaction, written, message.rest()).await?;
+    if finish_content(transaction, written.content, octets, message.digest()).await? {
+        insert_chunks(transaction, written, message.rest()).await?;
+    }
     Ok(written.content)
 }
 
@@ -102,7 +104,7 @@ pub(super) async fn insert_copies(
             copy.content.0.into(),
             signed(copy.content_octets + copy.head.len() as u64).into(),
             copy.unique_id.as_str().into(),
-            milliseconds(copy.received_at).into(),
+            copy.received_at.map_or(now, milliseconds).into(),
             head_octets.into(),
             now.into(),
         ]);

@@ -25,7 +25,7 @@ pub(crate) use space::Disk;
 pub(super) use space::Using;
 
 /// How many connections read from SQLite at a time; more were no faster on two cores.
-const READERS: u32 = 4;
+pub(super) const READERS: u32 = 4;
 
 /// How long to wait for another process that writes to the same file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);

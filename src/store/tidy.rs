@@ -14,13 +14,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend};
 
-use super::database::{KEYS_PER_STATEMENT, clock, sql_list, statement};
-use super::delivery::{UNFINISHED_EXPIRES_AFTER, milliseconds};
-use super::{ContentId, MaildropVersion, SqlStore, StoreError, UserId};
+use super::clock_guard::Time;
+use super::database::{KEYS_PER_STATEMENT, clock, now, sql_list, statement};
+use super::{MaildropVersion, SqlStore, StoreError, UserId, repeat};
 
 /// How often [`super::MailStore::tidy`] is to be called.
 pub const TIDY_INTERVAL: Duration = Duration::from_secs(5);
@@ -39,6 +39,9 @@ const PAGE: i64 = 5000;
 
 /// How many contents one transaction removes, so that no delivery waits long for it.
 const REMOVED_AT_ONCE: usize = 100;
+
+/// After how many octets of contents it ends.
+const OCTETS_AT_ONCE: i64 = 32 * 1024 * 1024;
 
 /// What a call of [`super::MailStore::tidy`] did.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -95,8 +98,9 @@ impl SqlStore {
     /// the error.
     pub(super) async fn remove_what_nobody_reads(&self) -> Result<Tidied, StoreError> {
         let broken_deliveries = self.remove_broken_deliveries().await;
-        let expired = self.expire().await;
-        let departures = self.remove_departures().await;
+        let time = self.time().await?;
+        let expired = self.expire(time).await;
+        let departures = self.remove_departures(time).await;
         Ok(Tidied {
             departures: departures?,
             broken_deliveries: broken_deliveries?,
@@ -104,8 +108,9 @@ impl SqlStore {
         })
     }
 
-    async fn remove_departures(&self) -> Result<usize, StoreError> {
-        let departures = self.departures().await?;
+    /// Removes departed messages for some time; returns how many.
+    async fn remove_departures(&self, time: Time) -> Result<usize, StoreError> {
+        let departures = self.departures(time).await?;
         if departures.is_empty() {
             let damaged = std::mem::take(&mut self.sightings().damaged);
             *self.sightings() = Sightings {
@@ -133,10 +138,13 @@ impl SqlStore {
     }
 
     async fn remove_together(&self, departures: &[Departure]) -> Result<usize, StoreError> {
-        let transaction = self.database.begin().await?;
-        remove(&transaction, departures).await?;
-        transaction.commit().await?;
-        Ok(departures.len())
+        let remove = || async {
+            let transaction = self.database.begin_maintenance().await?;
+            let removed = remove(&transaction, departures).await?;
+            transaction.commit().await?;
+            Ok::<_, StoreError>(removed)
+        };
+        repeat(remove).await
     }
 
     /// Removes one after the other, but for those where the database is damaged.
@@ -180,10 +188,15 @@ impl SqlStore {
     }
 
     pub(super) async fn forget_server(&self, server: &str) -> Result<(), StoreError> {
+        repeat(|| self.try_to_forget_server(server)).await
+    }
+
+    async fn try_to_forget_server(&self, server: &str) -> Result<(), StoreError> {
         let transaction = self.database.begin().await?;
+        // In the order in which the server itself locks them, if it lives after all.
         for sql in [
-            "DELETE FROM holds WHERE server_id = $1",
             "DELETE FROM servers WHERE id = $1",
+            "DELETE FROM holds WHERE server_id = $1",
         ] {
             transaction
                 .execute_raw(statement(&transaction, sql, [server.into()]))
@@ -193,20 +206,33 @@ impl SqlStore {
         Ok(())
     }
 
+    /// What time it is. Where nothing is removed or kept by time, the clock is believed.
+    async fn time(&self) -> Result<Time, StoreError> {
+        if self.keeping.goes_by_time() {
+            return self.clock_guard.look(&self.database).await;
+        }
+        Ok(Time {
+            certain_ms: now(self.database.read()).await?,
+            is_right: true,
+        })
+    }
+
     /// The departed messages that nothing keeps any more but sessions that read them.
-    async fn departures(&self) -> Result<Vec<Departure>, StoreError> {
+    async fn departures(&self, time: Time) -> Result<Vec<Departure>, StoreError> {
+        const NEXT_PAGE: &str = "SELECT message_id, user_id, content_id, maildrop_version, \
+            kept_until_ms FROM departures WHERE (kept_until_ms, message_id) > ($1, $2) \
+            AND kept_until_ms <= $3 ORDER BY kept_until_ms, message_id LIMIT $4";
         let read = self.database.read();
-        let next_page = format!(
-            "SELECT message_id, user_id, content_id, maildrop_version, kept_until_ms \
-             FROM departures WHERE (kept_until_ms, message_id) > ($1, $2) \
-             AND kept_until_ms <= {} ORDER BY kept_until_ms, message_id LIMIT $3",
-            clock(read)
-        );
         let mut departures: Vec<Departure> = Vec::new();
         let mut after = (i64::MIN, i64::MIN);
         loop {
-            let page = [after.0.into(), after.1.into(), PAGE.into()];
-            let page = statement(read, &next_page, page);
+            let page = [
+                after.0.into(),
+                after.1.into(),
+                time.certain_ms.into(),
+                PAGE.into(),
+            ];
+            let page = statement(read, NEXT_PAGE, page);
             let rows = read.query_all_raw(page).await?;
             if rows.is_empty() {
                 return Ok(departures);
@@ -253,6 +279,10 @@ impl SqlStore {
 
     /// Writes down which departed messages sessions here can reach, and raises the beat with it.
     async fn tell_what_is_held(&self, departures: &[Departure]) -> Result<(), StoreError> {
+        repeat(|| self.try_to_tell_what_is_held(departures)).await
+    }
+
+    async fn try_to_tell_what_is_held(&self, departures: &[Departure]) -> Result<(), StoreError> {
         let held: HashSet<i64> = departures
             .iter()
             .filter(|departure| self.leases.reach(departure.user, departure.version))
@@ -392,20 +422,12 @@ impl SqlStore {
     }
 
     async fn remove_broken_deliveries(&self) -> Result<usize, StoreError> {
-        const BROKEN: &str = "SELECT content_id FROM unfinished WHERE touched_at_ms < $1";
-        let read = self.database.read();
-        let expired = milliseconds(SystemTime::now() - UNFINISHED_EXPIRES_AFTER);
-        let rows = read
-            .query_all_raw(statement(read, BROKEN, [expired.into()]))
-            .await?;
-        let broken: Result<Vec<i64>, _> = rows.iter().map(|row| row.try_get_by_index(0)).collect();
-        let broken = broken?;
         let mut removed = 0;
-        for content in broken {
-            let what = (Damaged::BrokenDelivery, content);
+        for content in self.database.broken_deliveries().await? {
+            let what = (Damaged::BrokenDelivery, content.0);
             if !self.is_damaged(what) {
-                let done = self.database.remove_unfinished(ContentId(content)).await;
-                removed += usize::from(self.unless_damaged(what, done)?.is_some());
+                let done = self.database.remove_broken_delivery(content).await;
+                removed += usize::from(self.unless_damaged(what, done)?.unwrap_or_default());
             }
         }
         Ok(removed)
@@ -419,20 +441,20 @@ impl SqlStore {
     }
 }
 
-/// Removes departed messages, and what they said if no other message says it.
+/// Removes departed messages, and what they said if no other message says it; returns how many.
+///
+/// It waits for no lock, since it holds many: what others have locked, such as a QUIT that deletes
+/// copies of the same contents or another server that removes them, is left for the next time.
 async fn remove(
     transaction: &DatabaseTransaction,
     departures: &[Departure],
-) -> Result<(), StoreError> {
-    let messages = sql_list(departures.iter().map(|departure| departure.message));
-    let contents = sql_list(departures.iter().map(|departure| departure.content));
-    if transaction.get_database_backend() == DbBackend::Postgres {
-        // Two servers that remove the last two references to one content must wait for each other,
-        // or each sees the other's and nobody removes the content.
-        let lock =
-            format!("SELECT id FROM contents WHERE id IN ({contents}) ORDER BY id FOR UPDATE");
-        transaction.execute_unprepared(&lock).await?;
+) -> Result<usize, StoreError> {
+    let departures = lock(transaction, departures).await?;
+    if departures.is_empty() {
+        return Ok(0);
     }
+    let messages = sql_list(departures.iter().map(|(message, _)| *message));
+    let contents = sql_list(departures.iter().map(|(_, content)| *content));
     for sql in [
         format!(
             "DELETE FROM departures WHERE content_id IN ({contents}) AND message_id IN ({messages})"
@@ -453,5 +475,41 @@ async fn remove(
         );
         transaction.execute_unprepared(&sql).await?;
     }
-    Ok(())
+    Ok(departures.len())
+}
+
+/// Locks the contents of departed messages and the messages themselves, as many as are removed
+/// quickly; returns the keys of both. Without that, two servers that remove the last two references
+/// to one content would each see the other's, and nobody would remove the content.
+async fn lock(
+    transaction: &DatabaseTransaction,
+    departures: &[Departure],
+) -> Result<Vec<(i64, i64)>, StoreError> {
+    let messages = sql_list(departures.iter().map(|departure| departure.message));
+    let contents = sql_list(departures.iter().map(|departure| departure.content));
+    let skip = if transaction.get_database_backend() == DbBackend::Postgres {
+        "FOR UPDATE OF c, d SKIP LOCKED"
+    } else {
+        ""
+    };
+    let lock = format!(
+        "SELECT d.message_id, d.content_id, c.octets FROM departures d \
+         JOIN contents c ON c.id = d.content_id \
+         WHERE d.content_id IN ({contents}) AND d.message_id IN ({messages}) \
+         ORDER BY c.id, d.message_id {skip}"
+    );
+    let mut locked = Vec::with_capacity(departures.len());
+    let mut octets_left = OCTETS_AT_ONCE;
+    for row in transaction
+        .query_all_raw(statement(transaction, &lock, []))
+        .await?
+    {
+        if octets_left < 0 {
+            break;
+        }
+        let octets: i64 = row.try_get_by_index(2)?;
+        octets_left = octets_left.saturating_sub(octets);
+        locked.push((row.try_get_by_index(0)?, row.try_get_by_index(1)?));
+    }
+    Ok(locked)
 }

@@ -1,4 +1,4 @@
-//! Transactions that write: the one door to a commit.
+//! Transactions: the one door to a commit.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -6,23 +6,31 @@ use std::sync::Arc;
 use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, Statement,
 };
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::asking::committing;
 use super::sqlite::SqliteFiles;
 
-/// A transaction that writes. Dropping it rolls it back.
+/// A transaction, which has its connection until it ends. Dropping it rolls it back.
 #[derive(Debug)]
-pub(crate) struct WriteTransaction {
+pub(crate) struct Transaction {
     transaction: DatabaseTransaction,
     /// What is to be in place when it commits.
     sqlite: Option<Arc<SqliteFiles>>,
+    /// Its connection's place in the pool.
+    _room: OwnedSemaphorePermit,
 }
 
-impl WriteTransaction {
-    pub(super) fn new(transaction: DatabaseTransaction, sqlite: Option<Arc<SqliteFiles>>) -> Self {
+impl Transaction {
+    pub(super) fn new(
+        transaction: DatabaseTransaction,
+        room: OwnedSemaphorePermit,
+        sqlite: Option<Arc<SqliteFiles>>,
+    ) -> Self {
         Self {
             transaction,
             sqlite,
+            _room: room,
         }
     }
 
@@ -52,7 +60,7 @@ impl WriteTransaction {
     }
 }
 
-impl Deref for WriteTransaction {
+impl Deref for Transaction {
     type Target = DatabaseTransaction;
 
     fn deref(&self) -> &DatabaseTransaction {
@@ -61,7 +69,7 @@ impl Deref for WriteTransaction {
 }
 
 #[async_trait::async_trait]
-impl ConnectionTrait for WriteTransaction {
+impl ConnectionTrait for Transaction {
     fn get_database_backend(&self) -> DbBackend {
         self.transaction.get_database_backend()
     }

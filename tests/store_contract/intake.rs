@@ -1,7 +1,5 @@
 //! Letters with several recipients, quotas, and commits that several share.
 
-use std::time::SystemTime;
-
 use restante::accounts::{Accounts, Quota};
 use restante::store::{
     Database, Intake, Letter, MailStore, Outcome, Recipient, StoreError, UserId,
@@ -20,7 +18,6 @@ async fn letter(database: &Database, octets: usize, users: &[UserId]) -> Letter 
     Letter {
         message: prepare(database, &message(octets as u64, octets)).await,
         recipients: users.iter().map(recipient).collect(),
-        received_at: SystemTime::now(),
     }
 }
 

@@ -1,11 +1,12 @@
 //! What a QUIT deleted and can be brought back, and what expires.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use restante::accounts::{Accounts, Quota};
 use restante::identity::new_name;
 use restante::store::{
-    Database, Keeping, Letter, MailStore, Outcome, Recipient, SqlStore, Tidied, UserId, Which,
+    Database, EXPIRY, Keeping, Letter, MailStore, Outcome, Recipient, SqlStore, Tidied, UserId,
+    Which,
 };
 
 use super::{SESSION, all_stored, messages, unique_ids, version};
@@ -206,15 +207,12 @@ fn a_message_expires_by_the_time_that_it_has_been_here() {
         assert!(version(&sql, ada).await > earlier, "logins look again");
         let left = server.open(ada, 0).await.unwrap();
         assert_eq!(messages(&left), [all[0], all[2]]);
-        // Nobody deleted it, so nobody can bring it back.
-        assert_eq!(
-            database
-                .restore(ada, Which::Since(Duration::MAX))
-                .await
-                .unwrap(),
-            0
-        );
-        tidy_until(&server, &sql, 0).await;
+        // It is kept like what was deleted, and comes back to stay.
+        let kept = database.deletions(ada).await.unwrap();
+        assert_eq!((kept[0].session.as_str(), kept[0].messages), (EXPIRY, 1));
+        assert_eq!(restored(&database, ada, EXPIRY).await, 1);
+        assert_eq!(messages(&server.open(ada, 0).await.unwrap()), all);
+        assert_eq!(server.tidy().await.unwrap().expired, 0);
         // What is brought back has been here since then.
         server.delete(ada, &all[..1], SESSION).await.unwrap();
         database
@@ -239,7 +237,6 @@ fn servers_that_share_a_database_keep_and_remove_together() {
                 user: ada,
                 head: b"X: head\r\n".to_vec(),
             }],
-            received_at: SystemTime::now(),
         };
         database.deliver(&[letter]).await.unwrap();
         let whole = [b"X: head\r\n".to_vec(), message(1, 300_000)].concat();
@@ -308,7 +305,6 @@ fn what_is_kept_counts_for_no_quota() {
                     user: ada,
                     head: Vec::new(),
                 }],
-                received_at: SystemTime::now(),
             };
             database.deliver(&[letter]).await.unwrap().concat()
         };

@@ -1,7 +1,6 @@
 //! Reading what messages say.
 
 use std::collections::HashMap;
-use std::time::SystemTime;
 
 use restante::store::{
     CHUNK_OCTETS, ContentId, Letter, MailStore, MessageId, Recipient, SqlStore, StoreError, Stored,
@@ -142,7 +141,6 @@ fn each_recipient_has_a_head_of_their_own_before_the_same_content() {
         let letter = Letter {
             message: prepare(&database, &written).await,
             recipients: [ada, bob].into_iter().zip(&heads).map(recipient).collect(),
-            received_at: SystemTime::now(),
         };
         database.deliver(&[letter]).await.unwrap();
         store(&database, &[ada], &[message(2, 100)]).await;

@@ -46,7 +46,7 @@ pub(crate) fn key_options(name: &str) -> KeyOptions {
     KeyOptions {
         name: name.into(),
         scopes: vec![SCOPE_POP3.into()],
-        expires_at: None,
+        lifetime: None,
         networks: Default::default(),
         short: false,
     }

@@ -8,6 +8,7 @@
 //! - [`disk`]: a disk that is soon full
 //! - [`browser`]: a browser, Chromium
 //! - [`client`]: a POP3 client
+//! - [`psql`]: psql, which holds locks
 //! - [`http`]: a client of the admin endpoint
 
 pub(crate) mod browser;
@@ -19,6 +20,7 @@ pub(crate) mod http;
 pub(crate) mod mail;
 pub(crate) mod place;
 pub(crate) mod postgres;
+pub(crate) mod psql;
 
 use std::time::{Duration, Instant};
 

@@ -113,6 +113,11 @@ fn is_ready(programs: &Path, folder: &Path, port: u16) -> bool {
     ask.arg(port.to_string()).status().unwrap().success()
 }
 
+/// A program of PostgreSQL, which this machine has.
+pub(crate) fn program(name: &str) -> PathBuf {
+    programs().expect("PostgreSQL is here").join(name)
+}
+
 /// The folder of PostgreSQL's programs: that of `initdb` in PATH, or Debian's newest.
 fn programs() -> Option<PathBuf> {
     let paths = std::env::var_os("PATH").unwrap_or_default();

@@ -1,0 +1,60 @@
+//! Waits at the start for a database that is not there yet.
+
+use std::time::{Duration, Instant};
+
+use actix_web::dev::ServerHandle;
+
+use super::{bind_admin, systemd};
+use crate::seldom::Seldom;
+use crate::settings::Config;
+use crate::store::{Database, OpenError};
+
+/// How long to wait before the database is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How much more time systemd is asked for with each attempt.
+const MORE_TIME: Duration = Duration::from_secs(60);
+
+/// Opens the database, however long it is away. Meanwhile `/livez` of the admin endpoint answers.
+///
+/// # Errors
+/// If waiting is of no use, as when the password is wrong.
+pub(super) async fn open(config: &Config) -> anyhow::Result<Database> {
+    let began = Instant::now();
+    let said = Seldom::default();
+    let mut has_waited = false;
+    let mut endpoint: Option<ServerHandle> = None;
+    let opened = loop {
+        match try_to_open(config).await {
+            Err(error) if error.is_away() => {
+                if said.say().is_some() {
+                    tracing::error!(%error, "the database is away; the server waits for it");
+                }
+                has_waited = true;
+                systemd::waiting(MORE_TIME);
+                if endpoint.is_none() {
+                    let bound = bind_admin(config)?;
+                    endpoint = bound.map(|it| it.serve_while_waiting()).transpose()?;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+            opened => break opened,
+        }
+    };
+    if let Some(endpoint) = endpoint {
+        endpoint.stop(true).await;
+    }
+    let database = opened?;
+    if has_waited {
+        let waited_s = began.elapsed().as_secs();
+        tracing::info!(waited_s, "the database is there");
+    }
+    Ok(database)
+}
+
+async fn try_to_open(config: &Config) -> Result<Database, OpenError> {
+    let (url, max_connections) = (&config.database.url, config.database.max_connections);
+    let database = Database::open_with(url, max_connections).await?;
+    database.migrate().await?;
+    Ok(database)
+}

@@ -1,0 +1,161 @@
+//! Pools of connections, and who waits for one.
+//!
+//! The driver does not tell how many wait, or for how long. So each pool here has room for as many
+//! users as it has connections, and whoever finds none is counted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use sea_orm::{
+    ConnAcquireErr, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult,
+    Statement, TransactionOptions, TransactionTrait,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::database::CONNECT_TIMEOUT;
+use super::sqlite::SqliteFiles;
+use super::transaction::Transaction;
+
+/// A pool of connections. Each query takes one and gives it back.
+#[derive(Debug, Clone)]
+pub(crate) struct Pool {
+    connections: DatabaseConnection,
+    room: Arc<Semaphore>,
+    waits: Arc<Waits>,
+}
+
+#[derive(Debug, Default)]
+struct Waits {
+    waiting: AtomicU64,
+    waited_us: AtomicU64,
+}
+
+/// How a pool is used at this moment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PoolUse {
+    /// `read` or `write`.
+    pub(crate) pool: &'static str,
+    /// Connections that somebody uses.
+    pub(crate) used: u64,
+    /// Connections that nobody uses.
+    pub(crate) idle: u64,
+    /// How many wait for one.
+    pub(crate) waiting: u64,
+    /// How long all have waited for one since the start.
+    pub(crate) waited: Duration,
+}
+
+/// Counts as waiting while it lives.
+struct Waiting<'a>(&'a Waits, Instant);
+
+impl Pool {
+    pub(super) fn new(connections: DatabaseConnection, size: u32) -> Self {
+        Self {
+            connections,
+            room: Arc::new(Semaphore::new(size as usize)),
+            waits: Arc::default(),
+        }
+    }
+
+    /// Begins a transaction, for whose commit these files of SQLite are to be in place.
+    ///
+    /// # Errors
+    /// If there is no connection in time, or the database refuses.
+    pub(super) async fn begin(
+        &self,
+        options: TransactionOptions,
+        sqlite: Option<Arc<SqliteFiles>>,
+    ) -> Result<Transaction, DbErr> {
+        let room = self.take_room().await?;
+        let transaction = self.connections.begin_with_options(options).await?;
+        Ok(Transaction::new(transaction, room, sqlite))
+    }
+
+    /// The connections themselves, for what does not go through this.
+    pub(super) fn connections(&self) -> &DatabaseConnection {
+        &self.connections
+    }
+
+    /// Closes all connections.
+    ///
+    /// # Errors
+    /// If one ends with a fault.
+    pub(super) async fn close(self) -> Result<(), DbErr> {
+        self.connections.close().await
+    }
+
+    pub(super) fn in_use(&self, pool: &'static str) -> PoolUse {
+        let (size, idle) = if self.connections.get_database_backend() == DbBackend::Sqlite {
+            let pool = self.connections.get_sqlite_connection_pool();
+            (pool.size(), pool.num_idle())
+        } else {
+            let pool = self.connections.get_postgres_connection_pool();
+            (pool.size(), pool.num_idle())
+        };
+        let (size, idle) = (u64::from(size), idle as u64);
+        PoolUse {
+            pool,
+            used: size.saturating_sub(idle),
+            idle,
+            waiting: self.waits.waiting.load(Relaxed),
+            waited: Duration::from_micros(self.waits.waited_us.load(Relaxed)),
+        }
+    }
+
+    async fn take_room(&self) -> Result<OwnedSemaphorePermit, DbErr> {
+        if let Ok(room) = Arc::clone(&self.room).try_acquire_owned() {
+            return Ok(room);
+        }
+        let _waiting = Waiting::begin(&self.waits);
+        let room = Arc::clone(&self.room).acquire_owned();
+        match tokio::time::timeout(CONNECT_TIMEOUT, room).await {
+            Ok(Ok(room)) => Ok(room),
+            Ok(Err(_)) => Err(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed)),
+            Err(_) => Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)),
+        }
+    }
+}
+
+impl<'a> Waiting<'a> {
+    fn begin(waits: &'a Waits) -> Self {
+        waits.waiting.fetch_add(1, Relaxed);
+        Self(waits, Instant::now())
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let waited = u64::try_from(self.1.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.0.waiting.fetch_sub(1, Relaxed);
+        self.0.waited_us.fetch_add(waited, Relaxed);
+    }
+}
+
+#[async_trait]
+impl ConnectionTrait for Pool {
+    fn get_database_backend(&self) -> DbBackend {
+        self.connections.get_database_backend()
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        let _room = self.take_room().await?;
+        self.connections.execute_raw(statement).await
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        let _room = self.take_room().await?;
+        self.connections.execute_unprepared(sql).await
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        let _room = self.take_room().await?;
+        self.connections.query_one_raw(statement).await
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        let _room = self.take_room().await?;
+        self.connections.query_all_raw(statement).await
+    }
+}
