@@ -5,6 +5,7 @@ mod deleting;
 mod delivery;
 mod intake;
 mod keeping;
+mod large;
 mod leases;
 mod octets;
 mod opening;

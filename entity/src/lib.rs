@@ -8,6 +8,8 @@ pub mod api_key;
 pub mod chunk;
 pub mod clock;
 pub mod content;
+pub mod deletion;
+pub mod deletion_batch;
 pub mod departure;
 pub mod head;
 pub mod hold;

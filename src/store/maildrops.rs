@@ -12,10 +12,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use pop3::UniqueId;
 use sea_orm::sqlx::Row;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryResult, Value};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
 
 use super::clock_guard::ClockGuard;
-use super::database::{KEYS_PER_STATEMENT, clock, sql_list, statement};
+use super::database::statement;
+use super::deletions::{DELETED_AT_ONCE, Deletion, Departing, deleted_messages};
 use super::leases::Leases;
 use super::tidy::{Sightings, Tidied};
 use super::{
@@ -26,6 +27,9 @@ use super::{
 /// Lists of contents are filled up to one of these lengths, so that the database prepares a
 /// handful of statements and no more.
 const BATCH_LENGTHS: [usize; 4] = [1, 4, 16, LONGEST_BATCH];
+
+/// How many messages are read at a time of a maildrop that is opened amid a deletion.
+const PAGE: i64 = 5000;
 
 /// How many contents one query reads.
 pub(super) const LONGEST_BATCH: usize = 64;
@@ -89,11 +93,13 @@ impl MailStore for SqlStore {
     }
 
     async fn open(&self, user: UserId, limit: u32) -> Result<Maildrop, StoreError> {
-        const ALL: &str = "SELECT id, content_id, octets, unique_id, head_octets FROM messages \
+        const ALL: &str = "SELECT id, content_id, octets, unique_id, head_octets, \
+            (SELECT COUNT(*) FROM deletion_batches WHERE user_id = $1) FROM messages \
             WHERE user_id = $1 ORDER BY received_at_ms DESC, id DESC";
         // One statement, so that what is counted is the maildrop whose newest messages it reads. The
         // database counts once, and by the same index.
         const NEWEST: &str = "SELECT id, content_id, octets, unique_id, head_octets, \
+            (SELECT COUNT(*) FROM deletion_batches WHERE user_id = $1), \
             (SELECT COUNT(*) FROM messages WHERE user_id = $1) FROM messages \
             WHERE user_id = $1 ORDER BY received_at_ms DESC, id DESC LIMIT $2";
         let read = self.database.read();
@@ -102,9 +108,13 @@ impl MailStore for SqlStore {
             limit => statement(read, NEWEST, [user.0.into(), i64::from(limit).into()]),
         };
         let rows = self.database.rows(newest).await?;
+        let deletes = |row: &QueryResult| row.try_get_by_index::<i64>(5);
+        if rows.first().map(deletes).transpose()?.unwrap_or(0) > 0 {
+            return self.open_amid_deletion(user, limit).await;
+        }
         let hidden = match rows.first() {
             Some(row) if limit > 0 => {
-                let all: i64 = row.try_get_by_index(5)?;
+                let all: i64 = row.try_get_by_index(6)?;
                 u64::try_from(all)
                     .unwrap_or(0)
                     .saturating_sub(rows.len() as u64)
@@ -209,66 +219,68 @@ impl MailStore for SqlStore {
 }
 
 impl SqlStore {
+    /// Opens a maildrop of which some messages are deleted and not yet moved: it leaves them out.
+    async fn open_amid_deletion(&self, user: UserId, limit: u32) -> Result<Maildrop, StoreError> {
+        const NEXT: &str = "SELECT id, content_id, octets, unique_id, head_octets, received_at_ms \
+            FROM messages WHERE user_id = $1 AND (received_at_ms, id) > ($2, $3) \
+            ORDER BY received_at_ms, id LIMIT $4";
+        let transaction = self.database.begin_to_read().await?;
+        let deleted = deleted_messages(&transaction, user).await?;
+        let (mut after, mut entries) = ((i64::MIN, i64::MIN), Vec::new());
+        loop {
+            let values = [user.0.into(), after.0.into(), after.1.into(), PAGE.into()];
+            let next = statement(&transaction, NEXT, values);
+            let rows = transaction.query_all_raw(next).await?;
+            let Some(last) = rows.last() else { break };
+            after = (last.try_get_by_index(5)?, last.try_get_by_index(0)?);
+            for row in &rows {
+                let entry = entry(row)?;
+                if !deleted.contains(&entry.stored.message.0) {
+                    entries.push(entry);
+                }
+            }
+        }
+        let all = entries.len();
+        let hidden = match limit {
+            0 => 0,
+            limit => all.saturating_sub(limit as usize),
+        };
+        entries.drain(..hidden);
+        Ok(Maildrop::new(user, entries, hidden as u64))
+    }
+
+    /// Deletes these messages of a user, all or none.
     async fn delete_all(
         &self,
         user: UserId,
         messages: &[MessageId],
         session: &str,
     ) -> Result<(), StoreError> {
+        // What takes long is done before the maildrop is locked, and after.
+        let later = messages.len() > DELETED_AT_ONCE;
+        let batches = if later {
+            self.database.batches_of(user, messages).await?
+        } else {
+            Vec::new()
+        };
         let Some((transaction, maildrop)) = self.database.lock_maildrop(user).await? else {
             // The user has been removed, and all messages with it.
             return Ok(());
         };
-        for batch in messages.chunks(KEYS_PER_STATEMENT) {
-            let keys = sql_list(batch.iter().map(|message| message.0));
-            let departing = Departing {
-                session: Some(session),
-                kept: self.keeping.deleted,
-            };
-            let which = format!("AND id IN ({keys})");
-            depart(&transaction, user, maildrop.version, &which, departing).await?;
+        let departing = Departing {
+            session: Some(session),
+            kept: self.keeping.deleted,
+        };
+        let deletion = Deletion::begin(&transaction, user, maildrop.version, departing).await?;
+        if later {
+            deletion.write_down(&transaction, &batches).await?;
+        } else {
+            let messages: Vec<i64> = messages.iter().map(|message| message.0).collect();
+            deletion.depart_all(&transaction, &messages).await?;
         }
         transaction.commit().await?;
         Ok(())
     }
-}
-
-/// How messages leave a maildrop.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Departing<'a> {
-    /// The session that deleted them, if one did.
-    pub(crate) session: Option<&'a str>,
-    /// How long they can be brought back.
-    pub(crate) kept: Duration,
-}
-
-/// Moves messages of a user to the departures; `which` narrows them down. Returns how many.
-pub(crate) async fn depart(
-    transaction: &DatabaseTransaction,
-    user: UserId,
-    MaildropVersion(version): MaildropVersion,
-    which: &str,
-    Departing { session, kept }: Departing<'_>,
-) -> Result<u64, DbErr> {
-    let now = clock(transaction);
-    let kept_until = match i64::try_from(kept.as_millis()).unwrap_or(i64::MAX / 2) {
-        // Whatever the clock says.
-        0 => "0".to_owned(),
-        kept => format!("{now} + {kept}"),
-    };
-    let theirs = format!("FROM messages WHERE user_id = {} {which}", user.0);
-    let depart = format!(
-        "INSERT INTO departures (message_id, user_id, content_id, maildrop_version, octets, \
-         head_octets, unique_id, received_at_ms, session_id, departed_at_ms, kept_until_ms) \
-         SELECT id, user_id, content_id, {version}, octets, head_octets, unique_id, \
-         received_at_ms, CAST($1 AS TEXT), {now}, {kept_until} {theirs} ORDER BY content_id"
-    );
-    let depart = statement(transaction, &depart, [session.into()]);
-    let departed = transaction.execute_raw(depart).await?.rows_affected();
-    transaction
-        .execute_unprepared(&format!("DELETE {theirs}"))
-        .await?;
-    Ok(departed)
 }
 
 fn entry(row: &QueryResult) -> Result<Entry, StoreError> {

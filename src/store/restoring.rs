@@ -35,6 +35,7 @@ impl Database {
     /// # Errors
     /// If the database refuses; then nothing has changed.
     pub async fn restore(&self, user: UserId, which: Which<'_>) -> Result<u64, StoreError> {
+        self.finish_deletions(user).await?;
         repeat(|| self.try_to_restore(user, which)).await
     }
 
@@ -87,6 +88,7 @@ impl Database {
     /// # Errors
     /// If the database can't say.
     pub async fn deletions(&self, user: UserId) -> Result<Vec<Deletions>, StoreError> {
+        self.finish_deletions(user).await?;
         let read = self.read();
         let kept = format!(
             "SELECT session_id, COUNT(*), MIN(departed_at_ms), MIN(kept_until_ms) FROM departures \

@@ -1,41 +1,40 @@
 //! Removes the octets of deleted messages once no session can read them any more.
 //!
-//! A QUIT moves its messages to `departures` in its own transaction. Sessions that opened the
-//! maildrop before that go on reading them, in this process and in others on the same database.
-//! So a departed message is removed when
-//! - the time is over in which the deletion can be undone,
-//! - no session here can reach it,
-//! - every other server has looked through the departures since this one first saw it there, and
+//! A deletion moves its messages to `departures`. Sessions that opened the maildrop before that go on
+//! reading them, in this process and in others on the same database. So what a deletion has left is
+//! removed when
+//! - all its messages have been moved,
+//! - the time is over in which it can be undone,
+//! - no session here has opened the maildrop before it,
+//! - every other server has looked at the deletions since this one first saw it, and
 //! - none of them holds it.
-//!
-//! A server makes itself known when it starts, and says that it has looked by raising its beat. It
-//! does so only while there are departures, so that an idle server writes nothing. One whose beat
-//! stands still meanwhile is dead.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend};
 
 use super::clock_guard::Time;
-use super::database::{KEYS_PER_STATEMENT, clock, now, sql_list, statement};
+use super::database::{now, sql_list, statement};
+use super::servers::Servers;
 use super::{MaildropVersion, SqlStore, StoreError, UserId, repeat};
 
 /// How often [`super::MailStore::tidy`] is to be called.
 pub const TIDY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A server whose beat has not changed for this long is dead.
-const SILENT_SERVER_DIES_AFTER: Duration = Duration::from_secs(30);
-
-/// How long one call removes; the next goes on. The others are to hear of this server meanwhile.
-const REMOVING_TIME: Duration = Duration::from_secs(2);
+/// How long one call moves or removes; the next goes on. The others are to hear of this server
+/// meanwhile.
+const WORKING_TIME: Duration = Duration::from_secs(2);
 
 /// A login that began before a deletion may take its lease a little after it.
 const LOGIN_GRACE: Duration = Duration::from_secs(4);
 
-/// How many departures one query reads.
-const PAGE: i64 = 5000;
+/// How many deletions one call looks at, those that may go first.
+const DELETIONS_AT_ONCE: i64 = 50_000;
+
+/// What how many deletions have left is removed together.
+const DELETIONS_PER_STATEMENT: usize = 100;
 
 /// How many contents one transaction removes, so that no delivery waits long for it.
 const REMOVED_AT_ONCE: usize = 100;
@@ -54,17 +53,30 @@ pub struct Tidied {
     pub expired: u64,
 }
 
+/// A deletion: whose maildrop, and the first version without its messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct DeletionKey {
+    pub(super) user: UserId,
+    pub(super) version: MaildropVersion,
+}
+
+impl DeletionKey {
+    /// The condition that a row is of one of these.
+    pub(super) fn among(keys: &[Self]) -> String {
+        let key = |key: &Self| format!("({},{})", key.user.0, key.version.0);
+        let keys: Vec<String> = keys.iter().map(key).collect();
+        format!("(user_id, maildrop_version) IN (VALUES {})", keys.join(","))
+    }
+}
+
 /// What this server remembers between two calls.
 #[derive(Debug, Default)]
 pub(super) struct Sightings {
-    /// Each departed message, when it was first seen here, and the others' beats at that time.
-    departures: HashMap<i64, FirstSeen>,
-    /// The beat of each other server, and since when it stands so.
-    servers: HashMap<String, (i64, Instant)>,
-    /// The departed messages that this server has told the others to keep.
-    held: HashSet<i64>,
-    /// What can't be removed because the database is damaged there: keys of departed messages, and
-    /// of contents of broken deliveries.
+    /// Each deletion, when it was first seen here, and the others' beats at that time.
+    deletions: HashMap<DeletionKey, FirstSeen>,
+    pub(super) servers: Servers,
+    /// What can't be removed because the database is damaged there: keys of departed messages, of
+    /// contents of broken deliveries, and of users.
     damaged: HashSet<(Damaged, i64)>,
 }
 
@@ -77,20 +89,22 @@ pub(super) enum Damaged {
     BrokenDelivery,
     /// The expired messages of a user.
     Expired,
+    /// The deleted messages of a user.
+    Deleted,
+    /// The maildrop of a user who was removed.
+    Removed,
 }
 
 #[derive(Debug, Clone)]
 struct FirstSeen {
     at: Instant,
-    beats: std::sync::Arc<HashMap<String, i64>>,
+    beats: Arc<HashMap<String, i64>>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Departure {
     message: i64,
-    user: UserId,
     content: i64,
-    version: MaildropVersion,
 }
 
 impl SqlStore {
@@ -100,7 +114,11 @@ impl SqlStore {
         let broken_deliveries = self.remove_broken_deliveries().await;
         let time = self.time().await?;
         let expired = self.expire(time).await;
+        let moved = self.move_deleted().await;
+        let emptied = self.empty_maildrops_of_the_removed().await;
         let departures = self.remove_departures(time).await;
+        moved?;
+        emptied?;
         Ok(Tidied {
             departures: departures?,
             broken_deliveries: broken_deliveries?,
@@ -108,10 +126,46 @@ impl SqlStore {
         })
     }
 
+    /// Moves deleted messages for some time.
+    async fn move_deleted(&self) -> Result<(), StoreError> {
+        let began = Instant::now();
+        for user in self.database.users_with_batches().await? {
+            let what = (Damaged::Deleted, user.0);
+            let mut more = !self.is_damaged(what);
+            while more && began.elapsed() < WORKING_TIME {
+                let moved = match self.database.move_batch(user, Duration::ZERO).await {
+                    // The next round tries again.
+                    Err(StoreError::Locked) => Ok(false),
+                    moved => moved,
+                };
+                more = self.unless_damaged(what, moved)?.unwrap_or_default();
+            }
+        }
+        Ok(())
+    }
+
+    /// Empties the maildrops of users who were removed, for some time.
+    async fn empty_maildrops_of_the_removed(&self) -> Result<(), StoreError> {
+        let began = Instant::now();
+        for user in self.database.removed_users().await? {
+            let what = (Damaged::Removed, user.0);
+            let mut more = !self.is_damaged(what);
+            while more && began.elapsed() < WORKING_TIME {
+                let emptied = match self.database.empty_removed(user, Duration::ZERO).await {
+                    // The next round tries again.
+                    Err(StoreError::Locked) => Ok(false),
+                    emptied => emptied,
+                };
+                more = self.unless_damaged(what, emptied)?.unwrap_or_default();
+            }
+        }
+        Ok(())
+    }
+
     /// Removes departed messages for some time; returns how many.
     async fn remove_departures(&self, time: Time) -> Result<usize, StoreError> {
-        let departures = self.departures(time).await?;
-        if departures.is_empty() {
+        let deletions = self.deletions(time).await?;
+        if deletions.is_empty() {
             let damaged = std::mem::take(&mut self.sightings().damaged);
             *self.sightings() = Sightings {
                 damaged,
@@ -120,24 +174,81 @@ impl SqlStore {
             self.be_known().await?;
             return Ok(0);
         }
-        self.tell_what_is_held(&departures).await?;
+        self.tell_what_is_held(&deletions).await?;
         self.bury_silent_servers().await?;
         let held_by_others = self.held_by_others().await?;
-        let removable = self.removable(&departures, &held_by_others);
+        let removable = self.removable(&deletions, &held_by_others);
         let (began, mut removed) = (Instant::now(), 0);
-        for batch in removable.chunks(REMOVED_AT_ONCE) {
-            if began.elapsed() >= REMOVING_TIME {
-                break;
+        for deletions in removable.chunks(DELETIONS_PER_STATEMENT) {
+            loop {
+                if began.elapsed() >= WORKING_TIME {
+                    return Ok(removed);
+                }
+                let left = self.departures_of(deletions).await?;
+                let now_removed = match self.remove_together(&left).await {
+                    Err(error) if error.is_damage() => self.remove_each(&left).await?,
+                    done => done?,
+                };
+                removed += now_removed;
+                if left.len() < REMOVED_AT_ONCE || now_removed == 0 {
+                    break;
+                }
             }
-            removed += match self.remove_together(batch).await {
-                Err(error) if error.is_damage() => self.remove_each(batch).await?,
-                done => done?,
-            };
+            self.forget_deletions(deletions).await?;
         }
         Ok(removed)
     }
 
+    /// The next departed messages of these deletions.
+    async fn departures_of(&self, deletions: &[DeletionKey]) -> Result<Vec<Departure>, StoreError> {
+        let but_for = match self.damaged_of(Damaged::Departure) {
+            damaged if damaged.is_empty() => String::new(),
+            damaged => format!("AND message_id NOT IN ({})", sql_list(damaged)),
+        };
+        let next = format!(
+            "SELECT message_id, content_id FROM departures WHERE {} {but_for} \
+             LIMIT {REMOVED_AT_ONCE}",
+            DeletionKey::among(deletions)
+        );
+        let read = self.database.read();
+        let rows = read.query_all_raw(statement(read, &next, [])).await?;
+        let departure = |row: &sea_orm::QueryResult| {
+            Ok(Departure {
+                message: row.try_get_by_index(0)?,
+                content: row.try_get_by_index(1)?,
+            })
+        };
+        rows.iter().map(departure).collect()
+    }
+
+    /// Removes what is left of deletions that have left nothing.
+    async fn forget_deletions(&self, deletions: &[DeletionKey]) -> Result<(), StoreError> {
+        let among = DeletionKey::among(deletions);
+        let forget = || async {
+            let transaction = self.database.begin_maintenance().await?;
+            for forget in [
+                format!(
+                    "DELETE FROM deletions AS e WHERE {among} \
+                     AND NOT EXISTS (SELECT 1 FROM departures d WHERE d.user_id = e.user_id \
+                     AND d.maildrop_version = e.maildrop_version)"
+                ),
+                format!(
+                    "DELETE FROM holds AS h WHERE {among} \
+                     AND NOT EXISTS (SELECT 1 FROM deletions e WHERE e.user_id = h.user_id \
+                     AND e.maildrop_version = h.maildrop_version)"
+                ),
+            ] {
+                transaction.execute_unprepared(&forget).await?;
+            }
+            Ok::<_, StoreError>(transaction.commit().await?)
+        };
+        repeat(forget).await
+    }
+
     async fn remove_together(&self, departures: &[Departure]) -> Result<usize, StoreError> {
+        if departures.is_empty() {
+            return Ok(0);
+        }
         let remove = || async {
             let transaction = self.database.begin_maintenance().await?;
             let removed = remove(&transaction, departures).await?;
@@ -187,23 +298,11 @@ impl SqlStore {
         self.sightings().damaged.contains(&what)
     }
 
-    pub(super) async fn forget_server(&self, server: &str) -> Result<(), StoreError> {
-        repeat(|| self.try_to_forget_server(server)).await
-    }
-
-    async fn try_to_forget_server(&self, server: &str) -> Result<(), StoreError> {
-        let transaction = self.database.begin().await?;
-        // In the order in which the server itself locks them, if it lives after all.
-        for sql in [
-            "DELETE FROM servers WHERE id = $1",
-            "DELETE FROM holds WHERE server_id = $1",
-        ] {
-            transaction
-                .execute_raw(statement(&transaction, sql, [server.into()]))
-                .await?;
-        }
-        transaction.commit().await?;
-        Ok(())
+    /// What of one kind can't be removed.
+    fn damaged_of(&self, kind: Damaged) -> Vec<i64> {
+        let sightings = self.sightings();
+        let of_kind = sightings.damaged.iter().filter(|(it, _)| *it == kind);
+        of_kind.map(|(_, key)| *key).collect()
     }
 
     /// What time it is. Where nothing is removed or kept by time, the clock is believed.
@@ -217,205 +316,58 @@ impl SqlStore {
         })
     }
 
-    /// The departed messages that nothing keeps any more but sessions that read them.
-    async fn departures(&self, time: Time) -> Result<Vec<Departure>, StoreError> {
-        const NEXT_PAGE: &str = "SELECT message_id, user_id, content_id, maildrop_version, \
-            kept_until_ms FROM departures WHERE (kept_until_ms, message_id) > ($1, $2) \
-            AND kept_until_ms <= $3 ORDER BY kept_until_ms, message_id LIMIT $4";
+    /// The deletions whose messages have all been moved, and which nothing keeps any more but
+    /// sessions that read them. What a user leaves who was removed is moved while their row is there.
+    async fn deletions(&self, time: Time) -> Result<Vec<DeletionKey>, StoreError> {
+        const UNKEPT: &str = "SELECT user_id, maildrop_version FROM deletions e \
+            WHERE kept_until_ms <= $1 AND NOT EXISTS (SELECT 1 FROM deletion_batches b \
+            WHERE b.user_id = e.user_id AND b.maildrop_version = e.maildrop_version) \
+            AND NOT EXISTS (SELECT 1 FROM users u \
+            WHERE u.id = e.user_id AND u.removed_at_ms IS NOT NULL) \
+            ORDER BY kept_until_ms LIMIT $2";
         let read = self.database.read();
-        let mut departures: Vec<Departure> = Vec::new();
-        let mut after = (i64::MIN, i64::MIN);
-        loop {
-            let page = [
-                after.0.into(),
-                after.1.into(),
-                time.certain_ms.into(),
-                PAGE.into(),
-            ];
-            let page = statement(read, NEXT_PAGE, page);
-            let rows = read.query_all_raw(page).await?;
-            if rows.is_empty() {
-                return Ok(departures);
-            }
-            for row in rows {
-                let departure = Departure {
-                    message: row.try_get_by_index(0)?,
-                    user: UserId(row.try_get_by_index(1)?),
-                    content: row.try_get_by_index(2)?,
-                    version: MaildropVersion(row.try_get_by_index(3)?),
-                };
-                after = (row.try_get_by_index(4)?, departure.message);
-                departures.push(departure);
-            }
-        }
-    }
-
-    /// Sees to it that the others know of this server. They wait only for those that they know.
-    async fn be_known(&self) -> Result<(), StoreError> {
-        const KNOWN: &str = "SELECT 1 FROM servers WHERE id = $1";
-        let read = self.database.read();
-        let known = statement(read, KNOWN, [self.server_id.as_str().into()]);
-        if read.query_one_raw(known).await?.is_none() {
-            let transaction = self.database.begin().await?;
-            self.beat(&transaction).await?;
-            transaction.commit().await?;
-        }
-        Ok(())
-    }
-
-    /// Raises the beat; false if the others did not know this server, or took it for dead.
-    async fn beat(&self, transaction: &DatabaseTransaction) -> Result<bool, StoreError> {
-        const BEAT: &str = "UPDATE servers SET beat = beat + 1 WHERE id = $1";
-        const BE_BORN: &str = "INSERT INTO servers (id, beat) VALUES ($1, 1)";
-        let me = || [self.server_id.as_str().into()];
-        let beat = statement(transaction, BEAT, me());
-        let known = transaction.execute_raw(beat).await?.rows_affected() > 0;
-        if !known {
-            let be_born = statement(transaction, BE_BORN, me());
-            transaction.execute_raw(be_born).await?;
-        }
-        Ok(known)
-    }
-
-    /// Writes down which departed messages sessions here can reach, and raises the beat with it.
-    async fn tell_what_is_held(&self, departures: &[Departure]) -> Result<(), StoreError> {
-        repeat(|| self.try_to_tell_what_is_held(departures)).await
-    }
-
-    async fn try_to_tell_what_is_held(&self, departures: &[Departure]) -> Result<(), StoreError> {
-        let held: HashSet<i64> = departures
-            .iter()
-            .filter(|departure| self.leases.reach(departure.user, departure.version))
-            .map(|departure| departure.message)
-            .collect();
-        let transaction = self.database.begin().await?;
-        let known = self.beat(&transaction).await?;
-        let (new, old): (Vec<i64>, Vec<i64>) = {
-            let mut sightings = self.sightings();
-            if !known {
-                // Who took this server for dead has removed what it held, too.
-                sightings.held.clear();
-            }
-            let before = &sightings.held;
-            let new = held.difference(before).copied().collect();
-            (new, before.difference(&held).copied().collect())
+        let values = [time.certain_ms.into(), DELETIONS_AT_ONCE.into()];
+        let rows = read.query_all_raw(statement(read, UNKEPT, values)).await?;
+        let key = |row: &sea_orm::QueryResult| {
+            Ok(DeletionKey {
+                user: UserId(row.try_get_by_index(0)?),
+                version: MaildropVersion(row.try_get_by_index(1)?),
+            })
         };
-        for keys in new.chunks(KEYS_PER_STATEMENT) {
-            let hold = format!(
-                "INSERT INTO holds (server_id, message_id) SELECT $1, message_id FROM departures \
-                 WHERE kept_until_ms <= {} AND message_id IN ({}) ON CONFLICT DO NOTHING",
-                clock(&transaction),
-                sql_list(keys.iter().copied())
-            );
-            self.run_for_me(&transaction, &hold).await?;
-        }
-        for keys in old.chunks(KEYS_PER_STATEMENT) {
-            let release = format!(
-                "DELETE FROM holds WHERE server_id = $1 AND message_id IN ({})",
-                sql_list(keys.iter().copied())
-            );
-            self.run_for_me(&transaction, &release).await?;
-        }
-        transaction.commit().await?;
-        self.sightings().held = held;
-        Ok(())
+        rows.iter().map(key).collect()
     }
 
-    /// Runs a statement whose `$1` is this server.
-    async fn run_for_me(
+    fn removable(
         &self,
-        transaction: &DatabaseTransaction,
-        sql: &str,
-    ) -> Result<(), StoreError> {
-        let statement = statement(transaction, sql, [self.server_id.as_str().into()]);
-        transaction.execute_raw(statement).await?;
-        Ok(())
-    }
-
-    async fn bury_silent_servers(&self) -> Result<(), StoreError> {
-        const OTHERS: &str = "SELECT id, beat FROM servers WHERE id <> $1";
-        let read = self.database.read();
-        let others = statement(read, OTHERS, [self.server_id.as_str().into()]);
-        let mut beats = HashMap::new();
-        for row in read.query_all_raw(others).await? {
-            let (id, beat): (String, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
-            beats.insert(id, beat);
-        }
-        for silent in self.note_beats(&beats) {
-            tracing::warn!(
-                server = silent,
-                "another server has stopped without saying so"
-            );
-            self.forget_server(&silent).await?;
-        }
-        Ok(())
-    }
-
-    /// Remembers the beats of the others and returns those that stand still for too long.
-    fn note_beats(&self, beats: &HashMap<String, i64>) -> Vec<String> {
-        let now = Instant::now();
-        let servers = &mut self.sightings().servers;
-        servers.retain(|id, _| beats.contains_key(id));
-        for (id, beat) in beats {
-            let known = servers.entry(id.clone()).or_insert((*beat, now));
-            if known.0 != *beat {
-                *known = (*beat, now);
-            }
-        }
-        let silent = |since: &Instant| now.duration_since(*since) >= SILENT_SERVER_DIES_AFTER;
-        let dead = servers.extract_if(|_, (_, since)| silent(since));
-        dead.map(|(id, _)| id).collect()
-    }
-
-    async fn held_by_others(&self) -> Result<HashSet<i64>, StoreError> {
-        const HELD: &str = "SELECT message_id FROM holds WHERE server_id <> $1";
-        let read = self.database.read();
-        let held = statement(read, HELD, [self.server_id.as_str().into()]);
-        let rows = read.query_all_raw(held).await?;
-        let held: Result<_, _> = rows.iter().map(|row| row.try_get_by_index(0)).collect();
-        Ok(held?)
-    }
-
-    fn removable(&self, departures: &[Departure], held_by_others: &HashSet<i64>) -> Vec<Departure> {
+        deletions: &[DeletionKey],
+        held_by_others: &HashSet<DeletionKey>,
+    ) -> Vec<DeletionKey> {
         let mut sightings = self.sightings();
         let Sightings {
-            departures: seen,
+            deletions: seen,
             servers,
-            held,
-            damaged,
+            ..
         } = &mut *sightings;
-        let beats: HashMap<String, i64> = servers
-            .iter()
-            .map(|(id, (beat, _))| (id.clone(), *beat))
-            .collect();
+        let beats = servers.beats();
         let first_seen_now = FirstSeen {
             at: Instant::now(),
-            beats: std::sync::Arc::new(beats.clone()),
+            beats: Arc::new(beats.clone()),
         };
-        let here: HashSet<i64> = departures
-            .iter()
-            .map(|departure| departure.message)
-            .collect();
-        seen.retain(|message, _| here.contains(message));
+        let here: HashSet<DeletionKey> = deletions.iter().copied().collect();
+        seen.retain(|deletion, _| here.contains(deletion));
         let mut removable = Vec::new();
-        for departure in departures {
+        for deletion in deletions {
             let first = seen
-                .entry(departure.message)
+                .entry(*deletion)
                 .or_insert_with(|| first_seen_now.clone());
-            // The beat after the next is the end of a look that began after this message was
-            // seen here. A server makes itself known as soon as it starts, so one that was not there
-            // then has not opened the maildrop before.
+            // The beat after the next is the end of a look that began after this deletion was seen
+            // here. A server makes itself known as soon as it starts, so one that was not there then
+            // has not opened the maildrop before.
             let looked =
                 |(id, then): (&String, &i64)| beats.get(id).is_none_or(|now| *now >= then + 2);
-            let held_anywhere =
-                held.contains(&departure.message) || held_by_others.contains(&departure.message);
-            let is_damaged = damaged.contains(&(Damaged::Departure, departure.message));
-            if !held_anywhere
-                && !is_damaged
-                && first.at.elapsed() >= LOGIN_GRACE
-                && first.beats.iter().all(looked)
-            {
-                removable.push(*departure);
+            let is_held = servers.holds(*deletion) || held_by_others.contains(deletion);
+            if !is_held && first.at.elapsed() >= LOGIN_GRACE && first.beats.iter().all(looked) {
+                removable.push(*deletion);
             }
         }
         removable
@@ -433,7 +385,7 @@ impl SqlStore {
         Ok(removed)
     }
 
-    fn sightings(&self) -> MutexGuard<'_, Sightings> {
+    pub(super) fn sightings(&self) -> MutexGuard<'_, Sightings> {
         // What is remembered only ever delays a removal, so a half-made change does no harm.
         self.sightings
             .lock()
@@ -459,7 +411,6 @@ async fn remove(
         format!(
             "DELETE FROM departures WHERE content_id IN ({contents}) AND message_id IN ({messages})"
         ),
-        format!("DELETE FROM holds WHERE message_id IN ({messages})"),
         format!(
             "DELETE FROM heads WHERE message_id IN ({messages}) \
              AND NOT EXISTS (SELECT 1 FROM messages WHERE messages.id = heads.message_id)"

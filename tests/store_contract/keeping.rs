@@ -118,12 +118,17 @@ fn what_is_kept_no_longer_leaves_the_database_and_can_not_come_back() {
         server.delete(ada, &all[..1], "one").await.unwrap();
         server.delete(ada, &all[1..], "two").await.unwrap();
         // As if a week had gone by for one of them.
-        sql.run(&format!(
-            "UPDATE departures SET departed_at_ms = departed_at_ms - {0}, \
-             kept_until_ms = kept_until_ms - {0} WHERE session_id = 'one'",
-            KEPT.as_millis()
-        ))
-        .await;
+        for (table, at) in [
+            ("departures", "departed_at_ms"),
+            ("deletions", "deleted_at_ms"),
+        ] {
+            sql.run(&format!(
+                "UPDATE {table} SET {at} = {at} - {0}, kept_until_ms = kept_until_ms - {0} \
+                 WHERE session_id = 'one'",
+                KEPT.as_millis()
+            ))
+            .await;
+        }
         assert_eq!(
             database.restore(ada, Which::Session("one")).await.unwrap(),
             0
@@ -261,15 +266,18 @@ fn servers_that_share_a_database_keep_and_remove_together() {
         there.delete(ada, &messages(&seen), "second").await.unwrap();
         assert!(here.open(ada, 0).await.unwrap().snapshot.is_empty());
         assert_eq!(restored(&database, ada, "first").await, 0);
-        let end = "UPDATE departures SET kept_until_ms = departed_at_ms - 1";
-        sql.run(end).await;
+        for table in ["departures", "deletions"] {
+            sql.run(&format!("UPDATE {table} SET kept_until_ms = 1"))
+                .await;
+        }
         assert_eq!(restored(&database, ada, "second").await, 0);
         eventually_async(
             "the other server to hold what its session reads",
             async || {
                 here.tidy().await.unwrap();
                 there.tidy().await.unwrap();
-                (sql.count("holds").await == 1).then_some(())
+                // Of both deletions, though the first has left nothing.
+                (sql.count("holds").await == 2).then_some(())
             },
         )
         .await;
