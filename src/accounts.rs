@@ -247,6 +247,11 @@ impl Accounts {
     /// # Errors
     /// If there is none, or the database refuses.
     pub async fn remove(&self, address: &str) -> Result<(), AccountError> {
+        let remove = async || self.remove_once(address).await;
+        self.database.with_reserve(remove).await
+    }
+
+    async fn remove_once(&self, address: &str) -> Result<(), AccountError> {
         let transaction = self.database.begin().await?;
         let user = require(&transaction, address).await?;
         let id = user.id;
@@ -274,6 +279,11 @@ impl Accounts {
     /// # Errors
     /// If there is none, or the database refuses.
     pub async fn set_disabled(&self, address: &str, disabled: bool) -> Result<(), AccountError> {
+        let change = async || self.set_disabled_once(address, disabled).await;
+        self.database.with_reserve(change).await
+    }
+
+    async fn set_disabled_once(&self, address: &str, disabled: bool) -> Result<(), AccountError> {
         let transaction = self.database.begin().await?;
         let user = require(&transaction, address).await?;
         let since = user

@@ -7,6 +7,7 @@ mod asking;
 mod database;
 mod delivery;
 mod expiry;
+mod faults;
 mod imports;
 mod intake;
 mod leases;
@@ -19,7 +20,6 @@ mod sqlite;
 mod tidy;
 mod transaction;
 
-use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pop3::{MessageNumber, Snapshot, UniqueId};
-use sea_orm::{DbErr, RuntimeErr, sqlx};
+use sea_orm::{DbErr, sqlx};
 
 pub(crate) use asking::ask;
 pub use database::{Database, OpenError};
@@ -42,6 +42,7 @@ pub(crate) use maildrops::{Departing, depart, raise_version};
 pub use maildrops::{Keeping, SqlStore};
 pub use reading::{Read, Reading};
 pub use restoring::{Deletions, Which};
+pub(crate) use sqlite::give_up_some_reserve;
 pub use sqlite::{open_to_others, sqlite_file};
 pub use tidy::{TIDY_INTERVAL, Tidied};
 
@@ -116,7 +117,7 @@ impl StoreError {
             return false;
         };
         let of_class = |code: &str| CLASSES.iter().any(|class| code.starts_with(class));
-        match sqlx_error(error) {
+        match faults::sqlx_error(error) {
             Some(error) => match error.as_database_error() {
                 Some(error) => error.code().is_some_and(|code| of_class(&code)),
                 None => matches!(*error, sqlx::Error::Io(_)),
@@ -125,43 +126,9 @@ impl StoreError {
         }
     }
 
-    /// Is there no room on the disk of the database?
-    pub fn is_disk_full(&self) -> bool {
-        /// `SQLITE_FULL`, `SQLITE_IOERR_SHMSIZE`, and PostgreSQL's `disk_full`.
-        const CODES: [&str; 3] = ["13", "4874", "53100"];
-        self.database_code()
-            .is_some_and(|code| CODES.contains(&code.as_str()))
-    }
-
     /// Is there something in the database's files that it can't have written?
     pub fn is_damage(&self) -> bool {
-        /// `SQLITE_CORRUPT`, of which there are several, and `SQLITE_NOTADB`.
-        const SQLITE: [u32; 2] = [11, 26];
-        /// The class in PostgreSQL of what is found to be damaged: data, and indexes.
-        const POSTGRES: [&str; 2] = ["XX001", "XX002"];
-        self.database_code().is_some_and(|code| {
-            let primary = code.parse::<u32>().map(|code| code & 0xff);
-            primary.is_ok_and(|code| SQLITE.contains(&code)) || POSTGRES.contains(&code.as_str())
-        })
-    }
-
-    /// What SQLite or PostgreSQL itself calls the fault.
-    fn database_code(&self) -> Option<String> {
-        let (Self::Database(error) | Self::Uncommitted(error)) = self else {
-            return None;
-        };
-        let code = sqlx_error(error)?.as_database_error()?.code();
-        code.map(Cow::into_owned)
-    }
-}
-
-fn sqlx_error(error: &DbErr) -> Option<&sqlx::Error> {
-    let (DbErr::Conn(error) | DbErr::Exec(error) | DbErr::Query(error)) = error else {
-        return None;
-    };
-    match error {
-        RuntimeErr::SqlxError(error) => Some(error),
-        RuntimeErr::Internal(_) => None,
+        faults::is_damage(self)
     }
 }
 

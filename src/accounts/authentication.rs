@@ -103,6 +103,9 @@ pub trait Authentication: Send + Sync {
     /// # Errors
     /// If the database refuses.
     async fn note_use(&self, last_used_at_ms: &HashMap<KeyId, i64>) -> Result<(), StoreError>;
+
+    /// Remembers what a fault tells of the database, such as that it is damaged.
+    fn note_fault(&self, error: &StoreError);
 }
 
 /// Which rows are keys that may be used now: `$1` is the time.
@@ -205,6 +208,10 @@ impl Authentication for Accounts {
         keys: &HashSet<KeyId>,
     ) -> Result<Standing, StoreError> {
         self.find_standing(users, keys).await
+    }
+
+    fn note_fault(&self, error: &StoreError) {
+        self.database.note_damage(error);
     }
 
     async fn note_use(&self, last_used_at_ms: &HashMap<KeyId, i64>) -> Result<(), StoreError> {

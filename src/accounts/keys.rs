@@ -195,6 +195,11 @@ impl Accounts {
     /// # Errors
     /// If there is none that could be revoked, or the database refuses.
     pub async fn revoke_key(&self, key: KeyId) -> Result<(), AccountError> {
+        let revoke = async || self.revoke_key_once(key).await;
+        self.database.with_reserve(revoke).await
+    }
+
+    async fn revoke_key_once(&self, key: KeyId) -> Result<(), AccountError> {
         const REVOKE: &str =
             "UPDATE api_keys SET revoked_at_ms = $2 WHERE id = $1 AND revoked_at_ms IS NULL";
         let transaction = self.database.begin().await?;

@@ -6,6 +6,7 @@ use std::io::Read;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
+use super::room::{RoomCheck, ensure_room_for};
 use crate::accounts::{AccountError, Accounts};
 use crate::lmtp::return_path;
 use crate::store::{Database, Delivery, Letter, Outcome, Recipient};
@@ -41,12 +42,9 @@ pub(super) async fn run(command: Deliver, database: Database) -> anyhow::Result<
             return Ok(ExitCode::from(NO_SUCH_USER));
         }
     };
-    anyhow::ensure!(
-        database.has_room_for(0).await,
-        "there is too little room on the disk of the database (Database__MinFreeSpace)"
-    );
+    ensure_room_for(&database, 0).await?;
     let mut delivery = Delivery::new(database.clone());
-    let head = match take_in(&mut delivery).await {
+    let head = match take_in(&database, &mut delivery).await {
         Ok(head) => head,
         Err(error) => {
             // What has been written already would only fill the disk until it expires.
@@ -87,7 +85,7 @@ pub(super) async fn run(command: Deliver, database: Database) -> anyhow::Result<
 }
 
 /// Takes the message on stdin in, and returns what is to stand in front of it.
-async fn take_in(delivery: &mut Delivery) -> anyhow::Result<Vec<u8>> {
+async fn take_in(database: &Database, delivery: &mut Delivery) -> anyhow::Result<Vec<u8>> {
     // Nothing else goes on in this process, so a read may block it.
     let mut stdin = std::io::stdin().lock();
     let mut beginning = Vec::new();
@@ -96,12 +94,14 @@ async fn take_in(delivery: &mut Delivery) -> anyhow::Result<Vec<u8>> {
     let envelope = from_line::strip(&beginning);
     delivery.write(envelope.message).await?;
     let mut piece = vec![0; READ_OCTETS];
+    let mut room = RoomCheck::default();
     loop {
         let octets = stdin.read(&mut piece)?;
         if octets == 0 {
             let head = envelope.sender.map(return_path);
             return Ok(head.unwrap_or_default());
         }
+        room.count(database, octets).await?;
         delivery
             .write(piece.get(..octets).unwrap_or_default())
             .await?;

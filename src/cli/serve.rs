@@ -49,7 +49,7 @@ async fn serve(
     let mut hangup = signal(SignalKind::hangup())?;
     // A database may be far away and not answer; a stop does not wait for that.
     let database = tokio::select! {
-        opened = super::open(&config) => opened?,
+        opened = super::open_by_reserve(&config) => opened?,
         () = signals.next() => {
             tracing::info!("stopped before the database was open");
             return Ok(ExitCode::SUCCESS);

@@ -36,6 +36,11 @@ impl Database {
     /// # Errors
     /// If the database refuses; then nothing has changed.
     pub async fn restore(&self, user: UserId, which: Which<'_>) -> Result<u64, StoreError> {
+        self.with_reserve(async || self.restore_once(user, which).await)
+            .await
+    }
+
+    async fn restore_once(&self, user: UserId, which: Which<'_>) -> Result<u64, StoreError> {
         let transaction = self.begin().await?;
         if raise_version(&transaction, user).await?.is_none() {
             return Ok(0);
