@@ -106,6 +106,18 @@ struct Importer {
 }
 
 pub(super) async fn run(command: Import, database: Database) -> anyhow::Result<ExitCode> {
+    let imported = import_unless_interrupted(command, database.clone()).await;
+    // Also when it has failed: on a disk with little room no log is to be left beside the database.
+    let closed = database.close().await;
+    let status = imported?;
+    closed?;
+    Ok(status)
+}
+
+async fn import_unless_interrupted(
+    command: Import,
+    database: Database,
+) -> anyhow::Result<ExitCode> {
     if Address::parse(&command.source).is_some() {
         return import(command, database).await;
     }
@@ -164,7 +176,6 @@ async fn import(command: Import, database: Database) -> anyhow::Result<ExitCode>
     }
     importer.store().await?;
     importer.progress.finish_and_clear();
-    importer.database.close().await?;
     summary(&importer.tally, source.elsewhere(), command.dry_run)?;
     Ok(if importer.tally.skipped == 0 {
         ExitCode::SUCCESS
@@ -482,7 +493,8 @@ impl Importer {
             return Ok(());
         }
         if !waiting.is_empty() {
-            let room = ensure_room_for(&self.database, octets).await;
+            // SQLite writes it to its log first, and to the database then.
+            let room = ensure_room_for(&self.database, 2 * octets).await;
             if let Err(error) = room {
                 for message in &waiting {
                     let _ = self.database.abandon(&message.message).await;

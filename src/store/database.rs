@@ -89,6 +89,12 @@ pub enum OpenError {
     /// There is no room for what SQLite has beside the database while it is open.
     #[error("the disk of the database is full: make room there ({0})")]
     DiskFull(DbErr),
+    /// What tells which tables there are is damaged.
+    #[error(
+        "the database is damaged where it can't be opened without: restore a backup, or recover what \
+         can be read (docs/OPERATING.md): {0}"
+    )]
+    Damaged(DbErr),
     /// The schema can't be brought up to date.
     #[error("the database's schema can't be brought up to date: {0}")]
     Migrate(DbErr),
@@ -134,9 +140,10 @@ impl Database {
     /// If the database refuses, or knows changes that this program does not.
     pub async fn migrate(&self) -> Result<usize, OpenError> {
         let applied = self.apply_migrations().await;
-        applied.map_err(|error| match self.is_disk_full(&error) {
-            true => OpenError::DiskFull(error),
-            false => OpenError::Migrate(error),
+        applied.map_err(|error| match error {
+            error if self.is_disk_full(&error) => OpenError::DiskFull(error),
+            error if is_damage(&error) => OpenError::Damaged(error),
+            error => OpenError::Migrate(error),
         })
     }
 
@@ -304,6 +311,9 @@ impl Database {
     /// # Errors
     /// If not: it does not answer, it takes no changes, or its file is no longer where it was.
     pub async fn ping(&self) -> Result<(), DbErr> {
+        if let Some(files) = &self.sqlite {
+            files.check()?;
+        }
         let read = &self.read;
         let question = "SELECT 1 FROM users LIMIT 1";
         match read.query_one_raw(statement(read, question, [])).await {
@@ -332,9 +342,6 @@ impl Database {
     /// On SQLite it takes the write lock at once: a transaction that reads first and writes later
     /// may find that another has written meanwhile, and fails.
     pub(crate) async fn begin(&self) -> Result<WriteTransaction, DbErr> {
-        if let Some(files) = &self.sqlite {
-            files.check()?;
-        }
         let options = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()

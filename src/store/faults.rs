@@ -58,7 +58,10 @@ impl DatabaseFault for AccountError {
 impl DatabaseFault for OpenError {
     fn database_error(&self) -> Option<&DbErr> {
         match self {
-            Self::Connect(error) | Self::DiskFull(error) | Self::Migrate(error) => Some(error),
+            Self::Connect(error)
+            | Self::DiskFull(error)
+            | Self::Damaged(error)
+            | Self::Migrate(error) => Some(error),
             Self::UnknownKind(_)
             | Self::Malformed(_)
             | Self::NoFile

@@ -54,18 +54,21 @@ pub(super) async fn open(url: &str, file: &Path) -> Result<Opened, OpenError> {
     if !is_read_only(url) {
         files::make(file)?;
     }
-    let opened = open_files(url, file).await;
-    opened.map_err(|error| match error {
-        OpenError::Connect(error) if is_for_lack_of_room(&error, file) => {
-            OpenError::DiskFull(error)
-        }
-        error => error,
-    })
+    match open_files(url, file).await {
+        Err(OpenError::Connect(error)) => Err(why_not_opened(error, file)),
+        opened => opened,
+    }
 }
 
-fn is_for_lack_of_room(error: &DbErr, file: &Path) -> bool {
-    let refuses = || Space::new(file).refuses_octets();
-    faults::is_disk_full(error) || (faults::is_refused_by_system(error) && refuses())
+fn why_not_opened(error: DbErr, file: &Path) -> OpenError {
+    let refuses_octets = || Space::new(file).refuses_octets();
+    if faults::is_disk_full(&error) || (faults::is_refused_by_system(&error) && refuses_octets()) {
+        return OpenError::DiskFull(error);
+    }
+    if faults::is_damage(&error) {
+        return OpenError::Damaged(error);
+    }
+    OpenError::Connect(error)
 }
 
 /// Gives up a part of the reserve of this database, so that it can be opened on a full disk; false

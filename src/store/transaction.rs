@@ -28,8 +28,10 @@ impl WriteTransaction {
 
     /// Commits.
     ///
-    /// On SQLite the files are looked at before and after it: who is told that it is done finds it
-    /// in the files that bear the database's names. Only what is removed later is lost.
+    /// On SQLite the files are looked at before and after it, and nowhere else in a transaction. Before,
+    /// so that nothing is written to a file that is not the database any more: if that is put back,
+    /// what was refused is not in it. After, so that who is told that it is done finds it in the files
+    /// that bear the database's names. Only what is removed later is lost.
     ///
     /// # Errors
     /// If the database refuses, or a file was removed or replaced.
