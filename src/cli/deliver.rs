@@ -33,6 +33,15 @@ pub(super) struct Deliver {
 }
 
 pub(super) async fn run(command: Deliver, database: Database) -> anyhow::Result<ExitCode> {
+    let delivered = deliver(command, &database).await;
+    // Also when it has failed: on a disk with little room no log is to be left beside the database.
+    if let Err(error) = database.close().await {
+        tracing::warn!(error = %error, "the database was not closed in order");
+    }
+    delivered
+}
+
+async fn deliver(command: Deliver, database: &Database) -> anyhow::Result<ExitCode> {
     let accounts = Accounts::new(database.clone());
     let user = match accounts.addressee(&command.address).await {
         Ok(addressee) => addressee.user,
@@ -42,9 +51,9 @@ pub(super) async fn run(command: Deliver, database: Database) -> anyhow::Result<
             return Ok(ExitCode::from(NO_SUCH_USER));
         }
     };
-    ensure_room_for(&database, 0).await?;
+    ensure_room_for(database, 0).await?;
     let mut delivery = Delivery::new(database.clone());
-    let head = match take_in(&database, &mut delivery).await {
+    let head = match take_in(database, &mut delivery).await {
         Ok(head) => head,
         Err(error) => {
             // What has been written already would only fill the disk until it expires.
@@ -64,24 +73,22 @@ pub(super) async fn run(command: Deliver, database: Database) -> anyhow::Result<
     };
     // The exit status is the promise that the message is stored, so it follows the commit.
     let outcome = database.deliver(&[letter]).await?;
-    let status = match outcome.first().and_then(|outcomes| outcomes.first()) {
-        Some(Outcome::Stored) => ExitCode::SUCCESS,
-        Some(Outcome::OverQuota) => {
-            eprintln!(
-                "restante: the maildrop of {} is full, so nothing was stored",
-                command.address
-            );
-            ExitCode::from(OVER_QUOTA)
-        }
-        Some(Outcome::NoSuchUser) | None => {
-            eprintln!("restante: {} has just been removed", command.address);
-            ExitCode::from(NO_SUCH_USER)
-        }
-    };
-    if let Err(error) = database.close().await {
-        tracing::warn!(error = %error, "the database was not closed in order");
-    }
-    Ok(status)
+    Ok(
+        match outcome.first().and_then(|outcomes| outcomes.first()) {
+            Some(Outcome::Stored) => ExitCode::SUCCESS,
+            Some(Outcome::OverQuota) => {
+                eprintln!(
+                    "restante: the maildrop of {} is full, so nothing was stored",
+                    command.address
+                );
+                ExitCode::from(OVER_QUOTA)
+            }
+            Some(Outcome::NoSuchUser) | None => {
+                eprintln!("restante: {} has just been removed", command.address);
+                ExitCode::from(NO_SUCH_USER)
+            }
+        },
+    )
 }
 
 /// Takes the message on stdin in, and returns what is to stand in front of it.

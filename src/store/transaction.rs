@@ -84,3 +84,35 @@ impl ConnectionTrait for WriteTransaction {
         self.transaction.query_all_raw(statement).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::task::Poll;
+
+    use super::*;
+    use crate::store::Database;
+
+    #[actix_rt::test]
+    async fn a_file_that_is_removed_while_it_is_committed_is_noticed() {
+        for suffix in ["", "-wal", "-shm"] {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("restante.db");
+            let url = format!("sqlite://{}", file.display());
+            let database = Database::open(&url).await.unwrap();
+            database.migrate().await.unwrap();
+            let transaction = database.begin().await.unwrap();
+            let write = "INSERT INTO servers (id, beat) VALUES ('a', 1)";
+            transaction.execute_unprepared(write).await.unwrap();
+            let mut commit = pin!(transaction.commit());
+            // The files are in place, and SQLite begins to commit.
+            let begun = poll_fn(|context| Poll::Ready(commit.as_mut().poll(context)));
+            assert!(begun.await.is_pending());
+            fs::remove_file(format!("{}{suffix}", file.display())).unwrap();
+            let error = commit.await.unwrap_err().to_string();
+            assert!(error.contains("is not the file that was opened"), "{error}");
+        }
+    }
+}

@@ -63,9 +63,24 @@ const NOTHING: Damage = Damage {
     deliver: false,
 };
 
-/// A page of a table or an index whose rows are on several is as much as is needed for this: what is
-/// refused is what needs that page.
-const DAMAGES: [Damage; 8] = [
+/// What is refused is what needs the page.
+const DAMAGES: [Damage; 10] = [
+    // Nothing but the health check reads it as long as no address changes.
+    Damage {
+        of: "sqlite_autoindex_users_1",
+        login: true,
+        retrieve: true,
+        delete: true,
+        deliver: true,
+    },
+    // It numbers new rows.
+    Damage {
+        of: "sqlite_sequence",
+        login: true,
+        retrieve: true,
+        delete: true,
+        deliver: false,
+    },
     Damage {
         of: "users",
         ..NOTHING

@@ -152,6 +152,19 @@ fn on_a_full_disk_messages_are_deleted_and_mail_waits_with_its_mta() {
     assert!(free.unwrap().parse::<f64>().unwrap() > 5e6, "{free:?}");
 }
 
+/// The write-ahead log does not take more of the reserve with each of them.
+#[test]
+fn on_a_full_disk_one_session_after_the_other_deletes() {
+    let Some(small) = Small::start(&[]) else {
+        return;
+    };
+    for left in (0..20).rev() {
+        small.disk.fill_but(0);
+        small.delete(1);
+        small.has(left);
+    }
+}
+
 #[test]
 fn a_message_for_which_there_is_no_room_leaves_the_reserve_and_the_next_is_stored() {
     let Some(small) = Small::start(&[("Database__MinFreeSpace", "0")]) else {

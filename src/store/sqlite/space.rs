@@ -186,7 +186,8 @@ impl Space {
     /// Makes the reserve as large as it is to be, or as there is room for it.
     fn fill_reserve(&self) -> io::Result<()> {
         let (Some(disk), reserved) = (self.disk(), self.reserved()) else {
-            return Err(io::ErrorKind::Unsupported.into());
+            // The database may have been moved away, and come back.
+            return Ok(());
         };
         let wanted = wanted(disk.total);
         if reserved >= wanted || self.users.load(Relaxed) > 0 {
@@ -253,4 +254,21 @@ fn set_aside(mut reserve: &File, from: u64, octets: u64) -> io::Result<()> {
         left -= some as u64;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reserve_is_kept_again_when_a_database_that_was_moved_away_comes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("restante.db");
+        let space = Space::new(&file);
+        space.fill_reserve().unwrap();
+        assert_eq!(space.reserved(), 0);
+        File::create(&file).unwrap();
+        space.fill_reserve().unwrap();
+        assert!(space.reserved() > 0);
+    }
 }
