@@ -249,6 +249,14 @@ fn what_a_damaged_page_does_not_concern_is_removed_and_health_tells_of_the_damag
     );
 
     // It is told once, and what is deleted from now on goes, too.
+    let deliver = cli::Cli::new(&place.url).args(["deliver", ADA]);
+    assert_eq!(deliver.stdin(b"another").run().code, Some(0));
+    let mut client = daemon.login(ADA, &key);
+    client.ok("DELE 1");
+    client.ok("QUIT");
+    eventually("the other message to go", || {
+        (left("contents") == 1).then_some(())
+    });
     let told = daemon.log().matches("this is not removed").count();
     assert_eq!(told, 1);
 }
