@@ -279,7 +279,8 @@ impl Accounts {
     /// # Errors
     /// If there is none, or the database refuses.
     pub async fn remove(&self, address: &str) -> Result<UserId, AccountError> {
-        repeat(|| self.try_to_remove(address)).await
+        let remove = async || repeat(|| self.try_to_remove(address)).await;
+        self.database.with_reserve(remove).await
     }
 
     async fn try_to_remove(&self, address: &str) -> Result<UserId, AccountError> {
@@ -324,7 +325,9 @@ impl Accounts {
             user.update(&transaction).await?;
             Ok::<_, AccountError>(transaction.commit().await?)
         };
-        repeat(change).await
+        self.database
+            .with_reserve(async || repeat(change).await)
+            .await
     }
 
     /// Changes how much a maildrop may hold: both limits, or the one that is told.

@@ -120,7 +120,7 @@ impl LmtpService {
         self.metrics.database_error();
         self.database.note_damage(error);
         tracing::error!(error = %error, "storage failed while {while_doing}");
-        if error.is_disk_full() {
+        if self.database.is_disk_full(error) {
             Answer::NoSpace
         } else {
             Answer::Unavailable

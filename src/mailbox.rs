@@ -172,6 +172,7 @@ impl Mailbox {
     /// The one place where a fault of storage is logged and counted.
     fn note_fault(&self, while_doing: &str, error: &StoreError) {
         self.metrics.database_error();
+        self.authentication.note_fault(error);
         tracing::error!(error = %error, "storage failed while {while_doing}");
     }
 

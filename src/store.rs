@@ -10,6 +10,7 @@ mod database;
 mod deletions;
 mod delivery;
 mod expiry;
+mod faults;
 mod imports;
 mod intake;
 mod leases;
@@ -34,7 +35,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pop3::{MessageNumber, Snapshot, UniqueId};
-use sea_orm::{DbErr, RuntimeErr, sqlx};
+use sea_orm::{DbErr, sqlx};
 
 pub(crate) use asking::{ask, repeat};
 pub use clock_guard::ClockVerdict;
@@ -54,6 +55,7 @@ pub use maildrops::{Keeping, SqlStore};
 pub(crate) use postgres::allow_long_statements;
 pub use reading::{Read, Reading};
 pub use restoring::{Deletions, Which};
+pub(crate) use sqlite::give_up_some_reserve;
 pub use sqlite::{open_to_others, sqlite_file};
 pub use tidy::{TIDY_INTERVAL, Tidied};
 pub(crate) use transaction::Transaction;
@@ -138,7 +140,7 @@ impl StoreError {
         let Self::Database(error) = self else {
             return false;
         };
-        let Some(error) = driver_error(error) else {
+        let Some(error) = faults::sqlx_error(error) else {
             return false;
         };
         match error.as_database_error() {
@@ -150,24 +152,9 @@ impl StoreError {
         }
     }
 
-    /// Is there no room on the disk of the database?
-    pub fn is_disk_full(&self) -> bool {
-        /// `SQLITE_FULL`, `SQLITE_IOERR_SHMSIZE`, and PostgreSQL's `disk_full`.
-        const CODES: [&str; 3] = ["13", "4874", "53100"];
-        self.database_code()
-            .is_some_and(|code| CODES.contains(&code.as_str()))
-    }
-
     /// Is there something in the database's files that it can't have written?
     pub fn is_damage(&self) -> bool {
-        /// `SQLITE_CORRUPT`, of which there are several, and `SQLITE_NOTADB`.
-        const SQLITE: [u32; 2] = [11, 26];
-        /// The class in PostgreSQL of what is found to be damaged: data, and indexes.
-        const POSTGRES: [&str; 2] = ["XX001", "XX002"];
-        self.database_code().is_some_and(|code| {
-            let primary = code.parse::<u32>().map(|code| code & 0xff);
-            primary.is_ok_and(|code| SQLITE.contains(&code)) || POSTGRES.contains(&code.as_str())
-        })
+        faults::is_damage(self)
     }
 
     /// Did the database break the transaction off for the sake of others? Then nothing was done.
@@ -190,14 +177,7 @@ impl StoreError {
     }
 
     fn is_code(&self, code: &str) -> bool {
-        matches!(self, Self::Database(error) if database_code(error).as_deref() == Some(code))
-    }
-
-    fn database_code(&self) -> Option<String> {
-        let (Self::Database(error) | Self::Uncommitted(error)) = self else {
-            return None;
-        };
-        database_code(error)
+        matches!(self, Self::Database(error) if faults::code(error).as_deref() == Some(code))
     }
 }
 
@@ -205,23 +185,7 @@ impl StoreError {
 fn is_conflict(error: &DbErr) -> bool {
     /// `serialization_failure` and `deadlock_detected`.
     const CONFLICTS: [&str; 2] = ["40001", "40P01"];
-    database_code(error).is_some_and(|code| CONFLICTS.contains(&code.as_str()))
-}
-
-/// The SQLSTATE of an error of PostgreSQL, or the result code of SQLite.
-fn database_code(error: &DbErr) -> Option<String> {
-    let code = driver_error(error)?.as_database_error()?.code()?;
-    Some(code.into_owned())
-}
-
-fn driver_error(error: &DbErr) -> Option<&sqlx::Error> {
-    let (DbErr::Conn(error) | DbErr::Exec(error) | DbErr::Query(error)) = error else {
-        return None;
-    };
-    let RuntimeErr::SqlxError(error) = error else {
-        return None;
-    };
-    Some(error)
+    faults::code(error).is_some_and(|code| CONFLICTS.contains(&code.as_str()))
 }
 
 /// A maildrop as it was when it was opened. Sessions share one while nothing changes.

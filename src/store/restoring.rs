@@ -36,7 +36,8 @@ impl Database {
     /// If the database refuses; then nothing has changed.
     pub async fn restore(&self, user: UserId, which: Which<'_>) -> Result<u64, StoreError> {
         self.finish_deletions(user).await?;
-        repeat(|| self.try_to_restore(user, which)).await
+        let restore = async || repeat(|| self.try_to_restore(user, which)).await;
+        self.with_reserve(restore).await
     }
 
     async fn try_to_restore(&self, user: UserId, which: Which<'_>) -> Result<u64, StoreError> {

@@ -120,12 +120,21 @@ impl Daemon {
 
     /// Lets it have only so many files open, of those that it may have.
     pub(crate) fn limit_open_files(&self, count: u64) {
+        self.limit(rustix::process::Resource::Nofile, count);
+    }
+
+    /// Lets its files be only so large, in octets.
+    pub(crate) fn limit_size_of_files(&self, octets: u64) {
+        self.limit(rustix::process::Resource::Fsize, octets);
+    }
+
+    fn limit(&self, resource: rustix::process::Resource, limit: u64) {
         let process = rustix::process::Pid::from_raw(self.child.id().try_into().unwrap());
         let limit = rustix::process::Rlimit {
-            current: Some(count),
-            maximum: Some(count),
+            current: Some(limit),
+            maximum: Some(limit),
         };
-        rustix::process::prlimit(process, rustix::process::Resource::Nofile, limit).unwrap();
+        rustix::process::prlimit(process, resource, limit).unwrap();
     }
 
     /// What it has logged so far.

@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
 
+use super::super::migrate_by_reserve;
 use super::{bind_admin, systemd};
 use crate::seldom::Seldom;
 use crate::settings::Config;
-use crate::store::{Database, OpenError};
+use crate::store::Database;
 
 /// How long to wait before the database is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -25,7 +26,7 @@ pub(super) async fn open(config: &Config) -> anyhow::Result<Database> {
     let mut has_waited = false;
     let mut endpoint: Option<ServerHandle> = None;
     let opened = loop {
-        match try_to_open(config).await {
+        match migrate_by_reserve(config).await {
             Err(error) if error.is_away() => {
                 if said.say().is_some() {
                     tracing::error!(%error, "the database is away; the server waits for it");
@@ -44,17 +45,10 @@ pub(super) async fn open(config: &Config) -> anyhow::Result<Database> {
     if let Some(endpoint) = endpoint {
         endpoint.stop(true).await;
     }
-    let database = opened?;
+    let (database, _) = opened?;
     if has_waited {
         let waited_s = began.elapsed().as_secs();
         tracing::info!(waited_s, "the database is there");
     }
-    Ok(database)
-}
-
-async fn try_to_open(config: &Config) -> Result<Database, OpenError> {
-    let (url, max_connections) = (&config.database.url, config.database.max_connections);
-    let database = Database::open_with(url, max_connections).await?;
-    database.migrate().await?;
     Ok(database)
 }
