@@ -169,9 +169,9 @@ impl MailStore for SqlStore {
         user: UserId,
         messages: &[MessageId],
         session: &str,
-    ) -> Result<(), StoreError> {
+    ) -> Result<usize, StoreError> {
         if messages.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let deleted = self.delete_all(user, messages, session).await;
         let Some(_using) = self.database.reserve_for(&deleted) else {
@@ -199,12 +199,13 @@ impl SqlStore {
         user: UserId,
         messages: &[MessageId],
         session: &str,
-    ) -> Result<(), StoreError> {
+    ) -> Result<usize, StoreError> {
         let transaction = self.database.begin().await?;
         let Some(version) = raise_version(&transaction, user).await? else {
             // The user has been removed, and all messages with it.
-            return Ok(());
+            return Ok(0);
         };
+        let mut deleted = 0;
         for batch in messages.chunks(KEYS_PER_STATEMENT) {
             let keys = sql_list(batch.iter().map(|message| message.0));
             let departing = Departing {
@@ -212,10 +213,10 @@ impl SqlStore {
                 kept: self.keeping.deleted,
             };
             let which = format!("AND id IN ({keys})");
-            depart(&transaction, user, version, &which, departing).await?;
+            deleted += depart(&transaction, user, version, &which, departing).await?;
         }
         transaction.commit().await?;
-        Ok(())
+        Ok(usize::try_from(deleted).unwrap_or(usize::MAX))
     }
 }
 
