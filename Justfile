@@ -3,7 +3,7 @@ _list:
     @just --list
 
 # What a change must pass.
-check: fmt-check lint doc test
+check: fmt-check lint fuzz-check doc test
 
 # What CI calls: installs what the tests need, then the same.
 ci:
@@ -27,6 +27,10 @@ test *ARGS:
 # The protocol's transcripts alone.
 transcripts:
     cargo test --test suite transcripts
+
+# Do the fuzz targets compile?
+fuzz-check:
+    cargo check --locked --manifest-path fuzz/Cargo.toml --target-dir target
 
 # Fuzz command lines and AUTH exchanges, so many seconds each (nightly Rust, cargo-fuzz).
 fuzz SECONDS="60":
