@@ -1,18 +1,22 @@
 //! What a server holds, whatever its clients do.
 
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use restante::settings::Config;
 use restante::store::UserId;
 
+use crate::lmtp::Mta;
 use crate::served::certificate_file;
 use crate::store_contract::insert_messages;
 use crate::support::cli::Cli;
 use crate::support::client::Client;
 use crate::support::daemon::Daemon;
+use crate::support::http::Http;
 use crate::support::mail::{self, ADA};
-use crate::support::place;
+use crate::support::place::{self, on_each_blocking};
+use crate::support::postgres::free_port;
 use crate::support::{eventually, pause, run};
 
 /// What a server may have in memory under any of these loads. At rest it has a tenth of it.
@@ -22,7 +26,7 @@ const BOUND_KIB: u64 = 256 * 1024;
 fn thousands_of_half_open_handshakes_leave_only_so_many_sessions() {
     const LIMIT: usize = 200;
     const CONNECTIONS: usize = 2000;
-    restante::open_files::raise(0);
+    restante::open_files::raise(&Config::default());
     let place = place::sqlite();
     let certificate = certificate_file(place.folder.path());
     let daemon = Daemon::start_with(
@@ -131,6 +135,45 @@ fn a_server_without_files_to_open_says_so_once_and_goes_on_when_it_has_some() {
     drop(taken);
     daemon.connect().ok("QUIT");
     assert_eq!(daemon.log().matches(complaint).count(), 1);
+}
+
+#[test]
+fn mail_comes_in_and_health_is_told_while_pop3_has_no_files_left() {
+    on_each_blocking(|place| {
+        let key = mail::fill(&place.url, ADA, &[mail::message(1, 100)]);
+        let [lmtp, admin] = [free_port(), free_port()];
+        let daemon = Daemon::start_with(
+            &place.url,
+            &[
+                ("Lmtp__Port", &lmtp.to_string()),
+                ("Admin__Port", &admin.to_string()),
+            ],
+        );
+        daemon.limit_open_files(200);
+        let connect = || TcpStream::connect(daemon.address).unwrap();
+        let idle: Vec<TcpStream> = (0..300).map(|_| connect()).collect();
+        daemon.wait_for_log("kept for others");
+        // Several at a time, after each of which its files are free again.
+        for _ in 0..3 {
+            let mut mtas: Vec<_> = (0..8).map(|_| Mta::hello(lmtp)).collect();
+            for mta in &mut mtas {
+                mta.to(&[ADA]);
+                let stored = mta.data(b"Subject: two\r\n\r\n", 1);
+                assert!(stored[0].starts_with("250 "), "{stored:?}");
+            }
+            // It is answered, and says what is wrong.
+            let health = Http::new(SocketAddr::from(([127, 0, 0, 1], admin))).get("/healthz");
+            assert_eq!(health.status, 503, "{health:?}");
+        }
+        drop(idle);
+        let mut client = daemon.login(ADA, &key);
+        assert!(client.ok("STAT").starts_with("+OK 25 "));
+        let told = daemon
+            .log()
+            .matches("no connection could be accepted")
+            .count();
+        assert_eq!(told, 1);
+    });
 }
 
 #[test]
