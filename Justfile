@@ -38,6 +38,10 @@ fuzz SECONDS="60":
         cargo +nightly fuzz run $target -- -max_total_time={{SECONDS}} || exit 1; \
     done
 
+# Kill, freeze and cut off servers for so many seconds, and look for what was promised; `just chaos 300 SEED` repeats one.
+chaos SECONDS="300" *SEED:
+    cargo test --bench chaos -- {{SECONDS}} {{SEED}}
+
 # A server with sample mail on loopback.
 demo:
     cargo run --release -- demo
