@@ -19,6 +19,7 @@ mod reload;
 mod restore;
 mod room;
 mod serve;
+mod service_user;
 mod sessions;
 mod systemd;
 mod users;
@@ -73,8 +74,11 @@ enum Command {
     /// session that does not reach its QUIT. Under systemd it says when it is ready, feeds the
     /// watchdog, and takes the sockets of socket units.
     ///
+    /// Root starts it with --user: ports below 1024 and certificates are taken as root, everything
+    /// else is done as that user.
+    ///
     /// Exit status: 0 stopped by a signal, 1 it could not start, or a second signal ended it.
-    Serve,
+    Serve(serve::Serve),
     /// Run a server with sample mail on loopback, to try things out.
     ///
     /// It needs no settings, prints what to type next, and leaves nothing behind.
@@ -168,7 +172,7 @@ pub fn main() -> ExitCode {
     let fallback = match &cli.command {
         // An MTA keeps the message and tries again; any other status would bounce it.
         Command::Deliver(_) => deliver::TRY_LATER,
-        Command::Serve
+        Command::Serve(_)
         | Command::Demo
         | Command::User(_)
         | Command::Key(_)
@@ -210,7 +214,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let file = cli.config.as_deref();
     let configured = || configure(file);
     match cli.command {
-        Command::Serve => serve::start(load(file)?, file).await,
+        Command::Serve(options) => serve::start(&options, load(file)?, file).await,
         Command::Demo => demo::run().await,
         Command::User(command) => {
             users::run(command, &open_by_reserve(&configured()?).await?).await

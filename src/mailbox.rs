@@ -443,9 +443,9 @@ impl Handler<ReadBeginning> for MailboxActor {
     }
 }
 
-/// Delete these messages, all or none.
+/// Delete these messages, all or none. The answer is how many of them were still there.
 #[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<(), StoreError>")]
+#[rtype(result = "Result<usize, StoreError>")]
 pub struct CommitDeletions {
     /// Whose.
     pub user: UserId,
@@ -456,7 +456,7 @@ pub struct CommitDeletions {
 }
 
 impl Handler<CommitDeletions> for MailboxActor {
-    type Result = ResponseFuture<Result<(), StoreError>>;
+    type Result = ResponseFuture<Result<usize, StoreError>>;
 
     fn handle(
         &mut self,
@@ -470,9 +470,9 @@ impl Handler<CommitDeletions> for MailboxActor {
         let mailbox = self.mailbox.clone();
         Box::pin(async move {
             let delete = async || mailbox.store.delete(user, &messages, &session).await;
-            mailbox.ask("committing deletions", delete).await?;
-            mailbox.metrics.messages_deleted(messages.len());
-            Ok(())
+            let deleted = mailbox.ask("committing deletions", delete).await?;
+            mailbox.metrics.messages_deleted(deleted);
+            Ok(deleted)
         })
     }
 }

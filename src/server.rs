@@ -3,6 +3,7 @@
 mod pulse;
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -20,6 +21,7 @@ use crate::lmtp::{self, LmtpListenerActor, LmtpService, LmtpSocket};
 use crate::login_throttle::{Delays, LoginThrottle};
 use crate::mailbox::{Mailbox, MailboxActor};
 use crate::metrics::Metrics;
+use crate::open_files::Reserve;
 use crate::registry::{
     AdmissionLimits, End, Ending, Inspect, RegistryActor, SessionReport, Table, barred,
 };
@@ -69,6 +71,30 @@ pub struct Server {
     listening: CancellationToken,
     drain: CancellationToken,
     working: CancellationToken,
+}
+
+/// What a server reads before it opens its database: its certificates.
+pub struct Preloaded {
+    metrics: Arc<Metrics>,
+    tls: Option<Arc<Tls>>,
+}
+
+impl Preloaded {
+    /// Reads the certificates and their keys.
+    ///
+    /// # Errors
+    /// If a certificate can't be used.
+    pub fn new(config: &Config) -> anyhow::Result<Self> {
+        let metrics = Arc::new(Metrics::exporting_to(config.otel.endpoint.as_deref())?);
+        let tls = Tls::load(&config.pop3, Arc::clone(&metrics))?.map(Arc::new);
+        Ok(Self { metrics, tls })
+    }
+
+    /// The files that the keys of the certificates are in.
+    pub fn key_files(&self) -> Vec<PathBuf> {
+        let tls = self.tls.as_ref();
+        tls.map(|tls| tls.key_files()).unwrap_or_default()
+    }
 }
 
 /// The sockets that the settings ask for.
@@ -146,12 +172,22 @@ impl Server {
     /// # Errors
     /// If a certificate can't be used.
     pub fn start(config: &Config, database: Database, sockets: Vec<Bound>) -> anyhow::Result<Self> {
+        Self::start_with(config, Preloaded::new(config)?, database, sockets)
+    }
+
+    /// As [`Server::start`], with certificates that were read before.
+    ///
+    /// # Errors
+    /// If a socket can't be used.
+    pub fn start_with(
+        config: &Config,
+        Preloaded { metrics, tls }: Preloaded,
+        database: Database,
+        sockets: Vec<Bound>,
+    ) -> anyhow::Result<Self> {
         if let Some(locked_out) = config.pop3.locked_out_by_binding() {
             tracing::warn!("{locked_out}");
         }
-        let metrics = Metrics::exporting_to(config.otel.endpoint.as_deref())?;
-        let metrics = Arc::new(metrics);
-        let tls = Tls::load(&config.pop3, Arc::clone(&metrics))?.map(Arc::new);
         let table = Table::new(AdmissionLimits::from(&config.pop3), Arc::clone(&metrics));
         let proxy_faults = Arc::<Seldom>::default();
         let login_throttle = Arc::new(LoginThrottle::new(Delays::from(&config.pop3)));
@@ -242,6 +278,7 @@ impl Server {
             config.pop3.proxy_networks.clone(),
             self_tests.clone(),
             Arc::clone(&metrics),
+            Reserve::of_pop3(config),
         ));
         let listener = Post::keep(
             "listener",

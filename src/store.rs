@@ -277,8 +277,8 @@ pub trait MailStore: Send + Sync {
     /// Deletes these messages of this user, all or none, durably. The name of the session is kept
     /// with them, as long as they can be brought back.
     ///
-    /// A message that is already gone counts as deleted, so that asking twice is the same as
-    /// once. Open leases keep their octets readable.
+    /// Returns how many of them were still there. A message that is already gone is no error, so that
+    /// asking twice is the same as once. Open leases keep their octets readable.
     ///
     /// # Errors
     /// If the database can't say; then nothing is deleted.
@@ -287,7 +287,7 @@ pub trait MailStore: Send + Sync {
         user: UserId,
         messages: &[MessageId],
         session: &str,
-    ) -> Result<(), StoreError>;
+    ) -> Result<usize, StoreError>;
 
     /// Removes what nobody can read any more; to be called every [`TIDY_INTERVAL`].
     ///

@@ -119,12 +119,12 @@ impl Deletion {
         Ok(departed)
     }
 
-    /// Writes down which messages are moved later.
+    /// Writes down which messages are moved later; returns how many.
     pub(super) async fn write_down(
         self,
         transaction: &DatabaseTransaction,
         batches: &[Batch],
-    ) -> Result<(), DbErr> {
+    ) -> Result<u64, DbErr> {
         const INSERT: &str = "INSERT INTO deletion_batches \
             (user_id, maildrop_version, number, messages, octets, message_ids) \
             VALUES ($1, $2, $3, $4, $5, $6)";
@@ -143,7 +143,10 @@ impl Deletion {
                 .execute_raw(statement(transaction, INSERT, values))
                 .await?;
         }
-        Ok(())
+        Ok(batches
+            .iter()
+            .map(|batch| batch.messages.len() as u64)
+            .sum())
     }
 }
 

@@ -194,9 +194,9 @@ impl MailStore for SqlStore {
         user: UserId,
         messages: &[MessageId],
         session: &str,
-    ) -> Result<(), StoreError> {
+    ) -> Result<usize, StoreError> {
         if messages.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let deleted = self.delete_all(user, messages, session).await;
         let Some(_using) = self.database.reserve_for(&deleted) else {
@@ -255,7 +255,7 @@ impl SqlStore {
         user: UserId,
         messages: &[MessageId],
         session: &str,
-    ) -> Result<(), StoreError> {
+    ) -> Result<usize, StoreError> {
         // What takes long is done before the maildrop is locked, and after.
         let later = messages.len() > DELETED_AT_ONCE;
         let batches = if later {
@@ -265,21 +265,21 @@ impl SqlStore {
         };
         let Some((transaction, maildrop)) = self.database.lock_maildrop(user).await? else {
             // The user has been removed, and all messages with it.
-            return Ok(());
+            return Ok(0);
         };
         let departing = Departing {
             session: Some(session),
             kept: self.keeping.deleted,
         };
         let deletion = Deletion::begin(&transaction, user, maildrop.version, departing).await?;
-        if later {
-            deletion.write_down(&transaction, &batches).await?;
+        let deleted = if later {
+            deletion.write_down(&transaction, &batches).await?
         } else {
             let messages: Vec<i64> = messages.iter().map(|message| message.0).collect();
-            deletion.depart_all(&transaction, &messages).await?;
-        }
+            deletion.depart_all(&transaction, &messages).await?
+        };
         transaction.commit().await?;
-        Ok(())
+        Ok(usize::try_from(deleted).unwrap_or(usize::MAX))
     }
 }
 

@@ -28,9 +28,14 @@ impl Daemon {
 
     /// Starts a server on this database with further settings.
     pub(crate) fn start_with(url: &str, settings: &[(&str, &str)]) -> Self {
+        Self::start_told(url, &[], settings)
+    }
+
+    /// Starts a server with further arguments and settings.
+    pub(crate) fn start_told(url: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
         // Somebody else may take the port before it does: then it ends, and we try another.
         loop {
-            let mut daemon = Self::spawn(url, settings);
+            let mut daemon = Self::spawn(url, arguments, settings);
             let listens = eventually("the server to listen", || {
                 let log = daemon.log();
                 match daemon.child.try_wait().unwrap() {
@@ -45,11 +50,12 @@ impl Daemon {
         }
     }
 
-    fn spawn(url: &str, settings: &[(&str, &str)]) -> Self {
+    fn spawn(url: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let child = cli::restante()
             .arg("serve")
+            .args(arguments)
             .env("Database__Url", url)
             .env("Pop3__BindAddress", "127.0.0.1")
             .env("Pop3__Port", address.port().to_string())

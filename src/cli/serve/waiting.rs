@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use actix_web::dev::ServerHandle;
 
 use super::super::migrate_by_reserve;
-use super::{bind_admin, systemd};
+use super::{Prepared, bind_admin, guarded, systemd};
+use crate::admin::Endpoint;
 use crate::seldom::Seldom;
 use crate::settings::Config;
 use crate::store::Database;
@@ -20,7 +21,7 @@ const MORE_TIME: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// If waiting is of no use, as when the password is wrong.
-pub(super) async fn open(config: &Config) -> anyhow::Result<Database> {
+pub(super) async fn open(config: &Config, prepared: Option<&Prepared>) -> anyhow::Result<Database> {
     let began = Instant::now();
     let said = Seldom::default();
     let mut has_waited = false;
@@ -34,8 +35,8 @@ pub(super) async fn open(config: &Config) -> anyhow::Result<Database> {
                 has_waited = true;
                 systemd::waiting(MORE_TIME);
                 if endpoint.is_none() {
-                    let bound = bind_admin(config)?;
-                    endpoint = bound.map(|it| it.serve_while_waiting()).transpose()?;
+                    let bound = admin_endpoint(config, prepared)?;
+                    endpoint = bound.map(Endpoint::serve_while_waiting).transpose()?;
                 }
                 tokio::time::sleep(PAUSE).await;
             }
@@ -51,4 +52,22 @@ pub(super) async fn open(config: &Config) -> anyhow::Result<Database> {
         tracing::info!(waited_s, "the database is there");
     }
     Ok(database)
+}
+
+/// The endpoint on a socket of its own, or on the one that is there already.
+fn admin_endpoint(
+    config: &Config,
+    prepared: Option<&Prepared>,
+) -> anyhow::Result<Option<Endpoint>> {
+    let bound = match prepared {
+        Some(Prepared { admin: None, .. }) => None,
+        Some(Prepared {
+            admin: Some((socket, token)),
+            ..
+        }) => Some((socket.try_clone()?, token.clone())),
+        None => bind_admin(config)?,
+    };
+    bound
+        .map(|(socket, token)| guarded(socket, token, config))
+        .transpose()
 }
