@@ -10,9 +10,9 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use actix::{Actor, AsyncContext, Context, Handler, Message, ResponseFuture};
+use actix::{Actor, Context, Handler, Message, ResponseFuture};
 use bytes::Bytes;
 use pop3::Candidates;
 use quick_cache::Weighter;
@@ -23,8 +23,8 @@ use crate::accounts::{
 };
 use crate::metrics::Metrics;
 use crate::store::{
-    Beginning, ContentId, Lease, MailStore, Maildrop, MaildropVersion, MessageId, StoreError,
-    Stored, TIDY_INTERVAL, Tidied, UserId, ask,
+    Beginning, ContentId, GcReport, Lease, MailStore, Maildrop, MaildropVersion, MessageId,
+    StoreError, Stored, UserId, ask,
 };
 
 /// How many messages the remembered snapshots have together; each takes about 70 octets.
@@ -33,14 +33,10 @@ const REMEMBERED_MESSAGES: u64 = 1_000_000;
 /// How many snapshots are expected to be remembered.
 const REMEMBERED_SNAPSHOTS: usize = 1000;
 
-/// How often the last use of keys is written down.
-const NOTE_USE_INTERVAL: Duration = Duration::from_secs(30);
-
 /// Owns the store: opens maildrops, reads messages, commits deletions.
 #[derive(Debug)]
 pub struct MailboxActor {
     mailbox: Mailbox,
-    keeps_house: bool,
 }
 
 /// What the actor works with. It outlives the actor, so a new one goes on where the last ended.
@@ -120,10 +116,11 @@ impl Mailbox {
         self.ask("looking for revoked keys", ask).await
     }
 
-    async fn tidy(&self) {
-        match self.store.tidy().await {
-            Ok(tidied) if tidied == Tidied::default() => {}
-            Ok(Tidied {
+    /// Removes what no session can read any more, and what has expired.
+    pub(crate) async fn collect_garbage(&self) {
+        match self.store.collect_garbage().await {
+            Ok(collected) if collected == GcReport::default() => {}
+            Ok(GcReport {
                 departures,
                 broken_deliveries,
                 expired,
@@ -131,17 +128,14 @@ impl Mailbox {
                 if expired > 0 {
                     self.metrics.messages_expired(expired);
                 }
-                tracing::debug!(
-                    departures,
-                    broken_deliveries,
-                    "removed what nobody reads any more"
-                );
+                tracing::debug!(departures, broken_deliveries, "garbage collection finished");
             }
-            Err(error) => self.note_fault("removing what nobody reads any more", &error),
+            Err(error) => self.note_fault("collecting garbage", &error),
         }
     }
 
-    async fn note_use(&self) {
+    /// Writes down which keys were used.
+    pub(crate) async fn note_use(&self) {
         let used = std::mem::take(&mut self.memory().used);
         if used.is_empty() {
             return;
@@ -189,13 +183,9 @@ impl Mailbox {
 }
 
 impl MailboxActor {
-    /// Works with this. One of the actors that share it also keeps house: removes what nobody
-    /// reads any more, and writes down which keys were used.
-    pub fn new(mailbox: Mailbox, keeps_house: bool) -> Self {
-        Self {
-            mailbox,
-            keeps_house,
-        }
+    /// Works with this, which the actors of all threads share.
+    pub fn new(mailbox: Mailbox) -> Self {
+        Self { mailbox }
     }
 }
 
@@ -204,26 +194,6 @@ impl Actor for MailboxActor {
 
     fn started(&mut self, context: &mut Self::Context) {
         context.set_mailbox_capacity(MAILBOX_CAPACITY);
-        if !self.keeps_house {
-            return;
-        }
-        let mailbox = self.mailbox.clone();
-        let tidy = async move {
-            loop {
-                // At once for the first time: it makes this server known to others.
-                mailbox.tidy().await;
-                tokio::time::sleep(TIDY_INTERVAL).await;
-            }
-        };
-        let mailbox = self.mailbox.clone();
-        let note_use = async move {
-            loop {
-                tokio::time::sleep(NOTE_USE_INTERVAL).await;
-                mailbox.note_use().await;
-            }
-        };
-        context.spawn(actix::fut::wrap_future(tidy));
-        context.spawn(actix::fut::wrap_future(note_use));
     }
 }
 

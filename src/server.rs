@@ -20,6 +20,7 @@ use crate::listener::{Bound, ListenerActor, Place, Reception};
 use crate::lmtp::{self, LmtpListenerActor, LmtpService, LmtpSocket};
 use crate::login_throttle::{Delays, LoginThrottle};
 use crate::mailbox::{Mailbox, MailboxActor};
+use crate::maintenance::MaintenanceActor;
 use crate::metrics::Metrics;
 use crate::open_files::Reserve;
 use crate::registry::{
@@ -68,6 +69,7 @@ pub struct Server {
     clock_guard: ClockGuard,
     places: Arc<Vec<Place>>,
     arbiters: Vec<Arbiter>,
+    maintenance_arbiter: Arbiter,
     listening: CancellationToken,
     drain: CancellationToken,
     working: CancellationToken,
@@ -227,9 +229,18 @@ impl Server {
         let self_tests = SelfTests::default();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let arbiters: Vec<Arbiter> = (0..cores).map(|_| Arbiter::new()).collect();
-        let service_of = |(at, arbiter): (usize, &Arbiter)| {
-            let (shared, keeps_house) = (mailbox.clone(), at == 0);
-            let build = move || MailboxActor::new(shared.clone(), keeps_house);
+        let maintenance_arbiter = Arbiter::new();
+        let shared = mailbox.clone();
+        Post::keep(
+            "maintenance",
+            &maintenance_arbiter.handle(),
+            Arc::clone(&metrics),
+            working.clone(),
+            move || MaintenanceActor::new(shared.clone()),
+        );
+        let service_of = |arbiter: &Arbiter| {
+            let shared = mailbox.clone();
+            let build = move || MailboxActor::new(shared.clone());
             let arbiter = arbiter.handle();
             let service = Service {
                 server_name: config.pop3.server_name.clone(),
@@ -265,7 +276,7 @@ impl Server {
             };
             Place::new(arbiter, service)
         };
-        let places: Vec<Place> = arbiters.iter().enumerate().map(service_of).collect();
+        let places: Vec<Place> = arbiters.iter().map(service_of).collect();
         #[cfg(test)]
         let mailboxes = places
             .iter()
@@ -318,6 +329,7 @@ impl Server {
             clock_guard,
             places,
             arbiters,
+            maintenance_arbiter,
             listening,
             drain,
             working,
@@ -499,7 +511,7 @@ impl Server {
             }
             Err(_) => tracing::warn!("the database did not let itself be closed"),
         }
-        for arbiter in &self.arbiters {
+        for arbiter in self.arbiters.iter().chain([&self.maintenance_arbiter]) {
             arbiter.stop();
         }
     }

@@ -11,6 +11,7 @@ mod deletions;
 mod delivery;
 mod expiry;
 mod faults;
+mod garbage;
 mod imports;
 mod intake;
 mod leases;
@@ -25,7 +26,6 @@ mod restoring;
 mod rows;
 mod servers;
 mod sqlite;
-mod tidy;
 mod transaction;
 
 use std::ops::Range;
@@ -46,6 +46,7 @@ pub(crate) use database::{KEYS_PER_STATEMENT, clock, now, sql_list, statement};
 pub(crate) use deletions::{Deletion, Departing, deleted_sizes, size_of_maildrop};
 pub use delivery::{CHUNK_OCTETS, Delivery, Prepared};
 pub use expiry::EXPIRY;
+pub use garbage::{GC_INTERVAL, GcReport};
 pub use imports::{Adoption, Import, Known, Met, There};
 pub use intake::Intake;
 pub use leases::Lease;
@@ -57,7 +58,6 @@ pub use reading::{Read, Reading};
 pub use restoring::{Deletions, Which};
 pub(crate) use sqlite::give_up_some_reserve;
 pub use sqlite::{open_to_others, sqlite_file};
-pub use tidy::{TIDY_INTERVAL, Tidied};
 pub(crate) use transaction::Transaction;
 
 /// The key of a user.
@@ -289,11 +289,11 @@ pub trait MailStore: Send + Sync {
         session: &str,
     ) -> Result<usize, StoreError>;
 
-    /// Removes what nobody can read any more; to be called every [`TIDY_INTERVAL`].
+    /// Removes what nobody can read any more; to be called every [`GC_INTERVAL`].
     ///
     /// # Errors
     /// If the database can't say; the next call goes on.
-    async fn tidy(&self) -> Result<Tidied, StoreError>;
+    async fn collect_garbage(&self) -> Result<GcReport, StoreError>;
 
     /// Tells other servers that this one has ended.
     ///

@@ -46,14 +46,21 @@ enum Departures {
 enum Holds {
     Table,
     ServerId,
+    MessageId,
+}
+
+#[derive(DeriveIden)]
+enum RemoteLeases {
+    Table,
+    ServerId,
     UserId,
     MaildropVersion,
-    MessageId,
 }
 
 /// Finds what a deletion has left, when nobody reads it any more.
 const OF_DELETION: &str = "departures_of_deletion";
 const BY_END: &str = "departures_by_end";
+const DELETIONS_BY_END: &str = "deletions_by_end";
 
 /// What was deleted before this change.
 const EARLIER_DELETIONS: &str = "INSERT INTO deletions \
@@ -74,9 +81,9 @@ impl MigrationTrait for Migration {
             .table(Users::Table)
             .add_column(removed_at.big_integer().take());
         manager.alter_table(users.to_owned()).await?;
-        // Servers say anew what they hold.
+        // Servers say anew what their sessions can read.
         drop_table(manager, Holds::Table.into_iden()).await?;
-        for table in [deletions(), deletion_batches(), holds()] {
+        for table in [deletions(), deletion_batches(), remote_leases()] {
             manager.create_table(table).await?;
         }
         let mut by_end = Index::drop();
@@ -88,6 +95,13 @@ impl MigrationTrait for Migration {
             .col(Departures::MaildropVersion)
             .to_owned();
         manager.create_index(of_deletion).await?;
+        // What is kept no longer: for garbage collection.
+        let by_end = Index::create()
+            .name(DELETIONS_BY_END)
+            .table(Deletions::Table)
+            .col(Deletions::KeptUntilMs)
+            .to_owned();
+        manager.create_index(by_end).await?;
         let database = manager.get_connection();
         database.execute_unprepared(EARLIER_DELETIONS).await?;
         Ok(())
@@ -108,7 +122,7 @@ impl MigrationTrait for Migration {
         for table in [
             Deletions::Table.into_iden(),
             DeletionBatches::Table.into_iden(),
-            Holds::Table.into_iden(),
+            RemoteLeases::Table.into_iden(),
         ] {
             drop_table(manager, table).await?;
         }
@@ -160,17 +174,17 @@ fn deletion_batches() -> TableCreateStatement {
         .to_owned()
 }
 
-fn holds() -> TableCreateStatement {
+fn remote_leases() -> TableCreateStatement {
     Table::create()
-        .table(Holds::Table)
-        .col(text(Holds::ServerId))
-        .col(number(Holds::UserId))
-        .col(number(Holds::MaildropVersion))
+        .table(RemoteLeases::Table)
+        .col(text(RemoteLeases::ServerId))
+        .col(number(RemoteLeases::UserId))
+        .col(number(RemoteLeases::MaildropVersion))
         .primary_key(
             Index::create()
-                .col(Holds::ServerId)
-                .col(Holds::UserId)
-                .col(Holds::MaildropVersion),
+                .col(RemoteLeases::ServerId)
+                .col(RemoteLeases::UserId)
+                .col(RemoteLeases::MaildropVersion),
         )
         .to_owned()
 }

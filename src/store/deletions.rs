@@ -237,7 +237,7 @@ impl Database {
     pub(super) async fn finish_deletions(&self, user: UserId) -> Result<(), StoreError> {
         // What nobody may write to, such as a standby, can still be read when there is none.
         if self.users_with_batches().await?.contains(&user) {
-            while self.move_batch(user, MAILDROP_PATIENCE).await? {}
+            self.move_batches(user).await?;
         }
         Ok(())
     }
@@ -248,8 +248,15 @@ impl Database {
     /// As those of [`Database::move_batch`].
     pub(super) async fn finish_all_deletions(&self) -> Result<(), StoreError> {
         for user in self.users_with_batches().await? {
-            while self.move_batch(user, MAILDROP_PATIENCE).await? {}
+            self.move_batches(user).await?;
         }
+        Ok(())
+    }
+
+    /// Moves all batches of a user's deleted messages.
+    async fn move_batches(&self, user: UserId) -> Result<(), StoreError> {
+        let one = async || self.move_batch(user, MAILDROP_PATIENCE).await;
+        while self.with_reserve(one).await? {}
         Ok(())
     }
 }

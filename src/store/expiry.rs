@@ -8,8 +8,8 @@ use sea_orm::ConnectionTrait;
 use super::clock_guard::Time;
 use super::database::{sql_list, statement};
 use super::deletions::{Deletion, Departing};
+use super::garbage::Damaged;
 use super::locks::{LockedMaildrop, Purpose};
-use super::tidy::Damaged;
 use super::{SqlStore, StoreError, UserId, repeat};
 
 /// How many messages expire in one call, so that no login waits long for it.

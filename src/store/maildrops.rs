@@ -17,8 +17,8 @@ use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
 use super::clock_guard::ClockGuard;
 use super::database::statement;
 use super::deletions::{DELETED_AT_ONCE, Deletion, Departing, deleted_messages};
+use super::garbage::{GcReport, GcState};
 use super::leases::Leases;
-use super::tidy::{Sightings, Tidied};
 use super::{
     Beginning, ContentId, Database, Entry, Lease, MailStore, Maildrop, MaildropVersion, MessageId,
     StoreError, Stored, UserId,
@@ -40,7 +40,7 @@ pub struct SqlStore {
     pub(super) database: Database,
     pub(super) leases: Leases,
     pub(super) server_id: String,
-    pub(super) sightings: Mutex<Sightings>,
+    pub(super) gc_state: Mutex<GcState>,
     pub(super) keeping: Keeping,
     pub(super) clock_guard: ClockGuard,
 }
@@ -68,7 +68,7 @@ impl SqlStore {
             database,
             leases: Leases::default(),
             server_id,
-            sightings: Mutex::default(),
+            gc_state: Mutex::default(),
             keeping: Keeping::default(),
             clock_guard: ClockGuard::default(),
         }
@@ -205,12 +205,12 @@ impl MailStore for SqlStore {
         self.delete_all(user, messages, session).await
     }
 
-    async fn tidy(&self) -> Result<Tidied, StoreError> {
-        let tidied = self.remove_what_nobody_reads().await;
-        let Some(_using) = self.database.reserve_for(&tidied) else {
-            return tidied;
+    async fn collect_garbage(&self) -> Result<GcReport, StoreError> {
+        let collected = self.collect().await;
+        let Some(_using) = self.database.reserve_for(&collected) else {
+            return collected;
         };
-        self.remove_what_nobody_reads().await
+        self.collect().await
     }
 
     async fn leave(&self) -> Result<(), StoreError> {

@@ -68,7 +68,8 @@ impl Database {
     /// # Errors
     /// As those of [`Database::empty_removed`]; a server goes on then.
     pub async fn finish_removal(&self, user: UserId) -> Result<(), StoreError> {
-        while self.empty_removed(user, MAILDROP_PATIENCE).await? {}
+        let empty = async || self.empty_removed(user, MAILDROP_PATIENCE).await;
+        while self.with_reserve(empty).await? {}
         Ok(())
     }
 }

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use sea_orm::{ConnectionTrait, DatabaseTransaction};
 
 use super::database::{KEYS_PER_STATEMENT, statement};
-use super::tidy::DeletionKey;
+use super::garbage::DeletionKey;
 use super::{MaildropVersion, SqlStore, StoreError, UserId, repeat};
 
 /// A server whose beat has not changed for this long is dead.
-const SILENT_SERVER_DIES_AFTER: Duration = Duration::from_secs(30);
+const SERVER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What this server knows of others, and they of it.
 #[derive(Debug, Default)]
@@ -39,7 +39,7 @@ impl Servers {
     }
 
     /// Remembers the beats of the others and returns those that stand still for too long.
-    fn note_beats(&mut self, beats: &HashMap<String, i64>) -> Vec<String> {
+    fn note_heartbeats(&mut self, beats: &HashMap<String, i64>) -> Vec<String> {
         let now = Instant::now();
         self.others.retain(|id, _| beats.contains_key(id));
         for (id, beat) in beats {
@@ -48,7 +48,7 @@ impl Servers {
                 *known = (*beat, now);
             }
         }
-        let silent = |since: &Instant| now.duration_since(*since) >= SILENT_SERVER_DIES_AFTER;
+        let silent = |since: &Instant| now.duration_since(*since) >= SERVER_TIMEOUT;
         let dead = self.others.extract_if(|_, (_, since)| silent(since));
         dead.map(|(id, _)| id).collect()
     }
@@ -64,7 +64,7 @@ impl SqlStore {
         // In the order in which the server itself locks them, if it lives after all.
         for sql in [
             "DELETE FROM servers WHERE id = $1",
-            "DELETE FROM holds WHERE server_id = $1",
+            "DELETE FROM remote_leases WHERE server_id = $1",
         ] {
             transaction
                 .execute_raw(statement(&transaction, sql, [server.into()]))
@@ -75,47 +75,44 @@ impl SqlStore {
     }
 
     /// Sees to it that the others know of this server. They wait only for those that they know.
-    pub(super) async fn be_known(&self) -> Result<(), StoreError> {
+    pub(super) async fn register(&self) -> Result<(), StoreError> {
         const KNOWN: &str = "SELECT 1 FROM servers WHERE id = $1";
         let read = self.database.read();
         let known = statement(read, KNOWN, [self.server_id.as_str().into()]);
         if read.query_one_raw(known).await?.is_none() {
             let transaction = self.database.begin().await?;
-            self.beat(&transaction).await?;
+            self.heartbeat(&transaction).await?;
             transaction.commit().await?;
         }
         Ok(())
     }
 
     /// Raises the beat; false if the others did not know this server, or took it for dead.
-    async fn beat(&self, transaction: &DatabaseTransaction) -> Result<bool, StoreError> {
+    async fn heartbeat(&self, transaction: &DatabaseTransaction) -> Result<bool, StoreError> {
         const BEAT: &str = "UPDATE servers SET beat = beat + 1 WHERE id = $1";
-        const BE_BORN: &str = "INSERT INTO servers (id, beat) VALUES ($1, 1)";
+        const REGISTER: &str = "INSERT INTO servers (id, beat) VALUES ($1, 1)";
         let me = || [self.server_id.as_str().into()];
         let beat = statement(transaction, BEAT, me());
         let known = transaction.execute_raw(beat).await?.rows_affected() > 0;
         if !known {
-            let be_born = statement(transaction, BE_BORN, me());
+            let be_born = statement(transaction, REGISTER, me());
             transaction.execute_raw(be_born).await?;
         }
         Ok(known)
     }
 
     /// Writes down which deletions sessions here can look behind, and raises the beat with it.
-    pub(super) async fn tell_what_is_held(
-        &self,
-        deletions: &[DeletionKey],
-    ) -> Result<(), StoreError> {
-        repeat(|| self.try_to_tell_what_is_held(deletions)).await
+    pub(super) async fn publish_leases(&self, deletions: &[DeletionKey]) -> Result<(), StoreError> {
+        repeat(|| self.try_to_publish_leases(deletions)).await
     }
 
-    async fn try_to_tell_what_is_held(&self, deletions: &[DeletionKey]) -> Result<(), StoreError> {
+    async fn try_to_publish_leases(&self, deletions: &[DeletionKey]) -> Result<(), StoreError> {
         let reached = |it: &&DeletionKey| self.leases.reach(it.user, it.version);
         let held: HashSet<DeletionKey> = deletions.iter().filter(reached).copied().collect();
         let transaction = self.database.begin().await?;
-        let known = self.beat(&transaction).await?;
+        let known = self.heartbeat(&transaction).await?;
         let (new, old): (Vec<DeletionKey>, Vec<DeletionKey>) = {
-            let servers = &mut self.sightings().servers;
+            let servers = &mut self.gc_state().servers;
             if !known {
                 // Who took this server for dead has removed what it held, too.
                 servers.held.clear();
@@ -126,7 +123,7 @@ impl SqlStore {
         };
         for keys in new.chunks(KEYS_PER_STATEMENT) {
             let hold = format!(
-                "INSERT INTO holds (server_id, user_id, maildrop_version) \
+                "INSERT INTO remote_leases (server_id, user_id, maildrop_version) \
                  SELECT $1, user_id, maildrop_version FROM deletions \
                  WHERE {} ON CONFLICT DO NOTHING",
                 DeletionKey::among(keys)
@@ -135,11 +132,11 @@ impl SqlStore {
         }
         for keys in old.chunks(KEYS_PER_STATEMENT) {
             let among = DeletionKey::among(keys);
-            let release = format!("DELETE FROM holds WHERE server_id = $1 AND {among}");
+            let release = format!("DELETE FROM remote_leases WHERE server_id = $1 AND {among}");
             self.run_for_me(&transaction, &release).await?;
         }
         transaction.commit().await?;
-        self.sightings().servers.held = held;
+        self.gc_state().servers.held = held;
         Ok(())
     }
 
@@ -155,7 +152,7 @@ impl SqlStore {
     }
 
     /// Forgets the servers that have stopped without saying so, and what they held.
-    pub(super) async fn bury_silent_servers(&self) -> Result<(), StoreError> {
+    pub(super) async fn expire_dead_servers(&self) -> Result<(), StoreError> {
         const OTHERS: &str = "SELECT id, beat FROM servers WHERE id <> $1";
         let read = self.database.read();
         let others = statement(read, OTHERS, [self.server_id.as_str().into()]);
@@ -164,7 +161,7 @@ impl SqlStore {
             let (id, beat): (String, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
             beats.insert(id, beat);
         }
-        let silent = self.sightings().servers.note_beats(&beats);
+        let silent = self.gc_state().servers.note_heartbeats(&beats);
         for silent in silent {
             tracing::warn!(
                 server = silent,
@@ -176,8 +173,9 @@ impl SqlStore {
     }
 
     /// The deletions behind which sessions of other servers can look.
-    pub(super) async fn held_by_others(&self) -> Result<HashSet<DeletionKey>, StoreError> {
-        const HELD: &str = "SELECT user_id, maildrop_version FROM holds WHERE server_id <> $1";
+    pub(super) async fn remote_leases(&self) -> Result<HashSet<DeletionKey>, StoreError> {
+        const HELD: &str =
+            "SELECT user_id, maildrop_version FROM remote_leases WHERE server_id <> $1";
         let read = self.database.read();
         let held = statement(read, HELD, [self.server_id.as_str().into()]);
         let mut keys = HashSet::new();

@@ -53,9 +53,9 @@ impl Large {
     }
 
     /// Tidies as the server does, until a table has so many rows.
-    async fn tidy_until(&self, table: &str, rows: i64) {
+    async fn collect_until(&self, table: &str, rows: i64) {
         eventually_async(&format!("{rows} rows in {table}"), async || {
-            self.server.tidy().await.unwrap();
+            self.server.collect_garbage().await.unwrap();
             (self.sql.count(table).await == rows).then_some(())
         })
         .await;
@@ -90,16 +90,16 @@ fn a_large_deletion_is_all_or_nothing_and_is_done_in_steps() {
         // A fault in the second step leaves the first done, and nobody sees the difference.
         let fault = format!("id = {}", large.all[7000].0);
         large.sql.refuse("DELETE", "messages", &fault).await;
-        large.server.tidy().await.unwrap_err();
+        large.server.collect_garbage().await.unwrap_err();
         let moved = large.sql.count("departures").await;
         assert!(moved > 0 && moved < gone.len() as i64, "{moved}");
         assert_eq!(large.seen().await, left);
         large.sql.allow("messages").await;
-        large.tidy_until("deletion_batches", 0).await;
+        large.collect_until("deletion_batches", 0).await;
         assert_eq!(large.seen().await, left);
 
-        large.tidy_until("departures", 0).await;
-        large.tidy_until("deletions", 0).await;
+        large.collect_until("departures", 0).await;
+        large.collect_until("deletions", 0).await;
         assert_eq!(large.sql.count("messages").await, left.len() as i64);
     });
 }
@@ -138,7 +138,7 @@ fn two_sessions_may_delete_the_same_and_a_session_reads_on_what_it_sees() {
         let (server, ada) = (&large.server, large.ada);
         let there = place.server().await;
         let lease = there.lease(ada, version(&large.sql, ada).await);
-        there.tidy().await.unwrap();
+        there.collect_garbage().await.unwrap();
         server
             .delete(ada, &large.all[..8000], SESSION)
             .await
@@ -150,27 +150,27 @@ fn two_sessions_may_delete_the_same_and_a_session_reads_on_what_it_sees() {
         assert!(large.seen().await.is_empty());
         // Another server may do the steps, such as when the first has been killed.
         eventually_async("all to be moved", async || {
-            there.tidy().await.unwrap();
+            there.collect_garbage().await.unwrap();
             let moved = large.sql.count("departures").await;
             (moved == MANY as i64).then_some(())
         })
         .await;
         eventually_async("both deletions to be held", async || {
-            server.tidy().await.unwrap();
-            there.tidy().await.unwrap();
-            (large.sql.count("holds").await == 2).then_some(())
+            server.collect_garbage().await.unwrap();
+            there.collect_garbage().await.unwrap();
+            (large.sql.count("remote_leases").await == 2).then_some(())
         })
         .await;
         assert_eq!(large.sql.count("departures").await, MANY as i64);
         drop(lease);
         eventually_async("all to go", async || {
-            there.tidy().await.unwrap();
-            server.tidy().await.unwrap();
+            there.collect_garbage().await.unwrap();
+            server.collect_garbage().await.unwrap();
             (large.sql.count("departures").await == 0).then_some(())
         })
         .await;
-        for table in ["messages", "contents", "deletions", "holds"] {
-            large.tidy_until(table, 0).await;
+        for table in ["messages", "contents", "deletions", "remote_leases"] {
+            large.collect_until(table, 0).await;
         }
     });
 }
@@ -190,7 +190,7 @@ fn a_large_deletion_can_be_brought_back_before_and_after_it_was_moved() {
             server.delete(large.ada, gone, SESSION).await.unwrap();
             if is_moved {
                 eventually_async("all to be moved", async || {
-                    server.tidy().await.unwrap();
+                    server.collect_garbage().await.unwrap();
                     (large.sql.count("deletion_batches").await == 0).then_some(())
                 })
                 .await;
@@ -254,12 +254,12 @@ fn a_user_is_removed_at_once_and_a_large_maildrop_is_emptied_in_steps() {
 
         let fault = format!("id = {}", large.all[7000].0);
         large.sql.refuse("DELETE", "messages", &fault).await;
-        large.server.tidy().await.unwrap_err();
+        large.server.collect_garbage().await.unwrap_err();
         large.sql.allow("messages").await;
-        large.tidy_until("messages", 1).await;
-        large.tidy_until("users", 1).await;
-        large.tidy_until("departures", 0).await;
-        large.tidy_until("deletions", 0).await;
+        large.collect_until("messages", 1).await;
+        large.collect_until("users", 1).await;
+        large.collect_until("departures", 0).await;
+        large.collect_until("deletions", 0).await;
         assert_eq!(large.sql.count("contents").await, 1);
         let kept = large.server.open(again, 0).await.unwrap();
         assert_eq!(kept.snapshot.len(), 1);

@@ -1,10 +1,10 @@
-//! What keeps the octets of deleted messages from being removed.
+//! What keeps deleted messages from garbage collection.
 
 use sea_orm::entity::prelude::*;
 
 /// Sessions of this server can still read what this deletion has taken out of its maildrop.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-#[sea_orm(table_name = "holds")]
+#[sea_orm(table_name = "remote_leases")]
 pub struct Model {
     /// The server.
     #[sea_orm(primary_key, auto_increment = false)]

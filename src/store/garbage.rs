@@ -20,8 +20,8 @@ use super::database::{now, sql_list, statement};
 use super::servers::Servers;
 use super::{MaildropVersion, SqlStore, StoreError, UserId, repeat};
 
-/// How often [`super::MailStore::tidy`] is to be called.
-pub const TIDY_INTERVAL: Duration = Duration::from_secs(5);
+/// How often [`super::MailStore::collect_garbage`] is to be called.
+pub const GC_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long one call moves or removes; the next goes on. The others are to hear of this server
 /// meanwhile.
@@ -42,9 +42,9 @@ const REMOVED_AT_ONCE: usize = 100;
 /// After how many octets of contents it ends.
 const OCTETS_AT_ONCE: i64 = 32 * 1024 * 1024;
 
-/// What a call of [`super::MailStore::tidy`] did.
+/// What a call of [`super::MailStore::collect_garbage`] did.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Tidied {
+pub struct GcReport {
     /// Departed messages that nobody could read any more.
     pub departures: usize,
     /// Deliveries that had been broken off.
@@ -63,15 +63,23 @@ pub(super) struct DeletionKey {
 impl DeletionKey {
     /// The condition that a row is of one of these.
     pub(super) fn among(keys: &[Self]) -> String {
+        format!(
+            "(user_id, maildrop_version) IN (VALUES {})",
+            Self::list(keys)
+        )
+    }
+
+    /// These as rows of SQL.
+    fn list(keys: &[Self]) -> String {
         let key = |key: &Self| format!("({},{})", key.user.0, key.version.0);
         let keys: Vec<String> = keys.iter().map(key).collect();
-        format!("(user_id, maildrop_version) IN (VALUES {})", keys.join(","))
+        keys.join(",")
     }
 }
 
 /// What this server remembers between two calls.
 #[derive(Debug, Default)]
-pub(super) struct Sightings {
+pub(super) struct GcState {
     /// Each deletion, when it was first seen here, and the others' beats at that time.
     deletions: HashMap<DeletionKey, FirstSeen>,
     pub(super) servers: Servers,
@@ -110,7 +118,7 @@ struct Departure {
 impl SqlStore {
     /// Does what there is to do. A fault in one part keeps the others from nothing; the first one is
     /// the error.
-    pub(super) async fn remove_what_nobody_reads(&self) -> Result<Tidied, StoreError> {
+    pub(super) async fn collect(&self) -> Result<GcReport, StoreError> {
         let broken_deliveries = self.remove_broken_deliveries().await;
         let time = self.time().await?;
         let expired = self.expire(time).await;
@@ -119,7 +127,7 @@ impl SqlStore {
         let departures = self.remove_departures(time).await;
         moved?;
         emptied?;
-        Ok(Tidied {
+        Ok(GcReport {
             departures: departures?,
             broken_deliveries: broken_deliveries?,
             expired: expired?,
@@ -166,18 +174,18 @@ impl SqlStore {
     async fn remove_departures(&self, time: Time) -> Result<usize, StoreError> {
         let deletions = self.deletions(time).await?;
         if deletions.is_empty() {
-            let damaged = std::mem::take(&mut self.sightings().damaged);
-            *self.sightings() = Sightings {
+            let damaged = std::mem::take(&mut self.gc_state().damaged);
+            *self.gc_state() = GcState {
                 damaged,
-                ..Sightings::default()
+                ..GcState::default()
             };
-            self.be_known().await?;
+            self.register().await?;
             return Ok(0);
         }
-        self.tell_what_is_held(&deletions).await?;
-        self.bury_silent_servers().await?;
-        let held_by_others = self.held_by_others().await?;
-        let removable = self.removable(&deletions, &held_by_others);
+        self.publish_leases(&deletions).await?;
+        self.expire_dead_servers().await?;
+        let remote_leases = self.remote_leases().await?;
+        let removable = self.removable(&deletions, &remote_leases);
         let (began, mut removed) = (Instant::now(), 0);
         for deletions in removable.chunks(DELETIONS_PER_STATEMENT) {
             loop {
@@ -203,12 +211,15 @@ impl SqlStore {
     async fn departures_of(&self, deletions: &[DeletionKey]) -> Result<Vec<Departure>, StoreError> {
         let but_for = match self.damaged_of(Damaged::Departure) {
             damaged if damaged.is_empty() => String::new(),
-            damaged => format!("AND message_id NOT IN ({})", sql_list(damaged)),
+            damaged => format!("AND d.message_id NOT IN ({})", sql_list(damaged)),
         };
+        // SQLite goes by the index only for a join.
         let next = format!(
-            "SELECT message_id, content_id FROM departures WHERE {} {but_for} \
+            "WITH deleted(user_id, maildrop_version) AS (VALUES {}) \
+             SELECT d.message_id, d.content_id FROM deleted e JOIN departures d \
+             ON d.user_id = e.user_id AND d.maildrop_version = e.maildrop_version {but_for} \
              LIMIT {REMOVED_AT_ONCE}",
-            DeletionKey::among(deletions)
+            DeletionKey::list(deletions)
         );
         let read = self.database.read();
         let rows = read.query_all_raw(statement(read, &next, [])).await?;
@@ -233,7 +244,7 @@ impl SqlStore {
                      AND d.maildrop_version = e.maildrop_version)"
                 ),
                 format!(
-                    "DELETE FROM holds AS h WHERE {among} \
+                    "DELETE FROM remote_leases AS h WHERE {among} \
                      AND NOT EXISTS (SELECT 1 FROM deletions e WHERE e.user_id = h.user_id \
                      AND e.maildrop_version = h.maildrop_version)"
                 ),
@@ -281,7 +292,7 @@ impl SqlStore {
             done => return done.map(Some),
         };
         self.database.note_damage(&error);
-        if self.sightings().damaged.insert(what) {
+        if self.gc_state().damaged.insert(what) {
             let (kind, key) = what;
             tracing::error!(
                 error = %error,
@@ -295,13 +306,13 @@ impl SqlStore {
 
     /// Is it known that the database is damaged there?
     pub(super) fn is_damaged(&self, what: (Damaged, i64)) -> bool {
-        self.sightings().damaged.contains(&what)
+        self.gc_state().damaged.contains(&what)
     }
 
     /// What of one kind can't be removed.
     fn damaged_of(&self, kind: Damaged) -> Vec<i64> {
-        let sightings = self.sightings();
-        let of_kind = sightings.damaged.iter().filter(|(it, _)| *it == kind);
+        let gc_state = self.gc_state();
+        let of_kind = gc_state.damaged.iter().filter(|(it, _)| *it == kind);
         of_kind.map(|(_, key)| *key).collect()
     }
 
@@ -340,14 +351,14 @@ impl SqlStore {
     fn removable(
         &self,
         deletions: &[DeletionKey],
-        held_by_others: &HashSet<DeletionKey>,
+        remote_leases: &HashSet<DeletionKey>,
     ) -> Vec<DeletionKey> {
-        let mut sightings = self.sightings();
-        let Sightings {
+        let mut gc_state = self.gc_state();
+        let GcState {
             deletions: seen,
             servers,
             ..
-        } = &mut *sightings;
+        } = &mut *gc_state;
         let beats = servers.beats();
         let first_seen_now = FirstSeen {
             at: Instant::now(),
@@ -365,7 +376,7 @@ impl SqlStore {
             // has not opened the maildrop before.
             let looked =
                 |(id, then): (&String, &i64)| beats.get(id).is_none_or(|now| *now >= then + 2);
-            let is_held = servers.holds(*deletion) || held_by_others.contains(deletion);
+            let is_held = servers.holds(*deletion) || remote_leases.contains(deletion);
             if !is_held && first.at.elapsed() >= LOGIN_GRACE && first.beats.iter().all(looked) {
                 removable.push(*deletion);
             }
@@ -385,11 +396,9 @@ impl SqlStore {
         Ok(removed)
     }
 
-    pub(super) fn sightings(&self) -> MutexGuard<'_, Sightings> {
+    pub(super) fn gc_state(&self) -> MutexGuard<'_, GcState> {
         // What is remembered only ever delays a removal, so a half-made change does no harm.
-        self.sightings
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.gc_state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
