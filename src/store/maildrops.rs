@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use pop3::UniqueId;
 use sea_orm::sqlx::Row;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryResult, Value};
 
@@ -19,7 +18,7 @@ use super::database::{KEYS_PER_STATEMENT, clock, sql_list, statement};
 use super::leases::Leases;
 use super::tidy::{Sightings, Tidied};
 use super::{
-    Beginning, ContentId, Database, Entry, Lease, MailStore, Maildrop, MaildropVersion, MessageId,
+    Beginning, ContentId, Database, Lease, MailStore, Maildrop, MaildropVersion, MessageId,
     StoreError, Stored, UserId,
 };
 
@@ -89,30 +88,7 @@ impl MailStore for SqlStore {
     }
 
     async fn open(&self, user: UserId, limit: u32) -> Result<Maildrop, StoreError> {
-        const ALL: &str = "SELECT id, content_id, octets, unique_id, head_octets FROM messages \
-            WHERE user_id = $1 ORDER BY received_at_ms DESC, id DESC";
-        // One statement, so that what is counted is the maildrop whose newest messages it reads. The
-        // database counts once, and by the same index.
-        const NEWEST: &str = "SELECT id, content_id, octets, unique_id, head_octets, \
-            (SELECT COUNT(*) FROM messages WHERE user_id = $1) FROM messages \
-            WHERE user_id = $1 ORDER BY received_at_ms DESC, id DESC LIMIT $2";
-        let read = self.database.read();
-        let newest = match limit {
-            0 => statement(read, ALL, [user.0.into()]),
-            limit => statement(read, NEWEST, [user.0.into(), i64::from(limit).into()]),
-        };
-        let rows = self.database.rows(newest).await?;
-        let hidden = match rows.first() {
-            Some(row) if limit > 0 => {
-                let all: i64 = row.try_get_by_index(5)?;
-                u64::try_from(all)
-                    .unwrap_or(0)
-                    .saturating_sub(rows.len() as u64)
-            }
-            Some(_) | None => 0,
-        };
-        let oldest_first: Result<_, _> = rows.iter().rev().map(entry).collect();
-        Ok(Maildrop::new(user, oldest_first?, hidden))
+        self.database.open_maildrop(user, limit).await
     }
 
     async fn first_chunks(
@@ -269,23 +245,6 @@ pub(crate) async fn depart(
         .execute_unprepared(&format!("DELETE {theirs}"))
         .await?;
     Ok(departed)
-}
-
-fn entry(row: &QueryResult) -> Result<Entry, StoreError> {
-    let octets: i64 = row.try_get_by_index(2)?;
-    let unique_id: String = row.try_get_by_index(3)?;
-    let head_octets: i32 = row.try_get_by_index(4)?;
-    Ok(Entry {
-        stored: Stored {
-            message: MessageId(row.try_get_by_index(0)?),
-            content: ContentId(row.try_get_by_index(1)?),
-            has_head: head_octets > 0,
-        },
-        octets: u64::try_from(octets).map_err(|error| StoreError::Corrupt(error.to_string()))?,
-        // It may have been imported.
-        unique_id: UniqueId::imported(unique_id)
-            .map_err(|error| StoreError::Corrupt(error.to_string()))?,
-    })
 }
 
 /// How long a list of so many keys is made.

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures_util::TryStreamExt;
 use sea_orm::{
     ConnAcquireErr, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult,
-    Statement, TransactionOptions, TransactionTrait,
+    QueryStream, Statement, StreamTrait, TransactionOptions, TransactionTrait,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -45,6 +46,14 @@ pub(crate) struct PoolUse {
     pub(crate) waiting: u64,
     /// How long all have waited for one since the start.
     pub(crate) waited: Duration,
+}
+
+/// The rows of a query, which are read one by one.
+#[derive(Debug)]
+pub(super) struct Rows {
+    rows: QueryStream,
+    /// Their connection's place in the pool.
+    _room: OwnedSemaphorePermit,
 }
 
 /// Counts as waiting while it lives.
@@ -104,6 +113,16 @@ impl Pool {
         }
     }
 
+    /// Begins to read rows one by one. They have their connection until they are dropped.
+    ///
+    /// # Errors
+    /// If there is no connection in time.
+    pub(super) async fn stream(&self, query: Statement) -> Result<Rows, DbErr> {
+        let room = self.take_room().await?;
+        let rows = self.connections.stream_raw(query).await?;
+        Ok(Rows { rows, _room: room })
+    }
+
     async fn take_room(&self) -> Result<OwnedSemaphorePermit, DbErr> {
         if let Ok(room) = Arc::clone(&self.room).try_acquire_owned() {
             return Ok(room);
@@ -115,6 +134,16 @@ impl Pool {
             Ok(Err(_)) => Err(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed)),
             Err(_) => Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)),
         }
+    }
+}
+
+impl Rows {
+    /// The next row; none is the end.
+    ///
+    /// # Errors
+    /// If the database can't say.
+    pub(super) async fn next(&mut self) -> Result<Option<QueryResult>, DbErr> {
+        self.rows.try_next().await
     }
 }
 
