@@ -10,8 +10,14 @@ use super::{ContentId, Database, Maildrop, MessageId, StoreError, Stored, UserId
 /// How many rows are read before other tasks of the thread get their turn.
 const ROWS_PER_TURN: usize = 256;
 
+/// Reading more messages than this is a long read.
+const LONG_READ: i64 = 10_000;
+
+/// The limit of a query without a limit.
+const NO_LIMIT: i64 = i64::MAX;
+
 const ALL: &str = "SELECT id, content_id, octets, unique_id, head_octets FROM messages \
-    WHERE user_id = $1 ORDER BY received_at_ms, id";
+    WHERE user_id = $1 ORDER BY received_at_ms, id LIMIT $2";
 
 /// One statement, so that what is counted is the maildrop whose newest messages it reads. The
 /// database counts once, and by the same index.
@@ -25,7 +31,7 @@ const COUNT: usize = 5;
 impl Database {
     /// The newest messages of a maildrop, at most `limit` of them; 0 means all.
     ///
-    /// No more than some hundred rows are in memory at a time beside the snapshot.
+    /// No more than some thousand rows are in memory at a time beside the snapshot.
     ///
     /// # Errors
     /// If the database can't say.
@@ -34,16 +40,23 @@ impl Database {
         user: UserId,
         limit: u32,
     ) -> Result<Maildrop, StoreError> {
-        let read = self.read();
+        let (sql, count, wanted) = match limit {
+            0 => (ALL, None, NO_LIMIT),
+            limit => (NEWEST, Some(COUNT), i64::from(limit)),
+        };
+        let query = |rows: i64| statement(self.read(), sql, [user.0.into(), rows.into()]);
+        let first = wanted.min(LONG_READ + 1);
+        let (mut builder, mut counted) = self.build(query(first), count).await?;
+        if first < wanted && builder.len() as u64 == first.unsigned_abs() {
+            drop(builder);
+            let _turn = self.read().turn_for_long_read().await?;
+            (builder, counted) = self.build(query(wanted), count).await?;
+        }
         if limit == 0 {
-            let all = statement(read, ALL, [user.0.into()]);
-            let (builder, _) = self.build(all, None).await?;
             return Ok(builder.finish(user, 0));
         }
-        let newest = statement(read, NEWEST, [user.0.into(), i64::from(limit).into()]);
-        let (mut builder, count) = self.build(newest, Some(COUNT)).await?;
         builder.reverse();
-        let hidden = count.saturating_sub(builder.len() as u64);
+        let hidden = counted.saturating_sub(builder.len() as u64);
         Ok(builder.finish(user, hidden))
     }
 

@@ -24,6 +24,9 @@ use super::transaction::Transaction;
 pub(crate) struct Pool {
     connections: DatabaseConnection,
     room: Arc<Semaphore>,
+    /// Turns for reads that take long. There are fewer than connections, so that other reads find
+    /// a connection at once.
+    long_reads: Arc<Semaphore>,
     waits: Arc<Waits>,
 }
 
@@ -64,6 +67,7 @@ impl Pool {
         Self {
             connections,
             room: Arc::new(Semaphore::new(size as usize)),
+            long_reads: Arc::new(Semaphore::new((size as usize / 2).max(1))),
             waits: Arc::default(),
         }
     }
@@ -111,6 +115,15 @@ impl Pool {
             waiting: self.waits.waiting.load(Relaxed),
             waited: Duration::from_micros(self.waits.waited_us.load(Relaxed)),
         }
+    }
+
+    /// Waits for a turn to read for long; half of the connections may do that at the same time.
+    ///
+    /// # Errors
+    /// If the pool has been closed.
+    pub(super) async fn turn_for_long_read(&self) -> Result<OwnedSemaphorePermit, DbErr> {
+        let turn = Arc::clone(&self.long_reads).acquire_owned().await;
+        turn.map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed))
     }
 
     /// Begins to read rows one by one. They have their connection until they are dropped.
