@@ -1,6 +1,10 @@
 # syntax=docker/dockerfile:1
 
 FROM rust:1.95-slim-bookworm AS build
+# jemalloc is built by configure and make.
+RUN apt-get update \
+    && apt-get install -qy --no-install-recommends make \
+    && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 # What cargo fetches and builds stays in caches of the builder, so a change of the source rebuilds

@@ -3,7 +3,7 @@ _list:
     @just --list
 
 # What a change must pass.
-check: fmt-check lint doc test
+check: fmt-check lint fuzz-check doc test
 
 # What CI calls: installs what the tests need, then the same.
 ci:
@@ -28,11 +28,19 @@ test *ARGS:
 transcripts:
     cargo test --test suite transcripts
 
+# Do the fuzz targets compile?
+fuzz-check:
+    cargo check --locked --manifest-path fuzz/Cargo.toml --target-dir target
+
 # Fuzz command lines and AUTH exchanges, so many seconds each (nightly Rust, cargo-fuzz).
 fuzz SECONDS="60":
     for target in commands auth; do \
         cargo +nightly fuzz run $target -- -max_total_time={{SECONDS}} || exit 1; \
     done
+
+# Kill, freeze and cut off servers for so many seconds, and look for what was promised; `just chaos 300 SEED` repeats one.
+chaos SECONDS="300" *SEED:
+    cargo test --bench chaos -- {{SECONDS}} {{SEED}}
 
 # A server with sample mail on loopback.
 demo:

@@ -13,16 +13,16 @@ use std::sync::Arc;
 
 use entity::{address, user};
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, DbErr,
-    EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, SqlErr,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait,
+    IntoActiveModel, QueryFilter, QueryOrder, SqlErr,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 use utoipa::ToSchema;
 
 use crate::store::{
-    Database, Departing, LockedMaildrop, StoreError, Transaction, UserId, allow_long_statements,
-    depart, now, repeat,
+    Database, Deletion, Departing, LockedMaildrop, StoreError, Transaction, UserId, deleted_sizes,
+    now, repeat,
 };
 
 pub use address_forms::{InvalidAddress, MAX_ADDRESS_OCTETS};
@@ -230,6 +230,7 @@ impl Accounts {
     pub async fn list(&self) -> Result<Vec<User>, AccountError> {
         let read = self.database.read();
         let users = user::Entity::find()
+            .filter(user::Column::RemovedAtMs.is_null())
             .order_by_asc(user::Column::Address)
             .all(read)
             .await?;
@@ -269,39 +270,43 @@ impl Accounts {
             .ok_or_else(|| AccountError::NoSuchUser(address.to_owned()))
     }
 
-    /// Removes a user with their keys and their maildrop.
+    /// Removes a user with their keys and their maildrop: from now on nobody logs in or gets mail
+    /// there, and their addresses are free. Returns who it was.
     ///
-    /// Open sessions go on to read what they see; that much leaves the database when they end.
+    /// The maildrop is emptied in steps, by a server or by [`Database::finish_removal`]. Open sessions
+    /// go on to read what they see; that much leaves the database when they end.
     ///
     /// # Errors
     /// If there is none, or the database refuses.
-    pub async fn remove(&self, address: &str) -> Result<(), AccountError> {
-        repeat(|| self.try_to_remove(address)).await
+    pub async fn remove(&self, address: &str) -> Result<UserId, AccountError> {
+        let remove = async || repeat(|| self.try_to_remove(address)).await;
+        self.database.with_reserve(remove).await
     }
 
-    async fn try_to_remove(&self, address: &str) -> Result<(), AccountError> {
+    async fn try_to_remove(&self, address: &str) -> Result<UserId, AccountError> {
         let user = self.find(address).await?;
         let locked = self.database.lock_maildrop(user).await?;
         let nobody = || AccountError::NoSuchUser(address.to_owned());
         let (transaction, LockedMaildrop { version, .. }) = locked.ok_or_else(nobody)?;
-        let id = user.0;
-        if transaction.get_database_backend() == DbBackend::Postgres {
-            allow_long_statements(&transaction).await?;
-        }
-        depart(&transaction, user, version, "", Departing::default()).await?;
-        // Nobody can bring back what was kept.
-        let unkept = format!("UPDATE departures SET kept_until_ms = 0 WHERE user_id = {id}");
-        transaction.execute_unprepared(&unkept).await?;
+        // Nobody can bring back what it deletes.
+        Deletion::begin(&transaction, user, version, Departing::default()).await?;
+        let (id, now) = (user.0, now(&transaction).await?);
         for sql in [
             format!("DELETE FROM api_keys WHERE user_id = {id}"),
             format!("DELETE FROM addresses WHERE user_id = {id}"),
-            format!("DELETE FROM imports WHERE user_id = {id}"),
-            format!("DELETE FROM users WHERE id = {id}"),
+            // All of the maildrop is deleted.
+            format!("DELETE FROM deletion_batches WHERE user_id = {id}"),
+            format!("UPDATE deletions SET kept_until_ms = 0 WHERE user_id = {id}"),
+            // No address has this form.
+            format!(
+                "UPDATE users SET removed_at_ms = {now}, disabled_at_ms = {now}, \
+                 address = 'removed ' || CAST(id AS TEXT) WHERE id = {id}"
+            ),
         ] {
             transaction.execute_unprepared(&sql).await?;
         }
         transaction.commit().await?;
-        Ok(())
+        Ok(user)
     }
 
     /// Disables a user, or enables them again.
@@ -320,7 +325,9 @@ impl Accounts {
             user.update(&transaction).await?;
             Ok::<_, AccountError>(transaction.commit().await?)
         };
-        repeat(change).await
+        self.database
+            .with_reserve(async || repeat(change).await)
+            .await
     }
 
     /// Changes how much a maildrop may hold: both limits, or the one that is told.
@@ -409,6 +416,7 @@ async fn find(
 async fn maildrop_sizes(
     connection: &impl ConnectionTrait,
 ) -> Result<std::collections::HashMap<i64, (u64, u64)>, DbErr> {
+    let deleted = deleted_sizes(connection).await?;
     let sql =
         "SELECT user_id, COUNT(*), CAST(SUM(octets) AS BIGINT) FROM messages GROUP BY user_id";
     let rows = connection
@@ -420,7 +428,12 @@ async fn maildrop_sizes(
     let size = |row: &sea_orm::QueryResult| {
         let (user, messages): (i64, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
         let octets: i64 = row.try_get_by_index(2)?;
-        Ok((user, (messages.unsigned_abs(), octets.unsigned_abs())))
+        let (gone_messages, gone_octets) = deleted.get(&user).copied().unwrap_or_default();
+        let messages = messages.unsigned_abs().saturating_sub(gone_messages);
+        Ok((
+            user,
+            (messages, octets.unsigned_abs().saturating_sub(gone_octets)),
+        ))
     };
     rows.iter().map(size).collect()
 }

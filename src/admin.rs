@@ -92,6 +92,14 @@ impl AdminSocket {
             socket: self.socket,
         }
     }
+
+    /// The same socket once more.
+    pub(crate) fn try_clone(&self) -> std::io::Result<Self> {
+        Ok(Self {
+            socket: self.socket.try_clone()?,
+            address: self.address,
+        })
+    }
 }
 
 impl Endpoint {

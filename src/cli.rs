@@ -17,7 +17,9 @@ mod man;
 mod output;
 mod reload;
 mod restore;
+mod room;
 mod serve;
+mod service_user;
 mod sessions;
 mod systemd;
 mod users;
@@ -27,9 +29,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
+use tokio::signal::unix::SignalKind;
 
 use crate::settings::{Config, Loaded};
-use crate::store::Database;
+use crate::store::{Database, OpenError, give_up_some_reserve};
 
 /// The exit status of a command that failed (`sysexits.h` has none for "anything").
 const FAILED: u8 = 1;
@@ -71,8 +74,11 @@ enum Command {
     /// session that does not reach its QUIT. Under systemd it says when it is ready, feeds the
     /// watchdog, and takes the sockets of socket units.
     ///
+    /// Root starts it with --user: ports below 1024 and certificates are taken as root, everything
+    /// else is done as that user.
+    ///
     /// Exit status: 0 stopped by a signal, 1 it could not start, or a second signal ended it.
-    Serve,
+    Serve(serve::Serve),
     /// Run a server with sample mail on loopback, to try things out.
     ///
     /// It needs no settings, prints what to type next, and leaves nothing behind.
@@ -166,7 +172,7 @@ pub fn main() -> ExitCode {
     let fallback = match &cli.command {
         // An MTA keeps the message and tries again; any other status would bounce it.
         Command::Deliver(_) => deliver::TRY_LATER,
-        Command::Serve
+        Command::Serve(_)
         | Command::Demo
         | Command::User(_)
         | Command::Key(_)
@@ -204,17 +210,24 @@ fn explain_arguments(error: &clap::Error) -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    get_errors_for_long_files().context("while setting up signals")?;
     let file = cli.config.as_deref();
     let configured = || configure(file);
     match cli.command {
-        Command::Serve => serve::start(load(file)?, file).await,
+        Command::Serve(options) => serve::start(&options, load(file)?, file).await,
         Command::Demo => demo::run().await,
-        Command::User(command) => users::run(command, &open(&configured()?).await?).await,
-        Command::Key(command) => keys::run(command, &open(&configured()?).await?).await,
+        Command::User(command) => {
+            users::run(command, &open_by_reserve(&configured()?).await?).await
+        }
+        Command::Key(command) => keys::run(command, &open_by_reserve(&configured()?).await?).await,
         Command::Deliver(command) => deliver::run(command, open(&configured()?).await?).await,
         Command::Import(command) => import::run(command, open(&configured()?).await?).await,
-        Command::Export(command) => export::run(command, open(&configured()?).await?).await,
-        Command::Restore(command) => restore::run(command, &open(&configured()?).await?).await,
+        Command::Export(command) => {
+            export::run(command, open_by_reserve(&configured()?).await?).await
+        }
+        Command::Restore(command) => {
+            restore::run(command, &open_by_reserve(&configured()?).await?).await
+        }
         Command::Sessions(command) => sessions::run(&command, &configured()?),
         Command::Health { json } => health::run(json, &configured()?),
         Command::Clock(command) => clock::run(&command, &open(&configured()?).await?).await,
@@ -224,6 +237,13 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Completions(shell) => man::completions(Cli::command(), &shell),
         Command::Man(folder) => man::pages(Cli::command(), &folder),
     }
+}
+
+/// Where the size of files is limited, who writes more is to get an error, and not a signal that ends
+/// the process. What is set here stays.
+fn get_errors_for_long_files() -> std::io::Result<()> {
+    let signal = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    tokio::signal::unix::signal(signal).map(drop)
 }
 
 /// Reads the settings and starts to log as they say.
@@ -246,17 +266,34 @@ fn load(file: Option<&Path>) -> anyhow::Result<Loaded> {
 
 /// Opens the configured database with its schema up to date.
 async fn open(config: &Config) -> anyhow::Result<Database> {
-    let (url, max_connections) = (&config.database.url, config.database.max_connections);
-    let database = Database::open_with(url, max_connections).await?;
-    database.migrate().await?;
-    database.set_min_free_space(config.database.min_free_space);
-    Ok(database)
+    Ok(open_and_migrate(config).await?.0)
 }
 
-async fn migrate(config: &Config) -> anyhow::Result<ExitCode> {
+/// The same for what takes no mail in: where the disk is full, it has the room of the reserve.
+async fn open_by_reserve(config: &Config) -> anyhow::Result<Database> {
+    Ok(migrate_by_reserve(config).await?.0)
+}
+
+/// Opens the database; tells how many changes of the schema were applied.
+async fn migrate_by_reserve(config: &Config) -> Result<(Database, usize), OpenError> {
+    loop {
+        match open_and_migrate(config).await {
+            Err(OpenError::DiskFull(_)) if give_up_some_reserve(&config.database.url) => {}
+            opened => return opened,
+        }
+    }
+}
+
+async fn open_and_migrate(config: &Config) -> Result<(Database, usize), OpenError> {
     let (url, max_connections) = (&config.database.url, config.database.max_connections);
     let database = Database::open_with(url, max_connections).await?;
     let applied = database.migrate().await?;
+    database.set_min_free_space(config.database.min_free_space);
+    Ok((database, applied))
+}
+
+async fn migrate(config: &Config) -> anyhow::Result<ExitCode> {
+    let (database, applied) = migrate_by_reserve(config).await?;
     database
         .close()
         .await

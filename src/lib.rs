@@ -14,6 +14,7 @@ pub mod listener;
 pub mod lmtp;
 pub mod login_throttle;
 pub mod mailbox;
+pub mod maintenance;
 pub mod metrics;
 pub mod networks;
 pub mod open_files;

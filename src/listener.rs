@@ -1,5 +1,6 @@
 //! The actor that accepts connections and gives each a session of its own.
 
+use std::fmt::Display;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -15,6 +16,7 @@ use tokio::sync::Semaphore;
 use crate::identity::new_name;
 use crate::metrics::{Metrics, Refused};
 use crate::networks::Networks;
+use crate::open_files::{NO_ROOM, Reserve};
 use crate::registry::{Admission, AdmissionRefusal, Admit, Live, RegistryActor};
 use crate::seldom::Seldom;
 use crate::self_test::SelfTests;
@@ -24,7 +26,7 @@ use crate::supervision::Post;
 /// How many connections the system holds for us until they are accepted.
 const BACKLOG: i32 = 1024;
 
-/// How long to wait when no connection could be accepted, as when all file descriptors are used.
+/// How long to wait when no connection could be accepted, as when the system has no memory for it.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
 
 /// How much of what a client has yet to be sent may wait in the system. So a client that reads
@@ -203,7 +205,7 @@ pub struct Reception {
     metrics: Arc<Metrics>,
     courtesies: Arc<Semaphore>,
     refusals: [Seldom; Refused::ALL.len()],
-    faults: Seldom,
+    reserve: Reserve,
 }
 
 impl Reception {
@@ -214,6 +216,7 @@ impl Reception {
         proxies: Networks,
         self_tests: SelfTests,
         metrics: Arc<Metrics>,
+        reserve: Reserve,
     ) -> Self {
         Self {
             places,
@@ -224,8 +227,26 @@ impl Reception {
             metrics,
             courtesies: Arc::new(Semaphore::new(MAX_COURTESIES)),
             refusals: Default::default(),
-            faults: Seldom::default(),
+            reserve,
         }
+    }
+
+    /// Accepts a connection that leaves the files of the reserve to others.
+    async fn accept(
+        &self,
+        socket: &TcpListener,
+        complain: impl Fn(&dyn Display),
+    ) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, peer) = socket.accept().await?;
+        if self.reserve.is_left_by(&stream) {
+            return Ok((stream, peer));
+        }
+        let held = stream.into_std()?.into();
+        let stream = self
+            .reserve
+            .wait_for_room(held, || complain(&NO_ROOM))
+            .await;
+        Ok((TcpStream::from_std(stream.into())?, peer))
     }
 
     async fn receive(&self, stream: TcpStream, peer: SocketAddr, listener: ListenerKind) {
@@ -286,15 +307,20 @@ impl ListenerActor {
 
     fn accept_on(&self, bound: &Bound) -> io::Result<impl Future<Output = ()> + 'static> {
         let socket = TcpListener::from_std(bound.socket.try_clone()?)?;
+        let address = bound.address()?;
         let (reception, kind) = (Arc::clone(&self.reception), bound.kind);
+        let faults = Seldom::default();
+        let complain = move |error: &dyn Display| {
+            if let Some(before) = faults.say() {
+                tracing::error!(%error, before, %address, "no connection could be accepted");
+            }
+        };
         Ok(async move {
             loop {
-                match socket.accept().await {
+                match reception.accept(&socket, &complain).await {
                     Ok((stream, peer)) => reception.receive(stream, peer, kind).await,
                     Err(error) => {
-                        if let Some(before) = reception.faults.say() {
-                            tracing::error!(error = %error, before, "no connection could be accepted");
-                        }
+                        complain(&error);
                         tokio::time::sleep(PAUSE_AFTER_ERROR).await;
                     }
                 }

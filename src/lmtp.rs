@@ -13,6 +13,7 @@ mod self_test;
 mod socket;
 mod wire;
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -27,6 +28,7 @@ use tracing::Instrument;
 use crate::accounts::Accounts;
 use crate::identity::new_name;
 use crate::metrics::Metrics;
+use crate::open_files::Reserve;
 use crate::seldom::Seldom;
 use crate::settings::Config;
 use crate::store::{Database, Intake, StoreError};
@@ -37,7 +39,7 @@ use wire::Wire;
 pub(crate) use head::return_path;
 
 pub use self_test::test;
-pub use socket::{Endpoint, LmtpSocket, LmtpSocketError, bind, probe};
+pub use socket::{Endpoint, LmtpSocket, LmtpSocketError, bind_path, bind_port, probe};
 
 /// How long to wait when no connection could be accepted.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
@@ -62,7 +64,6 @@ pub struct LmtpService {
     courtesies: Arc<Semaphore>,
     max_connections: u32,
     refusals: Seldom,
-    faults: Seldom,
     full: Seldom,
     /// Cancelled when the server begins to stop.
     drain: CancellationToken,
@@ -98,7 +99,6 @@ impl LmtpService {
             courtesies: Arc::new(Semaphore::new(MAX_COURTESIES)),
             max_connections,
             refusals: Seldom::default(),
-            faults: Seldom::default(),
             full: Seldom::default(),
             drain,
             end: CancellationToken::new(),
@@ -120,7 +120,7 @@ impl LmtpService {
         self.metrics.database_error();
         self.database.note_damage(error);
         tracing::error!(error = %error, "storage failed while {while_doing}");
-        if error.is_disk_full() {
+        if self.database.is_disk_full(error) {
             Answer::NoSpace
         } else {
             Answer::Unavailable
@@ -178,9 +178,16 @@ impl Actor for LmtpListenerActor {
             };
             let service = Arc::clone(&self.service);
             let (threads, next) = (Arc::clone(&self.threads), Arc::clone(&self.next));
+            let (faults, at) = (Seldom::default(), socket.endpoint());
+            let at = at.map_or_else(|error| error.to_string(), |at| at.to_string());
+            let complain = move |error: &dyn Display| {
+                if let Some(before) = faults.say() {
+                    tracing::error!(%error, before, at, "no LMTP connection could be accepted");
+                }
+            };
             let accepting = async move {
                 loop {
-                    match listening.accept().await {
+                    match listening.accept(Reserve::of_lmtp(), &complain).await {
                         Ok(accepted) => {
                             let at = next.fetch_add(1, Relaxed) % threads.len().max(1);
                             if let Some(thread) = threads.get(at) {
@@ -188,9 +195,7 @@ impl Actor for LmtpListenerActor {
                             }
                         }
                         Err(error) => {
-                            if let Some(before) = service.faults.say() {
-                                tracing::error!(error = %error, before, "no LMTP connection could be accepted");
-                            }
+                            complain(&error);
                             tokio::time::sleep(PAUSE_AFTER_ERROR).await;
                         }
                     }

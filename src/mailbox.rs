@@ -12,9 +12,9 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use actix::{Actor, AsyncContext, Context, Handler, Message, ResponseFuture};
+use actix::{Actor, Context, Handler, Message, ResponseFuture};
 use bytes::Bytes;
 use pop3::Candidates;
 
@@ -23,20 +23,16 @@ use crate::accounts::{
 };
 use crate::metrics::Metrics;
 use crate::store::{
-    Beginning, ContentId, Lease, MailStore, Maildrop, MaildropVersion, MessageId, StoreError,
-    Stored, TIDY_INTERVAL, Tidied, UserId, ask,
+    Beginning, ContentId, GcReport, Lease, MailStore, Maildrop, MaildropVersion, MessageId,
+    StoreError, Stored, UserId, ask,
 };
 
 use snapshots::{Found, REMEMBERED_OCTETS, Snapshots};
-
-/// How often the last use of keys is written down.
-const NOTE_USE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Owns the store: opens maildrops, reads messages, commits deletions.
 #[derive(Debug)]
 pub struct MailboxActor {
     mailbox: Mailbox,
-    keeps_house: bool,
 }
 
 /// What the actor works with. It outlives the actor, so a new one goes on where the last ended.
@@ -105,10 +101,11 @@ impl Mailbox {
         self.ask("looking for revoked keys", ask).await
     }
 
-    async fn tidy(&self) {
-        match self.store.tidy().await {
-            Ok(tidied) if tidied == Tidied::default() => {}
-            Ok(Tidied {
+    /// Removes what no session can read any more, and what has expired.
+    pub(crate) async fn collect_garbage(&self) {
+        match self.store.collect_garbage().await {
+            Ok(collected) if collected == GcReport::default() => {}
+            Ok(GcReport {
                 departures,
                 broken_deliveries,
                 expired,
@@ -116,17 +113,14 @@ impl Mailbox {
                 if expired > 0 {
                     self.metrics.messages_expired(expired);
                 }
-                tracing::debug!(
-                    departures,
-                    broken_deliveries,
-                    "removed what nobody reads any more"
-                );
+                tracing::debug!(departures, broken_deliveries, "garbage collection finished");
             }
-            Err(error) => self.note_fault("removing what nobody reads any more", &error),
+            Err(error) => self.note_fault("collecting garbage", &error),
         }
     }
 
-    async fn note_use(&self) {
+    /// Writes down which keys were used.
+    pub(crate) async fn note_use(&self) {
         let used = std::mem::take(&mut self.memory().used);
         if used.is_empty() {
             return;
@@ -157,6 +151,7 @@ impl Mailbox {
     /// The one place where a fault of storage is logged and counted.
     fn note_fault(&self, while_doing: &str, error: &StoreError) {
         self.metrics.database_error();
+        self.authentication.note_fault(error);
         tracing::error!(error = %error, "storage failed while {while_doing}");
     }
 
@@ -181,13 +176,9 @@ impl Mailbox {
 }
 
 impl MailboxActor {
-    /// Works with this. One of the actors that share it also keeps house: removes what nobody
-    /// reads any more, and writes down which keys were used.
-    pub fn new(mailbox: Mailbox, keeps_house: bool) -> Self {
-        Self {
-            mailbox,
-            keeps_house,
-        }
+    /// Works with this, which the actors of all threads share.
+    pub fn new(mailbox: Mailbox) -> Self {
+        Self { mailbox }
     }
 }
 
@@ -196,26 +187,6 @@ impl Actor for MailboxActor {
 
     fn started(&mut self, context: &mut Self::Context) {
         context.set_mailbox_capacity(MAILBOX_CAPACITY);
-        if !self.keeps_house {
-            return;
-        }
-        let mailbox = self.mailbox.clone();
-        let tidy = async move {
-            loop {
-                // At once for the first time: it makes this server known to others.
-                mailbox.tidy().await;
-                tokio::time::sleep(TIDY_INTERVAL).await;
-            }
-        };
-        let mailbox = self.mailbox.clone();
-        let note_use = async move {
-            loop {
-                tokio::time::sleep(NOTE_USE_INTERVAL).await;
-                mailbox.note_use().await;
-            }
-        };
-        context.spawn(actix::fut::wrap_future(tidy));
-        context.spawn(actix::fut::wrap_future(note_use));
     }
 }
 
@@ -437,9 +408,9 @@ impl Handler<ReadBeginning> for MailboxActor {
     }
 }
 
-/// Delete these messages, all or none.
+/// Delete these messages, all or none. The answer is how many of them were still there.
 #[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<(), StoreError>")]
+#[rtype(result = "Result<usize, StoreError>")]
 pub struct CommitDeletions {
     /// Whose.
     pub user: UserId,
@@ -450,7 +421,7 @@ pub struct CommitDeletions {
 }
 
 impl Handler<CommitDeletions> for MailboxActor {
-    type Result = ResponseFuture<Result<(), StoreError>>;
+    type Result = ResponseFuture<Result<usize, StoreError>>;
 
     fn handle(
         &mut self,
@@ -464,9 +435,9 @@ impl Handler<CommitDeletions> for MailboxActor {
         let mailbox = self.mailbox.clone();
         Box::pin(async move {
             let delete = async || mailbox.store.delete(user, &messages, &session).await;
-            mailbox.ask("committing deletions", delete).await?;
-            mailbox.metrics.messages_deleted(messages.len());
-            Ok(())
+            let deleted = mailbox.ask("committing deletions", delete).await?;
+            mailbox.metrics.messages_deleted(deleted);
+            Ok(deleted)
         })
     }
 }

@@ -1,13 +1,92 @@
 //! How many files, and so connections, the system lets this process have open.
 
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
+
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What a server has open beside connections: the database, sockets, threads, and some to spare.
+use crate::settings::Config;
+
+/// What a server has open beside connections of POP3 and LMTP: the database, sockets, threads, the
+/// admin endpoint, and some to spare.
 const OTHERS: u64 = 100;
 
-/// Raises the limit as far as it goes without asking anybody, and warns if it is too low for so
-/// many connections.
-pub fn raise(connections: u32) {
+/// What POP3 and LMTP leave to the database and the admin endpoint.
+const LEFT_TO_OTHERS: u64 = OTHERS / 2;
+
+/// POP3 leaves at most a quarter of a low limit to others, so that there is room beside it.
+const POP3_LEAVES_AT_MOST: u64 = 4;
+
+/// LMTP leaves at most an eighth.
+const LMTP_LEAVES_AT_MOST: u64 = 8;
+
+/// How often a connection that waits for room looks for it.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Files that a listener leaves to others.
+///
+/// A new file gets the lowest free number. So a connection whose number is below the limit by more
+/// than the reserve leaves that many numbers free above it.
+#[derive(Debug, Clone, Copy)]
+pub struct Reserve {
+    files: u64,
+    /// It is at most the limit divided by this.
+    part: u64,
+}
+
+impl Reserve {
+    /// What POP3 leaves to LMTP, the admin endpoint and the database.
+    pub fn of_pop3(config: &Config) -> Self {
+        Self {
+            files: LEFT_TO_OTHERS + u64::from(config.lmtp.sessions()),
+            part: POP3_LEAVES_AT_MOST,
+        }
+    }
+
+    /// What LMTP leaves to the admin endpoint and the database.
+    pub fn of_lmtp() -> Self {
+        Self {
+            files: LEFT_TO_OTHERS,
+            part: LMTP_LEAVES_AT_MOST,
+        }
+    }
+
+    /// Does this connection leave the reserve untouched?
+    pub fn is_left_by(self, connection: &impl AsFd) -> bool {
+        let number = connection.as_fd().as_raw_fd().unsigned_abs();
+        let limit = getrlimit(Resource::Nofile).current;
+        limit.is_none_or(|limit| u64::from(number) < self.first(limit))
+    }
+
+    /// Holds a connection until there is room for it outside the reserve, and complains each time
+    /// that there is none.
+    pub async fn wait_for_room(self, held: OwnedFd, complain: impl Fn()) -> OwnedFd {
+        loop {
+            complain();
+            tokio::time::sleep(RETRY_INTERVAL).await;
+            // The copy has the lowest free number. It takes the place of the connection, which
+            // would otherwise keep its number in the reserve.
+            if let Ok(copy) = held.try_clone()
+                && self.is_left_by(&copy)
+            {
+                return copy;
+            }
+        }
+    }
+
+    /// The first number of the reserve.
+    fn first(self, limit: u64) -> u64 {
+        limit - self.files.min(limit / self.part)
+    }
+}
+
+/// Why a connection waits, for the log.
+pub const NO_ROOM: &str = "the files that may still be opened are kept for others; raise \
+    LimitNOFILE (systemd) or ulimit -n, or lower Pop3__MaxConnections";
+
+/// Raises the limit as far as it goes without asking anybody, and warns if it is too low for the
+/// connections that the settings allow.
+pub fn raise(config: &Config) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: maximum,
@@ -20,11 +99,12 @@ pub fn raise(connections: u32) {
             current
         }
     };
-    if let Some(limit) = limit.filter(|limit| !fits(connections, *limit)) {
+    if let Some(limit) = limit.filter(|limit| needed(config).is_some_and(|it| it > *limit)) {
         tracing::warn!(
             limit,
-            "Pop3__MaxConnections={connections} can't be reached: the system allows fewer open \
-             files; raise LimitNOFILE (systemd) or ulimit -n"
+            "Pop3__MaxConnections={} can't be reached: the system allows fewer open \
+             files; raise LimitNOFILE (systemd) or ulimit -n",
+            config.pop3.max_connections
         );
     }
 }
@@ -34,14 +114,11 @@ pub fn highest_limit() -> Option<u64> {
     getrlimit(Resource::Nofile).maximum
 }
 
-/// How many files so many connections need.
-pub fn needed(connections: u32) -> u64 {
-    u64::from(connections) + OTHERS
-}
-
-/// Without a limit of ours nothing is promised.
-fn fits(connections: u32, limit: u64) -> bool {
-    connections == 0 || needed(connections) <= limit
+/// How many files the connections need that the settings allow; `None` if there may be any number
+/// of them.
+pub fn needed(config: &Config) -> Option<u64> {
+    let pop3 = config.pop3.max_connections;
+    (pop3 > 0).then(|| u64::from(pop3) + u64::from(config.lmtp.sessions()) + OTHERS)
 }
 
 #[cfg(test)]
@@ -49,9 +126,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_fit_if_what_else_is_open_does_too() {
-        assert!(fits(900, 1000));
-        assert!(!fits(901, 1000));
-        assert!(fits(0, 1), "no limit, no promise");
+    fn connections_need_a_file_each_and_the_server_some_beside_them() {
+        let mut config = Config::default();
+        config.pop3.max_connections = 900;
+        assert_eq!(needed(&config), Some(1000));
+        config.lmtp.port = 24;
+        config.lmtp.max_connections = 50;
+        assert_eq!(needed(&config), Some(1050));
+        config.pop3.max_connections = 0;
+        assert_eq!(needed(&config), None, "no limit, no promise");
+    }
+
+    #[test]
+    fn what_the_settings_promise_leaves_the_reserve_untouched() {
+        let mut config = Config::default();
+        config.lmtp.port = 24;
+        let reserve = Reserve::of_pop3(&config);
+        let limit = needed(&config).unwrap();
+        assert!(reserve.first(limit) > config.pop3.max_connections.into());
+        assert_eq!(Reserve::of_lmtp().first(limit), limit - LEFT_TO_OTHERS);
+        let of_a_low_limit = [reserve, Reserve::of_lmtp()].map(|it| it.first(200));
+        assert_eq!(of_a_low_limit, [150, 175]);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_waits_for_room_gets_the_number_that_became_free() {
+        let open = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        let held = open();
+        let reserve = Reserve { files: 0, part: 1 };
+        assert!(reserve.is_left_by(&held));
+        let moved = reserve.wait_for_room(held, || {}).await;
+        assert!(reserve.is_left_by(&moved));
     }
 }

@@ -3,6 +3,7 @@
 mod pulse;
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -19,7 +20,9 @@ use crate::listener::{Bound, ListenerActor, Place, Reception};
 use crate::lmtp::{self, LmtpListenerActor, LmtpService, LmtpSocket};
 use crate::login_throttle::{Delays, LoginThrottle};
 use crate::mailbox::{Mailbox, MailboxActor};
+use crate::maintenance::MaintenanceActor;
 use crate::metrics::Metrics;
+use crate::open_files::Reserve;
 use crate::registry::{
     AdmissionLimits, End, Ending, Inspect, RegistryActor, SessionReport, Table, barred,
 };
@@ -66,9 +69,34 @@ pub struct Server {
     clock_guard: ClockGuard,
     places: Arc<Vec<Place>>,
     arbiters: Vec<Arbiter>,
+    maintenance_arbiter: Arbiter,
     listening: CancellationToken,
     drain: CancellationToken,
     working: CancellationToken,
+}
+
+/// What a server reads before it opens its database: its certificates.
+pub struct Preloaded {
+    metrics: Arc<Metrics>,
+    tls: Option<Arc<Tls>>,
+}
+
+impl Preloaded {
+    /// Reads the certificates and their keys.
+    ///
+    /// # Errors
+    /// If a certificate can't be used.
+    pub fn new(config: &Config) -> anyhow::Result<Self> {
+        let metrics = Arc::new(Metrics::exporting_to(config.otel.endpoint.as_deref())?);
+        let tls = Tls::load(&config.pop3, Arc::clone(&metrics))?.map(Arc::new);
+        Ok(Self { metrics, tls })
+    }
+
+    /// The files that the keys of the certificates are in.
+    pub fn key_files(&self) -> Vec<PathBuf> {
+        let tls = self.tls.as_ref();
+        tls.map(|tls| tls.key_files()).unwrap_or_default()
+    }
 }
 
 /// The sockets that the settings ask for.
@@ -146,12 +174,22 @@ impl Server {
     /// # Errors
     /// If a certificate can't be used.
     pub fn start(config: &Config, database: Database, sockets: Vec<Bound>) -> anyhow::Result<Self> {
+        Self::start_with(config, Preloaded::new(config)?, database, sockets)
+    }
+
+    /// As [`Server::start`], with certificates that were read before.
+    ///
+    /// # Errors
+    /// If a socket can't be used.
+    pub fn start_with(
+        config: &Config,
+        Preloaded { metrics, tls }: Preloaded,
+        database: Database,
+        sockets: Vec<Bound>,
+    ) -> anyhow::Result<Self> {
         if let Some(locked_out) = config.pop3.locked_out_by_binding() {
             tracing::warn!("{locked_out}");
         }
-        let metrics = Metrics::exporting_to(config.otel.endpoint.as_deref())?;
-        let metrics = Arc::new(metrics);
-        let tls = Tls::load(&config.pop3, Arc::clone(&metrics))?.map(Arc::new);
         let table = Table::new(AdmissionLimits::from(&config.pop3), Arc::clone(&metrics));
         let proxy_faults = Arc::<Seldom>::default();
         let login_throttle = Arc::new(LoginThrottle::new(Delays::from(&config.pop3)));
@@ -191,9 +229,18 @@ impl Server {
         let self_tests = SelfTests::default();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let arbiters: Vec<Arbiter> = (0..cores).map(|_| Arbiter::new()).collect();
-        let service_of = |(at, arbiter): (usize, &Arbiter)| {
-            let (shared, keeps_house) = (mailbox.clone(), at == 0);
-            let build = move || MailboxActor::new(shared.clone(), keeps_house);
+        let maintenance_arbiter = Arbiter::new();
+        let shared = mailbox.clone();
+        Post::keep(
+            "maintenance",
+            &maintenance_arbiter.handle(),
+            Arc::clone(&metrics),
+            working.clone(),
+            move || MaintenanceActor::new(shared.clone()),
+        );
+        let service_of = |arbiter: &Arbiter| {
+            let shared = mailbox.clone();
+            let build = move || MailboxActor::new(shared.clone());
             let arbiter = arbiter.handle();
             let service = Service {
                 server_name: config.pop3.server_name.clone(),
@@ -229,7 +276,7 @@ impl Server {
             };
             Place::new(arbiter, service)
         };
-        let places: Vec<Place> = arbiters.iter().enumerate().map(service_of).collect();
+        let places: Vec<Place> = arbiters.iter().map(service_of).collect();
         #[cfg(test)]
         let mailboxes = places
             .iter()
@@ -242,6 +289,7 @@ impl Server {
             config.pop3.proxy_networks.clone(),
             self_tests.clone(),
             Arc::clone(&metrics),
+            Reserve::of_pop3(config),
         ));
         let listener = Post::keep(
             "listener",
@@ -281,6 +329,7 @@ impl Server {
             clock_guard,
             places,
             arbiters,
+            maintenance_arbiter,
             listening,
             drain,
             working,
@@ -462,7 +511,7 @@ impl Server {
             }
             Err(_) => tracing::warn!("the database did not let itself be closed"),
         }
-        for arbiter in &self.arbiters {
+        for arbiter in self.arbiters.iter().chain([&self.maintenance_arbiter]) {
             arbiter.stop();
         }
     }

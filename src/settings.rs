@@ -351,6 +351,14 @@ impl Admin {
     }
 }
 
+impl Lmtp {
+    /// How many sessions there may be; none if LMTP is off.
+    pub fn sessions(&self) -> u32 {
+        let is_on = self.port != 0 || self.socket_path.is_some();
+        u32::from(is_on) * self.max_connections
+    }
+}
+
 impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Database")

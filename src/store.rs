@@ -7,8 +7,11 @@ mod asking;
 mod clock_guard;
 mod clock_record;
 mod database;
+mod deletions;
 mod delivery;
 mod expiry;
+mod faults;
+mod garbage;
 mod imports;
 mod intake;
 mod leases;
@@ -20,10 +23,11 @@ mod opening;
 mod pools;
 mod postgres;
 mod reading;
+mod removal;
 mod restoring;
 mod rows;
+mod servers;
 mod sqlite;
-mod tidy;
 mod transaction;
 
 use std::ops::Range;
@@ -31,7 +35,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use sea_orm::{DbErr, RuntimeErr, sqlx};
+use sea_orm::{DbErr, sqlx};
 
 pub(crate) use asking::{ask, repeat};
 pub use clock_guard::ClockVerdict;
@@ -39,21 +43,22 @@ pub(crate) use clock_guard::{ClockGuard, shown_days};
 pub use clock_record::ClockRecord;
 pub use database::{Database, OpenError};
 pub(crate) use database::{KEYS_PER_STATEMENT, clock, now, sql_list, statement};
+pub(crate) use deletions::{Deletion, Departing, deleted_sizes, size_of_maildrop};
 pub use delivery::{CHUNK_OCTETS, Delivery, Prepared};
 pub use expiry::EXPIRY;
+pub use garbage::{GC_INTERVAL, GcReport};
 pub use imports::{Adoption, Import, Known, Met, There};
 pub use intake::Intake;
 pub use leases::Lease;
 pub use letters::{Letter, Outcome, Recipient, Room};
 pub(crate) use locks::LockedMaildrop;
 pub use maildrop::Maildrop;
-pub(crate) use maildrops::{Departing, depart};
 pub use maildrops::{Keeping, SqlStore};
 pub(crate) use postgres::allow_long_statements;
 pub use reading::{Read, Reading};
 pub use restoring::{Deletions, Which};
+pub(crate) use sqlite::give_up_some_reserve;
 pub use sqlite::{open_to_others, sqlite_file};
-pub use tidy::{TIDY_INTERVAL, Tidied};
 pub(crate) use transaction::Transaction;
 
 /// The key of a user.
@@ -136,7 +141,7 @@ impl StoreError {
         let Self::Database(error) = self else {
             return false;
         };
-        let Some(error) = driver_error(error) else {
+        let Some(error) = faults::sqlx_error(error) else {
             return false;
         };
         match error.as_database_error() {
@@ -148,24 +153,9 @@ impl StoreError {
         }
     }
 
-    /// Is there no room on the disk of the database?
-    pub fn is_disk_full(&self) -> bool {
-        /// `SQLITE_FULL`, `SQLITE_IOERR_SHMSIZE`, and PostgreSQL's `disk_full`.
-        const CODES: [&str; 3] = ["13", "4874", "53100"];
-        self.database_code()
-            .is_some_and(|code| CODES.contains(&code.as_str()))
-    }
-
     /// Is there something in the database's files that it can't have written?
     pub fn is_damage(&self) -> bool {
-        /// `SQLITE_CORRUPT`, of which there are several, and `SQLITE_NOTADB`.
-        const SQLITE: [u32; 2] = [11, 26];
-        /// The class in PostgreSQL of what is found to be damaged: data, and indexes.
-        const POSTGRES: [&str; 2] = ["XX001", "XX002"];
-        self.database_code().is_some_and(|code| {
-            let primary = code.parse::<u32>().map(|code| code & 0xff);
-            primary.is_ok_and(|code| SQLITE.contains(&code)) || POSTGRES.contains(&code.as_str())
-        })
+        faults::is_damage(self)
     }
 
     /// Did the database break the transaction off for the sake of others? Then nothing was done.
@@ -188,14 +178,7 @@ impl StoreError {
     }
 
     fn is_code(&self, code: &str) -> bool {
-        matches!(self, Self::Database(error) if database_code(error).as_deref() == Some(code))
-    }
-
-    fn database_code(&self) -> Option<String> {
-        let (Self::Database(error) | Self::Uncommitted(error)) = self else {
-            return None;
-        };
-        database_code(error)
+        matches!(self, Self::Database(error) if faults::code(error).as_deref() == Some(code))
     }
 }
 
@@ -203,23 +186,7 @@ impl StoreError {
 fn is_conflict(error: &DbErr) -> bool {
     /// `serialization_failure` and `deadlock_detected`.
     const CONFLICTS: [&str; 2] = ["40001", "40P01"];
-    database_code(error).is_some_and(|code| CONFLICTS.contains(&code.as_str()))
-}
-
-/// The SQLSTATE of an error of PostgreSQL, or the result code of SQLite.
-fn database_code(error: &DbErr) -> Option<String> {
-    let code = driver_error(error)?.as_database_error()?.code()?;
-    Some(code.into_owned())
-}
-
-fn driver_error(error: &DbErr) -> Option<&sqlx::Error> {
-    let (DbErr::Conn(error) | DbErr::Exec(error) | DbErr::Query(error)) = error else {
-        return None;
-    };
-    let RuntimeErr::SqlxError(error) = error else {
-        return None;
-    };
-    Some(error)
+    faults::code(error).is_some_and(|code| CONFLICTS.contains(&code.as_str()))
 }
 
 /// What sessions need of storage. Every method is one transaction.
@@ -267,8 +234,8 @@ pub trait MailStore: Send + Sync {
     /// Deletes these messages of this user, all or none, durably. The name of the session is kept
     /// with them, as long as they can be brought back.
     ///
-    /// A message that is already gone counts as deleted, so that asking twice is the same as
-    /// once. Open leases keep their octets readable.
+    /// Returns how many of them were still there. A message that is already gone is no error, so that
+    /// asking twice is the same as once. Open leases keep their octets readable.
     ///
     /// # Errors
     /// If the database can't say; then nothing is deleted.
@@ -277,13 +244,13 @@ pub trait MailStore: Send + Sync {
         user: UserId,
         messages: &[MessageId],
         session: &str,
-    ) -> Result<(), StoreError>;
+    ) -> Result<usize, StoreError>;
 
-    /// Removes what nobody can read any more; to be called every [`TIDY_INTERVAL`].
+    /// Removes what nobody can read any more; to be called every [`GC_INTERVAL`].
     ///
     /// # Errors
     /// If the database can't say; the next call goes on.
-    async fn tidy(&self) -> Result<Tidied, StoreError>;
+    async fn collect_garbage(&self) -> Result<GcReport, StoreError>;
 
     /// Tells other servers that this one has ended.
     ///

@@ -128,7 +128,7 @@ fn what_a_killed_server_s_sessions_could_still_read_leaves_within_a_minute() {
         deleting.ok("QUIT");
         assert!(reading.body("RETR 1") == message(1, 300_000));
         eventually("the server to hold what a session can read", || {
-            (count(place, "holds") == 1).then_some(())
+            (count(place, "remote_leases") == 1).then_some(())
         });
         daemon.kill();
 
@@ -139,7 +139,7 @@ fn what_a_killed_server_s_sessions_could_still_read_leaves_within_a_minute() {
         eventually("the octets of the deleted message to go", || {
             (count(place, "contents") == 1 && count(place, "chunks") == 1).then_some(())
         });
-        for table in ["departures", "holds"] {
+        for table in ["departures", "remote_leases"] {
             assert_eq!(count(place, table), 0, "{table}");
         }
         assert_eq!(client.body("RETR 1"), message(2, 100));
@@ -326,7 +326,7 @@ fn seed_of(message: &[u8]) -> u64 {
     subject.strip_prefix("Subject: ").unwrap().parse().unwrap()
 }
 
-/// All octets belong to a message, or to something that `tidy` will remove.
+/// All octets belong to a message, or to something that garbage collection will remove.
 fn no_octets_without_an_owner(place: &Place) {
     let nobodys = |owners: &[&str]| {
         let owned = |owner: &&str| {

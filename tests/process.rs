@@ -5,5 +5,6 @@ mod config;
 mod log;
 mod man;
 mod reload;
+mod service_user;
 mod systemd;
 mod telemetry;

@@ -15,8 +15,21 @@ fn every_entity_reads_its_table_on_both_databases() {
             )*};
         }
         reads!(
-            address, api_key, chunk, clock, content, departure, head, hold, import, message,
-            server, unfinished, user
+            address,
+            api_key,
+            chunk,
+            clock,
+            content,
+            deletion,
+            deletion_batch,
+            departure,
+            head,
+            import,
+            message,
+            remote_lease,
+            server,
+            unfinished,
+            user
         );
     });
 }

@@ -5,6 +5,7 @@ mod deleting;
 mod delivery;
 mod intake;
 mod keeping;
+mod large;
 mod leases;
 mod octets;
 mod opening;
@@ -51,7 +52,7 @@ async fn version(sql: &Sql, user: UserId) -> MaildropVersion {
 }
 
 /// Gives a user so many messages of 7 octets, past the program.
-async fn insert_messages(sql: &Sql, user: UserId, count: usize) {
+pub(crate) async fn insert_messages(sql: &Sql, user: UserId, count: usize) {
     sql.run("INSERT INTO contents (id, octets, digest) VALUES (1000000, 7, 'digest')")
         .await;
     sql.run(&format!(

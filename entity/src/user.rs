@@ -21,6 +21,8 @@ pub struct Model {
     pub quota_octets: Option<i64>,
     /// How many messages the maildrop may hold; none is no limit.
     pub quota_messages: Option<i64>,
+    /// When they were removed; their maildrop is emptied, and then this row goes.
+    pub removed_at_ms: Option<i64>,
 }
 
 /// None that queries use: they name their joins.

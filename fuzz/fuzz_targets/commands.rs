@@ -76,8 +76,9 @@ fn take(step: Step, let_in: bool, policy: Policy) -> Option<Session> {
         }
         Step::StartTls(reply, _) => (reply, Some(Session::new(policy))),
         Step::Commit(commit) => {
-            assert!(commit.marked().count() > 0);
-            (commit.done(), None)
+            let marked = commit.marked().count();
+            assert!(marked > 0);
+            (commit.done(marked), None)
         }
         Step::Close(reply) => (reply, None),
     };

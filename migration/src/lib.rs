@@ -8,6 +8,7 @@ mod m20261122_000001_maildrops;
 mod m20261123_000001_keys;
 mod m20261127_000001_delivery;
 mod m20261201_000001_clock;
+mod m20261202_000001_deletions;
 
 /// Applies the changes in their order.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000001_keys::Migration),
             Box::new(m20261127_000001_delivery::Migration),
             Box::new(m20261201_000001_clock::Migration),
+            Box::new(m20261202_000001_deletions::Migration),
         ]
     }
 }

@@ -150,6 +150,15 @@ impl Snapshot {
         reversed
     }
 
+    /// Leaves out all messages but the first `count`.
+    pub fn truncate(&mut self, count: usize) {
+        self.sizes.truncate(count);
+        self.octets = self.sizes.iter().sum();
+        self.unique_id_ends.truncate(count);
+        let end = self.unique_id_ends.last().copied().unwrap_or_default();
+        self.unique_ids.truncate(end as usize);
+    }
+
     /// Gives back the memory that was kept for further messages.
     pub fn shrink_to_fit(&mut self) {
         self.sizes.shrink_to_fit();
@@ -314,8 +323,13 @@ mod tests {
         assert_eq!(ids(&reversed), [id("e"), id("bcd"), id("a"), None]);
         assert_eq!(reversed.octets_of(MessageNumber::new(1).unwrap()), Some(30));
         assert_eq!(reversed.reversed(), snapshot);
-        assert_eq!(snapshot.octets_of(MessageNumber::new(2).unwrap()), Some(20));
         assert_eq!((snapshot.len(), snapshot.octets()), (3, 60));
+        snapshot.truncate(2);
+        assert_eq!(ids(&snapshot), [id("a"), id("bcd"), None, None]);
+        assert_eq!((snapshot.len(), snapshot.octets()), (2, 30));
+        snapshot.truncate(0);
+        assert_eq!(snapshot, Snapshot::default());
+        assert_eq!(snapshot.octets_of(MessageNumber::new(2).unwrap()), Some(20));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 
 use super::address_forms::{stored_forms, without_detail};
 use super::{AccountError, Accounts, placeholders};
-use crate::store::{Room, UserId, statement};
+use crate::store::{Room, UserId, size_of_maildrop, statement};
 
 /// Whom mail for an address reaches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,13 +62,11 @@ async fn addressees(
     forms: &[String],
 ) -> Result<Vec<(String, Addressee)>, DbErr> {
     // What a maildrop holds is counted only where a quota limits it.
+    let (messages, octets) = size_of_maildrop("u.id");
     let sql = format!(
         "SELECT a.address, u.id, u.address, u.quota_octets, u.quota_messages, \
-            CASE WHEN u.quota_messages IS NULL THEN 0 ELSE \
-                (SELECT COUNT(*) FROM messages m WHERE m.user_id = u.id) END, \
-            CASE WHEN u.quota_octets IS NULL THEN 0 ELSE \
-                (SELECT CAST(COALESCE(SUM(m.octets), 0) AS BIGINT) \
-                FROM messages m WHERE m.user_id = u.id) END \
+            CASE WHEN u.quota_messages IS NULL THEN 0 ELSE {messages} END, \
+            CASE WHEN u.quota_octets IS NULL THEN 0 ELSE {octets} END \
          FROM addresses a JOIN users u ON u.id = a.user_id WHERE a.address IN ({})",
         placeholders(1, forms.len())
     );

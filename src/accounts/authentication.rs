@@ -102,6 +102,9 @@ pub trait Authentication: Send + Sync {
     /// # Errors
     /// If the database refuses.
     async fn note_use(&self, ages: &HashMap<KeyId, Duration>) -> Result<(), StoreError>;
+
+    /// Remembers what a fault tells of the database, such as that it is damaged.
+    fn note_fault(&self, error: &StoreError);
 }
 
 /// Which rows are keys that may be used now, which is for the clock that all servers share to say.
@@ -196,6 +199,10 @@ impl Authentication for Accounts {
         keys: &HashSet<KeyId>,
     ) -> Result<Standing, StoreError> {
         self.find_standing(users, keys).await
+    }
+
+    fn note_fault(&self, error: &StoreError) {
+        self.database.note_damage(error);
     }
 
     async fn note_use(&self, ages: &HashMap<KeyId, Duration>) -> Result<(), StoreError> {

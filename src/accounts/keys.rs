@@ -217,7 +217,8 @@ impl Accounts {
             transaction.commit().await?;
             Ok::<_, AccountError>(revoked)
         };
-        match repeat(revoke).await? {
+        let revoke = async || repeat(revoke).await;
+        match self.database.with_reserve(revoke).await? {
             0 => Err(AccountError::NoSuchKey(key.0)),
             _ => Ok(()),
         }

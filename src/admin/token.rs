@@ -133,7 +133,11 @@ pub fn of_command(config: &Config) -> anyhow::Result<Option<Token>> {
     }
 }
 
-fn set(config: &Config) -> anyhow::Result<Option<Token>> {
+/// The token that is set, if one is.
+///
+/// # Errors
+/// If it can't be read.
+pub fn set(config: &Config) -> anyhow::Result<Option<Token>> {
     let token = config.admin.token()?;
     Ok(token.map(|text| Token {
         text,

@@ -74,7 +74,7 @@ pub(super) async fn run(file: Option<&Path>, as_json: bool) -> anyhow::Result<Ex
             findings.extend(certificate::check(&loaded.config.pop3));
             findings.extend(collector(loaded.config.otel.endpoint.as_deref()));
             findings.extend(storage::check(&loaded.config.database).await);
-            findings.push(machine::check(&loaded.config.pop3));
+            findings.extend(machine::check(&loaded.config));
             findings
         }
         Err(error) => vec![Finding::problem(

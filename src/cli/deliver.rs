@@ -5,6 +5,7 @@ mod from_line;
 use std::io::Read;
 use std::process::ExitCode;
 
+use super::room::{RoomCheck, ensure_room_for};
 use crate::accounts::{AccountError, Accounts};
 use crate::lmtp::return_path;
 use crate::store::{Database, Delivery, Intake, Letter, Outcome, Recipient};
@@ -31,6 +32,15 @@ pub(super) struct Deliver {
 }
 
 pub(super) async fn run(command: Deliver, database: Database) -> anyhow::Result<ExitCode> {
+    let delivered = deliver(command, &database).await;
+    // Also when it has failed: on a disk with little room no log is to be left beside the database.
+    if let Err(error) = database.close().await {
+        tracing::warn!(error = %error, "the database was not closed in order");
+    }
+    delivered
+}
+
+async fn deliver(command: Deliver, database: &Database) -> anyhow::Result<ExitCode> {
     let accounts = Accounts::new(database.clone());
     let user = match accounts.addressee(&command.address).await {
         Ok(addressee) => addressee.user,
@@ -40,12 +50,9 @@ pub(super) async fn run(command: Deliver, database: Database) -> anyhow::Result<
             return Ok(ExitCode::from(NO_SUCH_USER));
         }
     };
-    anyhow::ensure!(
-        database.has_room_for(0).await,
-        "there is too little room on the disk of the database (Database__MinFreeSpace)"
-    );
+    ensure_room_for(database, 0).await?;
     let mut delivery = Delivery::new(database.clone());
-    let head = match take_in(&mut delivery).await {
+    let head = match take_in(database, &mut delivery).await {
         Ok(head) => head,
         Err(error) => {
             // What has been written already would only fill the disk until it expires.
@@ -64,7 +71,7 @@ pub(super) async fn run(command: Deliver, database: Database) -> anyhow::Result<
     };
     // The exit status is the promise that the message is stored, so it follows the commit.
     let outcomes = Intake::new(database.clone()).deliver(letter).await?;
-    let status = match outcomes.first() {
+    Ok(match outcomes.first() {
         Some(Outcome::Stored) => ExitCode::SUCCESS,
         Some(Outcome::OverQuota) => {
             eprintln!(
@@ -84,15 +91,11 @@ pub(super) async fn run(command: Deliver, database: Database) -> anyhow::Result<
             eprintln!("restante: {} has just been removed", command.address);
             ExitCode::from(NO_SUCH_USER)
         }
-    };
-    if let Err(error) = database.close().await {
-        tracing::warn!(error = %error, "the database was not closed in order");
-    }
-    Ok(status)
+    })
 }
 
 /// Takes the message on stdin in, and returns what is to stand in front of it.
-async fn take_in(delivery: &mut Delivery) -> anyhow::Result<Vec<u8>> {
+async fn take_in(database: &Database, delivery: &mut Delivery) -> anyhow::Result<Vec<u8>> {
     // Nothing else goes on in this process, so a read may block it.
     let mut stdin = std::io::stdin().lock();
     let mut beginning = Vec::new();
@@ -101,12 +104,14 @@ async fn take_in(delivery: &mut Delivery) -> anyhow::Result<Vec<u8>> {
     let envelope = from_line::strip(&beginning);
     delivery.write(envelope.message).await?;
     let mut piece = vec![0; READ_OCTETS];
+    let mut room = RoomCheck::default();
     loop {
         let octets = stdin.read(&mut piece)?;
         if octets == 0 {
             let head = envelope.sender.map(return_path);
             return Ok(head.unwrap_or_default());
         }
+        room.count(database, octets).await?;
         delivery
             .write(piece.get(..octets).unwrap_or_default())
             .await?;

@@ -10,6 +10,7 @@ use indicatif::ProgressBar;
 use pop3::{InvalidUniqueId, UniqueId};
 
 use super::output;
+use super::room::{RoomCheck, ensure_room_for};
 use super::serve::Signals;
 use crate::accounts::Accounts;
 use crate::sources::{
@@ -29,6 +30,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// How often a locked mbox is tried again.
 const LOCK_RETRY: Duration = Duration::from_millis(200);
+
+/// What is said of an import that the database does not take to its end.
+const STOPPED: &str = "the import stopped; what was imported before stays, run it again to go on";
 
 /// Where the password for another server is.
 const PASSWORD: &str = "RESTANTE_IMPORT_PASSWORD";
@@ -102,6 +106,18 @@ struct Importer {
 }
 
 pub(super) async fn run(command: Import, database: Database) -> anyhow::Result<ExitCode> {
+    let imported = import_unless_interrupted(command, database.clone()).await;
+    // Also when it has failed: on a disk with little room no log is to be left beside the database.
+    let closed = database.close().await;
+    let status = imported?;
+    closed?;
+    Ok(status)
+}
+
+async fn import_unless_interrupted(
+    command: Import,
+    database: Database,
+) -> anyhow::Result<ExitCode> {
     if Address::parse(&command.source).is_some() {
         return import(command, database).await;
     }
@@ -160,7 +176,6 @@ async fn import(command: Import, database: Database) -> anyhow::Result<ExitCode>
     }
     importer.store().await?;
     importer.progress.finish_and_clear();
-    importer.database.close().await?;
     summary(&importer.tally, source.elsewhere(), command.dry_run)?;
     Ok(if importer.tally.skipped == 0 {
         ExitCode::SUCCESS
@@ -298,7 +313,8 @@ impl Importer {
         } else {
             Delivery::new(self.database.clone())
         };
-        let (beginning, identity) = match read(source, &mut delivery).await {
+        let room_of = (!self.dry_run).then_some(&self.database);
+        let (beginning, identity) = match read(source, room_of, &mut delivery).await {
             Ok(read) => read,
             Err(Unread::Source(error)) => {
                 self.skip(name, &format!("it could not be read: {error}"));
@@ -306,7 +322,7 @@ impl Importer {
             }
             Err(Unread::Storage(error)) => {
                 let _ = self.database.abandon(&delivery.finish()).await;
-                return Err(error);
+                return Err(error.context(STOPPED));
             }
         };
         let message = delivery.finish();
@@ -469,19 +485,29 @@ impl Importer {
     }
 
     async fn store(&mut self) -> anyhow::Result<()> {
-        self.waiting_octets = 0;
+        let octets = std::mem::take(&mut self.waiting_octets);
         self.stored_at = Instant::now();
         let waiting = std::mem::take(&mut self.waiting);
         let adoptions = std::mem::take(&mut self.adoptions);
         if self.dry_run || (waiting.is_empty() && adoptions.is_empty()) {
             return Ok(());
         }
+        if !waiting.is_empty() {
+            // SQLite writes it to its log first, and to the database then.
+            let room = ensure_room_for(&self.database, 2 * octets).await;
+            if let Err(error) = room {
+                for message in &waiting {
+                    let _ = self.database.abandon(&message.message).await;
+                }
+                return Err(error.context(STOPPED));
+            }
+        }
         let known = &mut self.known;
         let stored = self
             .database
             .import(self.user, known, &waiting, &adoptions)
             .await;
-        stored.context("the import stopped; what was imported before stays, run it again to go on")
+        stored.context(STOPPED)
     }
 
     fn skip(&mut self, name: &str, reason: &str) {
@@ -513,12 +539,21 @@ enum Unread {
 }
 
 /// Reads the current message of a source; returns its first piece, and what it is known by.
-async fn read(source: &mut Source, delivery: &mut Delivery) -> Result<(Vec<u8>, [u8; 32]), Unread> {
+async fn read(
+    source: &mut Source,
+    room_of: Option<&Database>,
+    delivery: &mut Delivery,
+) -> Result<(Vec<u8>, [u8; 32]), Unread> {
+    let mut room = RoomCheck::default();
     let mut beginning = Vec::new();
     let mut identity = Identity::default();
     let mut piece = Vec::new();
     while source.read(&mut piece).map_err(Unread::Source)? {
         identity.push(&piece);
+        if let Some(database) = room_of {
+            let counted = room.count(database, piece.len()).await;
+            counted.map_err(Unread::Storage)?;
+        }
         let written = delivery.write(&piece).await;
         written.map_err(|error| Unread::Storage(error.into()))?;
         if beginning.is_empty() {

@@ -8,14 +8,17 @@ use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
-use anyhow::Context;
-use tracing_subscriber::filter::LevelFilter;
+use anyhow::Context as _;
+use tracing::Metadata;
+use tracing::subscriber::Interest;
+use tracing_subscriber::filter::{FilterExt, LevelFilter, dynamic_filter_fn};
 use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Context, Filter, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
+use crate::seldom::Seldom;
 use crate::settings::{Log, LogFormat};
 use crate::telemetry::{TRACES_ONLY, Traces};
 use apart::{Flush, Lines};
@@ -23,6 +26,9 @@ use form::{ForJournal, ForPrograms};
 
 /// What libraries tell that nobody asked for.
 const QUIET: &str = "sqlx=warn,sea_orm_migration=warn,actix_server=warn,actix_http=off";
+
+/// What the admin endpoint logs twice a second while it can accept no connection.
+const ACCEPTS: &str = "actix_server::accept";
 
 /// How often a running server looks whether lines were dropped.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -123,12 +129,28 @@ fn init(settings: &Log, traces: Option<&Traces>, writer: BoxMakeWriter) -> anyho
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
     };
     let traces = traces.map(Traces::layer);
-    let lines = lines.with_filter(filter);
+    let lines = lines.with_filter(filter.and(seldom_from(ACCEPTS)));
     tracing_subscriber::registry()
         .with(lines)
         .with(traces)
         .init();
     Ok(Level(level))
+}
+
+/// Lets through what this module logs once a minute, and all else.
+fn seldom_from(module: &'static str) -> impl Filter<Registry> {
+    let seldom = Seldom::default();
+    let is_let_through = move |line: &Metadata<'_>, _: &Context<'_, Registry>| {
+        line.target() != module || seldom.say().is_some()
+    };
+    // Only lines of the module are looked at one by one.
+    dynamic_filter_fn(is_let_through).with_callsite_filter(move |line| {
+        if line.target() == module {
+            Interest::sometimes()
+        } else {
+            Interest::always()
+        }
+    })
 }
 
 /// What is logged at this level.
@@ -157,6 +179,9 @@ fn stderr_is_the_journal() -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use pop3::Verb;
 
     use super::*;
@@ -182,6 +207,28 @@ mod tests {
             enabled("warn,actix_server=info,actix_http=trace"),
             [true, true, false]
         );
+    }
+
+    #[test]
+    fn what_the_admin_endpoint_can_not_accept_is_told_once_a_minute() {
+        let lines = Arc::new(AtomicUsize::new(0));
+        let written = Arc::clone(&lines);
+        let writer = move || {
+            written.fetch_add(1, Ordering::Relaxed);
+            std::io::sink()
+        };
+        let layer = fmt::layer().with_writer(writer);
+        let layer = layer.with_filter(filter("info").unwrap().and(seldom_from(ACCEPTS)));
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            for _ in 0..3 {
+                tracing::error!(target: "actix_server::accept", "Error accepting connection");
+            }
+            assert_eq!(lines.load(Ordering::Relaxed), 1);
+            for _ in 0..3 {
+                tracing::error!("something else");
+            }
+            assert_eq!(lines.load(Ordering::Relaxed), 4);
+        });
     }
 
     #[test]

@@ -3,21 +3,25 @@
 mod waiting;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
+use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::log::{self, Apart, Level};
 use super::reload::reload;
+use super::service_user::{INSTEAD_OF_ROOT, ServiceUser, is_root};
 use super::systemd;
-use crate::admin::token::{self, Origin};
+use crate::admin::token::{self, Origin, Token};
 use crate::admin::{self, AdminSocket, Endpoint};
-use crate::lmtp;
-use crate::server::{Server, bind};
+use crate::listener::Bound;
+use crate::lmtp::{self, LmtpSocket};
+use crate::server::{Preloaded, Server, bind};
 use crate::settings::{Admin, Config, Loaded};
 use crate::store::{open_to_others, sqlite_file};
 use crate::telemetry::Traces;
@@ -25,15 +29,31 @@ use crate::telemetry::Traces;
 /// How long the collector of traces and metrics may hold up a stop.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How to serve.
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// The user to run as, if root starts the server.
+    ///
+    /// Ports are bound and certificates read as root; then root's rights are given up for good, and
+    /// the database is opened as this user.
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+}
+
 /// Starts to log and to export traces, and serves.
-pub(super) async fn start(loaded: Loaded, file: Option<&Path>) -> anyhow::Result<ExitCode> {
+pub(super) async fn start(
+    options: &Serve,
+    loaded: Loaded,
+    file: Option<&Path>,
+) -> anyhow::Result<ExitCode> {
+    let user = options.user.as_deref().map(ServiceUser::find).transpose()?;
     let config = &loaded.config;
     let traces = config.otel.endpoint.as_deref().map(Traces::new);
     let traces = traces.transpose()?;
     let (level, lines) = log::start_apart(&config.log, traces.as_ref())?;
     super::log_warnings(&loaded);
     actix_rt::spawn(lines.tell_what_was_dropped());
-    let status = serve(loaded.config, file, &level, &lines).await?;
+    let status = serve(loaded.config, file, user, &level, &lines).await?;
     if let Some(traces) = traces {
         in_time(EXPORT_TIMEOUT, move || traces.finish(EXPORT_TIMEOUT)).await;
     }
@@ -43,34 +63,57 @@ pub(super) async fn start(loaded: Loaded, file: Option<&Path>) -> anyhow::Result
 async fn serve(
     mut config: Config,
     file: Option<&Path>,
+    user: Option<ServiceUser>,
     level: &Level,
     lines: &Apart,
 ) -> anyhow::Result<ExitCode> {
-    let inherited = systemd::inherited(&config.pop3)?;
+    let mut inherited = systemd::inherited(&config.pop3)?;
     let mut signals = Signals::new()?;
     let mut hangup = signal(SignalKind::hangup())?;
+    let prepared = match &user {
+        Some(user) => {
+            let prepared = Prepared::new(&config, std::mem::take(&mut inherited))?;
+            let keys = prepared.preloaded.key_files();
+            user.switch()?;
+            warn_of_unreadable(&keys, user);
+            Some(prepared)
+        }
+        None => None,
+    };
     // A database may be far away and not answer; a stop does not wait for that.
     let database = tokio::select! {
-        opened = waiting::open(&config) => opened?,
+        opened = waiting::open(&config, prepared.as_ref()) => match &user {
+            Some(user) => opened.with_context(|| format!("as the user {}", user.name()))?,
+            None => opened?,
+        },
         () = signals.next() => {
             tracing::info!("stopped before the database was open");
             return Ok(ExitCode::SUCCESS);
         }
     };
     warn_of_open_files(&config);
-    let sockets = if inherited.is_empty() {
-        bind(&config.pop3)?
-    } else {
-        systemd::with_the_others(inherited, &config.pop3)?
+    let prepared = match prepared {
+        Some(prepared) => prepared,
+        None => Prepared::new(&config, inherited)?,
     };
-    let endpoint = bind_admin(&config)?;
-    let lmtp = lmtp::bind(&config.lmtp)?;
-    let mut server = Server::start(&config, database, sockets)?;
+    let endpoint = match prepared.admin {
+        Some((socket, token)) => Some(guarded(socket, token, &config)?),
+        None => None,
+    };
+    let lmtp = prepared
+        .lmtp
+        .into_iter()
+        .chain(lmtp::bind_path(&config.lmtp)?);
+    let lmtp = lmtp.collect();
+    let mut server = Server::start_with(&config, prepared.preloaded, database, prepared.sockets)?;
     server.serve_lmtp(&config, lmtp)?;
     if let Some(endpoint) = endpoint {
         server.serve_admin(endpoint)?;
     }
-    crate::open_files::raise(config.pop3.max_connections);
+    crate::open_files::raise(&config);
+    if user.is_none() && is_root() {
+        tracing::warn!("the server runs as root without need: {INSTEAD_OF_ROOT}");
+    }
     for address in server.addresses() {
         tracing::info!(%address, "listening");
     }
@@ -111,8 +154,9 @@ async fn serve(
     }
 }
 
-/// Of several servers on a machine, those that nobody has given a port do without the endpoint.
-fn bind_admin(config: &Config) -> anyhow::Result<Option<Endpoint>> {
+/// The admin endpoint's socket, with its token if one is set. Of several servers on a machine, those
+/// that nobody has given a port do without.
+fn bind_admin(config: &Config) -> anyhow::Result<Option<(AdminSocket, Option<Token>)>> {
     let socket = match admin::bind(&config.admin) {
         Err(error) if config.admin.port == Admin::default().port && is_taken(&error) => {
             tracing::warn!("no admin endpoint: {error:#}");
@@ -120,12 +164,61 @@ fn bind_admin(config: &Config) -> anyhow::Result<Option<Endpoint>> {
         }
         socket => socket?,
     };
-    socket.map(|socket| guarded(socket, config)).transpose()
+    match socket {
+        Some(socket) => Ok(Some((socket, token::set(config)?))),
+        None => Ok(None),
+    }
+}
+
+/// What only root may have: ports below 1024, and files that only root can read.
+struct Prepared {
+    sockets: Vec<Bound>,
+    /// With its token, if one is set.
+    admin: Option<(AdminSocket, Option<Token>)>,
+    lmtp: Option<LmtpSocket>,
+    preloaded: Preloaded,
+}
+
+impl Prepared {
+    /// The sockets that the settings ask for beside those that systemd gave, and the certificates.
+    ///
+    /// # Errors
+    /// If one can't be had.
+    fn new(config: &Config, inherited: Vec<Bound>) -> anyhow::Result<Self> {
+        let sockets = if inherited.is_empty() {
+            bind(&config.pop3)?
+        } else {
+            systemd::with_the_others(inherited, &config.pop3)?
+        };
+        Ok(Self {
+            sockets,
+            admin: bind_admin(config)?,
+            lmtp: lmtp::bind_port(&config.lmtp)?,
+            preloaded: Preloaded::new(config)?,
+        })
+    }
+}
+
+/// A key that only root can read is in use, but a renewed one can't be.
+fn warn_of_unreadable(keys: &[PathBuf], user: &ServiceUser) {
+    for key in keys {
+        let opened = std::fs::File::open(key);
+        if opened.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+            let (key, user) = (key.display(), user.name());
+            tracing::warn!(
+                "{user} can't read {key}, so a renewed certificate needs a restart: let a group of \
+                 {user} read it and search its folders"
+            );
+        }
+    }
 }
 
 /// The endpoint with its token; says where both are.
-fn guarded(socket: AdminSocket, config: &Config) -> anyhow::Result<Endpoint> {
-    let token = token::of_server(config)?;
+fn guarded(socket: AdminSocket, token: Option<Token>, config: &Config) -> anyhow::Result<Endpoint> {
+    let token = match token {
+        Some(token) => token,
+        None => token::of_server(config)?,
+    };
     let endpoint = socket.guarded_by(&token);
     let token_file = match token.origin() {
         Origin::File(file) => Some(tracing::field::display(file.display())),

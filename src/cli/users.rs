@@ -121,7 +121,10 @@ pub(super) async fn run(command: UserCommand, database: &Database) -> anyhow::Re
                 print_table(headings, &rows)?;
             }
         }
-        UserCommand::Remove { address } => accounts.remove(&address).await?,
+        UserCommand::Remove { address } => {
+            let user = accounts.remove(&address).await?;
+            database.finish_removal(user).await?;
+        }
         UserCommand::Disable { address } => accounts.set_disabled(&address, true).await?,
         UserCommand::Enable { address } => accounts.set_disabled(&address, false).await?,
     }

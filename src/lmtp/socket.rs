@@ -1,8 +1,9 @@
 //! Where an MTA reaches us: a port, a Unix socket, or both.
 
-use std::fmt;
+use std::fmt::{self, Display};
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener as StdTcpListener, TcpStream as StdTcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::listener::listen;
+use crate::open_files::{NO_ROOM, Reserve};
 use crate::settings::Lmtp;
 
 /// A socket that listens. Its queue of connections outlives the actor that accepts them.
@@ -71,7 +73,7 @@ pub(super) enum Peer {
     Local,
 }
 
-impl fmt::Display for Peer {
+impl Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
@@ -80,7 +82,7 @@ impl fmt::Display for Peer {
     }
 }
 
-impl fmt::Display for Endpoint {
+impl Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
@@ -89,32 +91,39 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// The sockets that the settings ask for; none if LMTP is off.
+/// Listens on the port that the settings ask for; `None` if it is off.
 ///
 /// # Errors
-/// If one can't be had.
-pub fn bind(settings: &Lmtp) -> Result<Vec<LmtpSocket>, LmtpSocketError> {
-    let mut sockets = Vec::new();
-    if settings.port != 0 {
-        let address = SocketAddr::new(settings.bind_address, settings.port);
-        let socket = listen(address).map_err(|reason| LmtpSocketError {
-            place: address.to_string(),
-            reason,
-        })?;
-        if !settings.bind_address.is_loopback() {
-            tracing::warn!("whoever reaches {address} may deliver mail to every user by LMTP");
-        }
-        sockets.push(LmtpSocket::Tcp(socket));
+/// If it can't be had.
+pub fn bind_port(settings: &Lmtp) -> Result<Option<LmtpSocket>, LmtpSocketError> {
+    if settings.port == 0 {
+        return Ok(None);
     }
-    if let Some(path) = &settings.socket_path {
-        let socket = UnixSocket::new(path, settings.socket_mode.0);
-        let socket = socket.map_err(|reason| LmtpSocketError {
-            place: path.display().to_string(),
-            reason,
-        })?;
-        sockets.push(LmtpSocket::Unix(socket));
+    let address = SocketAddr::new(settings.bind_address, settings.port);
+    let socket = listen(address).map_err(|reason| LmtpSocketError {
+        place: address.to_string(),
+        reason,
+    })?;
+    if !settings.bind_address.is_loopback() {
+        tracing::warn!("whoever reaches {address} may deliver mail to every user by LMTP");
     }
-    Ok(sockets)
+    Ok(Some(LmtpSocket::Tcp(socket)))
+}
+
+/// Listens on the Unix socket that the settings ask for; `None` if there is none.
+///
+/// # Errors
+/// If it can't be had.
+pub fn bind_path(settings: &Lmtp) -> Result<Option<LmtpSocket>, LmtpSocketError> {
+    let Some(path) = &settings.socket_path else {
+        return Ok(None);
+    };
+    let socket = UnixSocket::new(path, settings.socket_mode.0);
+    let socket = socket.map_err(|reason| LmtpSocketError {
+        place: path.display().to_string(),
+        reason,
+    })?;
+    Ok(Some(LmtpSocket::Unix(socket)))
 }
 
 /// Could a server listen at this path?
@@ -210,23 +219,32 @@ pub(super) enum Listening {
 }
 
 impl Listening {
-    pub(super) async fn accept(&self) -> io::Result<Accepted> {
-        match self {
+    /// Accepts a connection that leaves the files of the reserve to others.
+    pub(super) async fn accept(
+        &self,
+        reserve: Reserve,
+        complain: impl Fn(&dyn Display),
+    ) -> io::Result<Accepted> {
+        let (held, peer): (OwnedFd, _) = match self {
             Self::Tcp(socket) => {
                 let (stream, peer) = socket.accept().await?;
-                Ok(Accepted {
-                    stream: Stream::Tcp(stream.into_std()?),
-                    peer: Peer::Tcp(peer),
-                })
+                (stream.into_std()?.into(), Peer::Tcp(peer))
             }
             Self::Unix(socket) => {
                 let (stream, _) = socket.accept().await?;
-                Ok(Accepted {
-                    stream: Stream::Unix(stream.into_std()?),
-                    peer: Peer::Local,
-                })
+                (stream.into_std()?.into(), Peer::Local)
             }
-        }
+        };
+        let stream = if reserve.is_left_by(&held) {
+            held
+        } else {
+            reserve.wait_for_room(held, || complain(&NO_ROOM)).await
+        };
+        let stream = match peer {
+            Peer::Tcp(_) => Stream::Tcp(stream.into()),
+            Peer::Local => Stream::Unix(stream.into()),
+        };
+        Ok(Accepted { stream, peer })
     }
 }
 

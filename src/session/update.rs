@@ -15,7 +15,8 @@ const DELETIONS_PER_LINE: usize = 50;
 
 /// What came of the deletions.
 enum Deleted {
-    All,
+    /// All are gone: so many by this session, the others by another one before.
+    All(usize),
     None,
     Unknown,
 }
@@ -29,7 +30,7 @@ impl Conversation {
             .metrics
             .command_took(Verb::Quit, began.elapsed());
         let (reply, ending) = match deleted {
-            Deleted::All => (commit.done(), Ending::Quit),
+            Deleted::All(deleted) => (commit.done(deleted), Ending::Quit),
             Deleted::None => (commit.failed(), Ending::CommitFailed),
             Deleted::Unknown => (commit.unknown(), Ending::CommitFailed),
         };
@@ -62,10 +63,10 @@ impl Conversation {
             mailbox.ask(delete).await
         };
         match actix_rt::spawn(deletion).await {
-            Ok(Ok(Ok(()))) => {
-                self.live.set_committed(commit.marked().count());
+            Ok(Ok(Ok(deleted))) => {
+                self.live.set_committed(deleted);
                 self.log_deletions(commit, &maildrop);
-                Deleted::All
+                Deleted::All(deleted)
             }
             Ok(Ok(Err(StoreError::TimedOut(_))) | Err(_)) | Err(_) => Deleted::Unknown,
             Ok(Ok(Err(error))) if error.is_broken_connection() => Deleted::Unknown,
@@ -86,14 +87,20 @@ impl Conversation {
                 "a session has deleted more messages than Pop3__MaxDeletionsPerSession"
             );
         }
+        if deleted == 0 {
+            return;
+        }
         let unique_id = |number| maildrop.snapshot.unique_id_of(number).unwrap_or_default();
         let unique_ids: Vec<_> = commit.marked().map(unique_id).collect();
+        let before = (unique_ids.len() as u64).saturating_sub(deleted);
+        let deleted_before_by_others = (before > 0).then_some(before);
         for unique_ids in unique_ids.chunks(DELETIONS_PER_LINE) {
             let unique_ids = unique_ids.join(" ");
             tracing::info!(
                 user = login.user,
                 key = login.key,
                 unique_ids,
+                deleted_before_by_others,
                 "messages deleted"
             );
         }

@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 
 use super::StoreError;
 use super::delivery::milliseconds;
+use super::faults::{DatabaseFault, is_damage};
 use super::pools::{Pool, PoolUse, Rows};
 use super::postgres;
 use super::sqlite::{self, Disk, Maintenance, Opened, SqliteFiles, Using, sqlite_file};
@@ -29,6 +30,11 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A name for PostgreSQL's advisory lock, so that two processes never migrate at once.
 const MIGRATION_LOCK: i64 = 0x7265_7374_616e_7465;
+
+/// What is logged when damage is found for the first time.
+const DAMAGED: &str = "the database is damaged in places: what is elsewhere goes on. Save what can \
+    be read (restante export), and restore a backup or recover the file (docs/OPERATING.md, \"A page \
+    is damaged\")";
 
 /// Connections to one database: some to read, and others to write, so that reading goes on when
 /// every one that writes waits for a lock.
@@ -82,6 +88,15 @@ pub enum OpenError {
         "the database can't be opened: {0} (check Database__Url, and that this user may write there)"
     )]
     Connect(DbErr),
+    /// There is no room for what SQLite has beside the database while it is open.
+    #[error("the disk of the database is full: make room there ({0})")]
+    DiskFull(DbErr),
+    /// What tells which tables there are is damaged.
+    #[error(
+        "the database is damaged where it can't be opened without: restore a backup, or recover what \
+         can be read (docs/OPERATING.md): {0}"
+    )]
+    Damaged(DbErr),
     /// The schema can't be brought up to date.
     #[error("the database's schema can't be brought up to date: {0}")]
     Migrate(DbErr),
@@ -97,7 +112,9 @@ impl OpenError {
             | Self::Malformed(_)
             | Self::NoFile
             | Self::Folder { .. }
-            | Self::File { .. } => false,
+            | Self::File { .. }
+            | Self::DiskFull(_)
+            | Self::Damaged(_) => false,
         }
     }
 }
@@ -161,7 +178,12 @@ impl Database {
     /// # Errors
     /// If the database refuses, or knows changes that this program does not.
     pub async fn migrate(&self) -> Result<usize, OpenError> {
-        self.apply_migrations().await.map_err(OpenError::Migrate)
+        let applied = self.apply_migrations().await;
+        applied.map_err(|error| match error {
+            error if self.is_disk_full(&error) => OpenError::DiskFull(error),
+            error if is_damage(&error) => OpenError::Damaged(error),
+            error => OpenError::Migrate(error),
+        })
     }
 
     async fn apply_migrations(&self) -> Result<usize, DbErr> {
@@ -247,19 +269,25 @@ impl Database {
 
     /// If something that deletes has failed because the disk is full, gives up the reserve for it:
     /// then it is to be tried again, while it has what is returned.
-    pub(super) fn reserve_for<T>(&self, deleted: &Result<T, StoreError>) -> Option<Using<'_>> {
-        if let Err(error) = deleted {
-            self.note_damage(error);
-        }
-        let files = self.sqlite.as_ref()?;
-        let is_full = deleted.as_ref().is_err_and(StoreError::is_disk_full);
-        is_full.then(|| files.space().give_up_reserve())
+    pub(super) fn reserve_for<T, E: DatabaseFault>(
+        &self,
+        deleted: &Result<T, E>,
+    ) -> Option<Using<'_>> {
+        let error = deleted.as_ref().err()?;
+        self.note_damage(error);
+        let is_full = self.is_disk_full(error);
+        is_full.then(|| Some(self.files()?.space().give_up_reserve()))?
     }
 
-    /// Remembers it if an error is one of a damaged database.
-    pub(crate) fn note_damage(&self, error: &StoreError) {
-        if error.is_damage() {
-            self.damaged.store(true, Relaxed);
+    /// What is known of SQLite's files; none if this is another database.
+    pub(super) fn files(&self) -> Option<&SqliteFiles> {
+        self.sqlite.as_deref()
+    }
+
+    /// Remembers it if an error is one of a damaged database, and tells once what to do.
+    pub(crate) fn note_damage(&self, error: &impl DatabaseFault) {
+        if is_damage(error) && !self.damaged.swap(true, Relaxed) {
+            tracing::error!("{DAMAGED}");
         }
     }
 
@@ -312,9 +340,16 @@ impl Database {
     /// # Errors
     /// If not: it does not answer, it takes no changes, or its file is no longer where it was.
     pub async fn ping(&self) -> Result<(), DbErr> {
+        if let Some(files) = &self.sqlite {
+            files.check()?;
+        }
         let read = &self.read;
         let question = "SELECT 1 FROM users LIMIT 1";
-        read.query_one_raw(statement(read, question, [])).await?;
+        match read.query_one_raw(statement(read, question, [])).await {
+            // All else may be in order.
+            Err(error) if is_damage(&error) => self.note_damage(&error),
+            answer => drop(answer?),
+        }
         let transaction = self.begin().await?;
         if transaction.get_database_backend() == DbBackend::Postgres {
             // A standby begins transactions too, and refuses this.
@@ -352,9 +387,6 @@ impl Database {
     /// On SQLite it takes the write lock at once: a transaction that reads first and writes later
     /// may find that another has written meanwhile, and fails.
     pub(crate) async fn begin(&self) -> Result<Transaction, DbErr> {
-        if let Some(files) = &self.sqlite {
-            files.check()?;
-        }
         let options = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()

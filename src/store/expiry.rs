@@ -7,9 +7,9 @@ use sea_orm::ConnectionTrait;
 
 use super::clock_guard::Time;
 use super::database::{sql_list, statement};
+use super::deletions::{Deletion, Departing};
+use super::garbage::Damaged;
 use super::locks::{LockedMaildrop, Purpose};
-use super::maildrops::{Departing, depart};
-use super::tidy::Damaged;
 use super::{SqlStore, StoreError, UserId, repeat};
 
 /// How many messages expire in one call, so that no login waits long for it.
@@ -44,7 +44,7 @@ impl SqlStore {
         let mut count = 0;
         for (user, messages) in by_user {
             // One that was deleted and brought back meanwhile is here since then.
-            let which = format!("AND id IN ({}) AND {too_long}", sql_list(messages));
+            let which = format!("AND m.id IN ({}) AND m.{too_long}", sql_list(messages));
             let what = (Damaged::Expired, user);
             if !self.is_damaged(what) {
                 let done = repeat(|| self.expire_of(UserId(user), &which)).await;
@@ -72,7 +72,8 @@ impl SqlStore {
             session: Some(EXPIRY),
             kept: self.keeping.deleted,
         };
-        let count = depart(&transaction, user, version, which, departing).await?;
+        let deletion = Deletion::begin(&transaction, user, version, departing).await?;
+        let count = deletion.depart(&transaction, which).await?;
         if count == 0 {
             // Another server was quicker: this maildrop has not changed.
             return Ok(0);

@@ -221,6 +221,7 @@ impl Database {
     /// # Errors
     /// If the database can't say.
     pub async fn known(&self, user: UserId) -> Result<Known, StoreError> {
+        self.finish_deletions(user).await?;
         const IMPORTED: &str = "SELECT i.id, i.unique_id, i.digest, i.octets, i.message_id, \
             m.unique_id, m.received_at_ms FROM imports i LEFT JOIN messages m ON m.id = i.message_id \
             WHERE i.user_id = $1 ORDER BY i.id";

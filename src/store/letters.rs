@@ -7,6 +7,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction};
 
 use super::asking::repeat;
 use super::database::statement;
+use super::deletions::size_of_maildrop;
 use super::delivery::{Prepared, remove_written};
 use super::locks::{LockedMaildrop, Purpose, Rows, existing, lock_users};
 use super::rows::{Copy, insert_copies, store_contents};
@@ -310,7 +311,7 @@ impl Maildrops {
             rooms.insert(user, room(transaction, user, maildrop).await?);
         }
         users.retain(|user| !rooms.contains_key(user));
-        let locked = existing(transaction, &users).await?;
+        let locked = existing(transaction, &users, Purpose::Maildrop).await?;
         Ok(Self { rooms, locked })
     }
 
@@ -352,12 +353,12 @@ async fn room(
     user: UserId,
     quota: LockedMaildrop,
 ) -> Result<Room, StoreError> {
-    const USED: &str = "SELECT COUNT(*), CAST(COALESCE(SUM(octets), 0) AS BIGINT) \
-        FROM messages WHERE user_id = $1";
     if quota.quota_octets.is_none() && quota.quota_messages.is_none() {
         return Ok(Room::default());
     }
-    let used = statement(transaction, USED, [user.0.into()]);
+    let (messages, octets) = size_of_maildrop("$1");
+    let used = format!("SELECT {messages}, {octets}");
+    let used = statement(transaction, &used, [user.0.into()]);
     let used = transaction.query_one_raw(used).await?;
     let used = used.ok_or_else(|| StoreError::Corrupt("a sum has no row".into()))?;
     let (messages, octets): (i64, i64) = (used.try_get_by_index(0)?, used.try_get_by_index(1)?);

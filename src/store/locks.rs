@@ -23,6 +23,9 @@ use super::{Database, MaildropVersion, StoreError, UserId};
 /// its locks.
 pub(super) const MAILDROP_PATIENCE: Duration = Duration::from_secs(15);
 
+/// The condition that a user was not removed, whose maildrop takes nothing in any more.
+const IS_THERE: &str = "removed_at_ms IS NULL";
+
 /// What is known of a maildrop that a transaction has locked, and whose version it has raised.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LockedMaildrop {
@@ -91,7 +94,7 @@ impl Database {
             if let Some((_, locked)) = locked.first() {
                 return Ok(Some((transaction, *locked)));
             }
-            if !self.locks_rows() || existing(&transaction, &[user]).await?.is_empty() {
+            if !self.locks_rows() || existing(&transaction, &[user], purpose).await?.is_empty() {
                 return Ok(None);
             }
             let left = until.saturating_duration_since(Instant::now());
@@ -156,28 +159,33 @@ fn lock_statement(places: &str, rows: Option<Rows>, purpose: Purpose) -> String 
         (Purpose::Account, false) => select,
         // The UPDATE alone would lock them in any order, and wait.
         (Purpose::Maildrop, true) => format!(
-            "WITH locked AS (SELECT id FROM users WHERE id IN ({places}) ORDER BY id \
+            "WITH locked AS (SELECT id FROM users \
+             WHERE id IN ({places}) AND {IS_THERE} ORDER BY id \
              FOR NO KEY UPDATE {skip}) \
              {raise} FROM locked WHERE u.id = locked.id RETURNING {COLUMNS}"
         ),
         (Purpose::Maildrop, false) => {
             // SQLite's RETURNING knows no alias.
             let columns = COLUMNS.replace("u.", "");
-            format!("{raise} WHERE u.id IN ({places}) RETURNING {columns}")
+            format!("{raise} WHERE u.id IN ({places}) AND {IS_THERE} RETURNING {columns}")
         }
     }
 }
 
-/// Which of these users exist, whether their rows are locked or not.
+/// Which of these users exist for a purpose, whether their rows are locked or not.
 pub(super) async fn existing(
     transaction: &DatabaseTransaction,
     users: &[UserId],
+    purpose: Purpose,
 ) -> Result<HashSet<UserId>, DbErr> {
     if users.is_empty() {
         return Ok(HashSet::new());
     }
     let list = sql_list(users.iter().map(|user| user.0));
-    let existing = format!("SELECT id FROM users WHERE id IN ({list})");
+    let mut existing = format!("SELECT id FROM users WHERE id IN ({list})");
+    if purpose == Purpose::Maildrop {
+        existing.push_str(&format!(" AND {IS_THERE}"));
+    }
     let existing = statement(transaction, &existing, []);
     let rows = transaction.query_all_raw(existing).await?;
     let user = |row: &sea_orm::QueryResult| Ok(UserId(row.try_get_by_index(0)?));

@@ -108,6 +108,14 @@ impl MaildropBuilder {
         self.have_heads.reverse();
     }
 
+    /// Leaves out all messages but the first `count`.
+    pub(super) fn truncate(&mut self, count: usize) {
+        self.snapshot.truncate(count);
+        self.messages.truncate(count);
+        self.contents.truncate(count);
+        self.have_heads.truncate(count);
+    }
+
     /// The maildrop, which has so many older messages that a limit hides.
     pub(super) fn finish(mut self, user: UserId, hidden: u64) -> Maildrop {
         self.snapshot.hide(hidden);

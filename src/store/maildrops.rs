@@ -11,12 +11,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use sea_orm::sqlx::Row;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryResult, Value};
+use sea_orm::{DbErr, QueryResult, Value};
 
 use super::clock_guard::ClockGuard;
-use super::database::{KEYS_PER_STATEMENT, clock, sql_list, statement};
+use super::database::statement;
+use super::deletions::{DELETED_AT_ONCE, Deletion, Departing};
+use super::garbage::{GcReport, GcState};
 use super::leases::Leases;
-use super::tidy::{Sightings, Tidied};
 use super::{
     Beginning, ContentId, Database, Lease, MailStore, Maildrop, MaildropVersion, MessageId,
     StoreError, Stored, UserId,
@@ -35,7 +36,7 @@ pub struct SqlStore {
     pub(super) database: Database,
     pub(super) leases: Leases,
     pub(super) server_id: String,
-    pub(super) sightings: Mutex<Sightings>,
+    pub(super) gc_state: Mutex<GcState>,
     pub(super) keeping: Keeping,
     pub(super) clock_guard: ClockGuard,
 }
@@ -63,7 +64,7 @@ impl SqlStore {
             database,
             leases: Leases::default(),
             server_id,
-            sightings: Mutex::default(),
+            gc_state: Mutex::default(),
             keeping: Keeping::default(),
             clock_guard: ClockGuard::default(),
         }
@@ -160,9 +161,9 @@ impl MailStore for SqlStore {
         user: UserId,
         messages: &[MessageId],
         session: &str,
-    ) -> Result<(), StoreError> {
+    ) -> Result<usize, StoreError> {
         if messages.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let deleted = self.delete_all(user, messages, session).await;
         let Some(_using) = self.database.reserve_for(&deleted) else {
@@ -171,12 +172,12 @@ impl MailStore for SqlStore {
         self.delete_all(user, messages, session).await
     }
 
-    async fn tidy(&self) -> Result<Tidied, StoreError> {
-        let tidied = self.remove_what_nobody_reads().await;
-        let Some(_using) = self.database.reserve_for(&tidied) else {
-            return tidied;
+    async fn collect_garbage(&self) -> Result<GcReport, StoreError> {
+        let collected = self.collect().await;
+        let Some(_using) = self.database.reserve_for(&collected) else {
+            return collected;
         };
-        self.remove_what_nobody_reads().await
+        self.collect().await
     }
 
     async fn leave(&self) -> Result<(), StoreError> {
@@ -185,66 +186,38 @@ impl MailStore for SqlStore {
 }
 
 impl SqlStore {
+    /// Deletes these messages of a user, all or none.
     async fn delete_all(
         &self,
         user: UserId,
         messages: &[MessageId],
         session: &str,
-    ) -> Result<(), StoreError> {
+    ) -> Result<usize, StoreError> {
+        // What takes long is done before the maildrop is locked, and after.
+        let later = messages.len() > DELETED_AT_ONCE;
+        let batches = if later {
+            self.database.batches_of(user, messages).await?
+        } else {
+            Vec::new()
+        };
         let Some((transaction, maildrop)) = self.database.lock_maildrop(user).await? else {
             // The user has been removed, and all messages with it.
-            return Ok(());
+            return Ok(0);
         };
-        for batch in messages.chunks(KEYS_PER_STATEMENT) {
-            let keys = sql_list(batch.iter().map(|message| message.0));
-            let departing = Departing {
-                session: Some(session),
-                kept: self.keeping.deleted,
-            };
-            let which = format!("AND id IN ({keys})");
-            depart(&transaction, user, maildrop.version, &which, departing).await?;
-        }
+        let departing = Departing {
+            session: Some(session),
+            kept: self.keeping.deleted,
+        };
+        let deletion = Deletion::begin(&transaction, user, maildrop.version, departing).await?;
+        let deleted = if later {
+            deletion.write_down(&transaction, &batches).await?
+        } else {
+            let messages: Vec<i64> = messages.iter().map(|message| message.0).collect();
+            deletion.depart_all(&transaction, &messages).await?
+        };
         transaction.commit().await?;
-        Ok(())
+        Ok(usize::try_from(deleted).unwrap_or(usize::MAX))
     }
-}
-
-/// How messages leave a maildrop.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Departing<'a> {
-    /// The session that deleted them, if one did.
-    pub(crate) session: Option<&'a str>,
-    /// How long they can be brought back.
-    pub(crate) kept: Duration,
-}
-
-/// Moves messages of a user to the departures; `which` narrows them down. Returns how many.
-pub(crate) async fn depart(
-    transaction: &DatabaseTransaction,
-    user: UserId,
-    MaildropVersion(version): MaildropVersion,
-    which: &str,
-    Departing { session, kept }: Departing<'_>,
-) -> Result<u64, DbErr> {
-    let now = clock(transaction);
-    let kept_until = match i64::try_from(kept.as_millis()).unwrap_or(i64::MAX / 2) {
-        // Whatever the clock says.
-        0 => "0".to_owned(),
-        kept => format!("{now} + {kept}"),
-    };
-    let theirs = format!("FROM messages WHERE user_id = {} {which}", user.0);
-    let depart = format!(
-        "INSERT INTO departures (message_id, user_id, content_id, maildrop_version, octets, \
-         head_octets, unique_id, received_at_ms, session_id, departed_at_ms, kept_until_ms) \
-         SELECT id, user_id, content_id, {version}, octets, head_octets, unique_id, \
-         received_at_ms, CAST($1 AS TEXT), {now}, {kept_until} {theirs} ORDER BY content_id"
-    );
-    let depart = statement(transaction, &depart, [session.into()]);
-    let departed = transaction.execute_raw(depart).await?.rows_affected();
-    transaction
-        .execute_unprepared(&format!("DELETE {theirs}"))
-        .await?;
-    Ok(departed)
 }
 
 /// How long a list of so many keys is made.

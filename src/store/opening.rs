@@ -1,9 +1,10 @@
 //! Opening a maildrop: its rows become a snapshot as they come.
 
 use sea_orm::sqlx::{self, ColumnIndex, Decode, Row, Type};
-use sea_orm::{DbErr, QueryResult, RuntimeErr, Statement};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult, RuntimeErr, Statement};
 
 use super::database::statement;
+use super::deletions::deleted_messages;
 use super::maildrop::{Entry, MaildropBuilder};
 use super::{ContentId, Database, Maildrop, MessageId, StoreError, Stored, UserId};
 
@@ -16,17 +17,35 @@ const LONG_READ: i64 = 10_000;
 /// The limit of a query without a limit.
 const NO_LIMIT: i64 = i64::MAX;
 
-const ALL: &str = "SELECT id, content_id, octets, unique_id, head_octets FROM messages \
+/// How many messages a page has where the maildrop is read in pages.
+const PAGE: i64 = 5000;
+
+const ALL: &str = "SELECT id, content_id, octets, unique_id, head_octets, \
+    (SELECT COUNT(*) FROM deletion_batches WHERE user_id = $1) FROM messages \
     WHERE user_id = $1 ORDER BY received_at_ms, id LIMIT $2";
 
 /// One statement, so that what is counted is the maildrop whose newest messages it reads. The
 /// database counts once, and by the same index.
 const NEWEST: &str = "SELECT id, content_id, octets, unique_id, head_octets, \
+    (SELECT COUNT(*) FROM deletion_batches WHERE user_id = $1), \
     (SELECT COUNT(*) FROM messages WHERE user_id = $1) FROM messages \
     WHERE user_id = $1 ORDER BY received_at_ms DESC, id DESC LIMIT $2";
 
+/// The column that says how many batches of a deletion are not yet moved.
+const BATCHES: usize = 5;
+
 /// The column of [`NEWEST`] that says how many messages there are.
-const COUNT: usize = 5;
+const COUNT: usize = 6;
+
+/// What a query has read.
+#[derive(Default)]
+struct Opened {
+    builder: MaildropBuilder,
+    /// Some of these messages are deleted and not yet moved.
+    amid_deletion: bool,
+    /// How many messages there are, if there is a limit.
+    count: u64,
+}
 
 impl Database {
     /// The newest messages of a maildrop, at most `limit` of them; 0 means all.
@@ -40,46 +59,82 @@ impl Database {
         user: UserId,
         limit: u32,
     ) -> Result<Maildrop, StoreError> {
-        let (sql, count, wanted) = match limit {
-            0 => (ALL, None, NO_LIMIT),
-            limit => (NEWEST, Some(COUNT), i64::from(limit)),
+        let (sql, wanted) = match limit {
+            0 => (ALL, NO_LIMIT),
+            limit => (NEWEST, i64::from(limit)),
         };
         let query = |rows: i64| statement(self.read(), sql, [user.0.into(), rows.into()]);
         let first = wanted.min(LONG_READ + 1);
-        let (mut builder, mut counted) = self.build(query(first), count).await?;
-        if first < wanted && builder.len() as u64 == first.unsigned_abs() {
-            drop(builder);
+        let mut opened = self.build(query(first), limit).await?;
+        let is_long = first < wanted && opened.builder.len() as u64 == first.unsigned_abs();
+        if is_long && !opened.amid_deletion {
+            drop(opened);
             let _turn = self.read().turn_for_long_read().await?;
-            (builder, counted) = self.build(query(wanted), count).await?;
+            opened = self.build(query(wanted), limit).await?;
         }
+        if opened.amid_deletion {
+            let _turn = self.read().turn_for_long_read().await?;
+            return self.open_amid_deletion(user, limit).await;
+        }
+        let mut builder = opened.builder;
         if limit == 0 {
             return Ok(builder.finish(user, 0));
         }
         builder.reverse();
-        let hidden = counted.saturating_sub(builder.len() as u64);
+        let hidden = opened.count.saturating_sub(builder.len() as u64);
         Ok(builder.finish(user, hidden))
     }
 
-    /// Builds a maildrop of the rows of a query, in their order. Returns with it the number that the
-    /// first row has in this column.
-    async fn build(
-        &self,
-        query: Statement,
-        count: Option<usize>,
-    ) -> Result<(MaildropBuilder, u64), StoreError> {
-        let mut rows = self.stream(query).await?;
-        let mut builder = MaildropBuilder::default();
-        let mut counted = 0;
-        while let Some(row) = rows.next().await? {
-            if let (0, Some(column)) = (builder.len(), count) {
-                counted = row.try_get_by_index::<i64>(column)?.unsigned_abs();
+    /// Opens a maildrop of which some messages are deleted and not yet moved: it leaves them out.
+    async fn open_amid_deletion(&self, user: UserId, limit: u32) -> Result<Maildrop, StoreError> {
+        const NEXT: &str = "SELECT id, content_id, octets, unique_id, head_octets, received_at_ms \
+            FROM messages WHERE user_id = $1 AND (received_at_ms, id) > ($2, $3) \
+            ORDER BY received_at_ms, id LIMIT $4";
+        let transaction = self.begin_to_read().await?;
+        let deleted = deleted_messages(&transaction, user).await?;
+        let (mut after, mut builder) = ((i64::MIN, i64::MIN), MaildropBuilder::default());
+        loop {
+            let values = [user.0.into(), after.0.into(), after.1.into(), PAGE.into()];
+            let next = statement(&transaction, NEXT, values);
+            let rows = transaction.query_all_raw(next).await?;
+            let Some(last) = rows.last() else { break };
+            after = (last.try_get_by_index(5)?, last.try_get_by_index(0)?);
+            for row in &rows {
+                if !deleted.contains(&row.try_get_by_index(0)?) {
+                    push(&mut builder, row)?;
+                }
             }
-            push(&mut builder, &row)?;
-            if builder.len().is_multiple_of(ROWS_PER_TURN) {
+        }
+        let all = builder.len();
+        if limit > 0 && all > limit as usize {
+            builder.reverse();
+            builder.truncate(limit as usize);
+            builder.reverse();
+        }
+        let hidden = all - builder.len();
+        Ok(builder.finish(user, hidden as u64))
+    }
+
+    /// Builds a maildrop of the rows of a query, in their order. It ends early where some are deleted.
+    async fn build(&self, query: Statement, limit: u32) -> Result<Opened, StoreError> {
+        let mut rows = self.stream(query).await?;
+        let mut opened = Opened::default();
+        while let Some(row) = rows.next().await? {
+            if opened.builder.len() == 0 {
+                opened.amid_deletion = row.try_get_by_index::<i64>(BATCHES)? > 0;
+                if opened.amid_deletion {
+                    break;
+                }
+                if limit > 0 {
+                    opened.count = row.try_get_by_index::<i64>(COUNT)?.unsigned_abs();
+                }
+            }
+            push(&mut opened.builder, &row)?;
+            if opened.builder.len().is_multiple_of(ROWS_PER_TURN) {
                 tokio::task::yield_now().await;
             }
         }
-        Ok((builder, counted))
+        Ok(opened)
     }
 }
 

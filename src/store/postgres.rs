@@ -13,7 +13,7 @@ use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, P
 use sea_orm::sqlx::{self, Connection, Executor};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
-use super::driver_error;
+use super::faults::sqlx_error;
 
 /// How long a statement may take. Whoever asks gives up a little later (`ANSWER_TIMEOUT`), so a
 /// statement that was given up does not hold its connection.
@@ -92,7 +92,7 @@ pub(super) fn is_away(error: &DbErr) -> bool {
     if matches!(error, DbErr::ConnectionAcquire(_)) {
         return true;
     }
-    let Some(error) = driver_error(error) else {
+    let Some(error) = sqlx_error(error) else {
         return false;
     };
     match error.as_database_error() {

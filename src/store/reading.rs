@@ -71,6 +71,7 @@ impl Database {
     /// # Errors
     /// If the database refuses.
     pub async fn reading(&self) -> Result<Reading, StoreError> {
+        self.finish_all_deletions().await?;
         let transaction = self.begin_to_read().await?;
         Ok(Reading { transaction })
     }

@@ -35,7 +35,9 @@ impl Database {
     /// # Errors
     /// If the database refuses; then nothing has changed.
     pub async fn restore(&self, user: UserId, which: Which<'_>) -> Result<u64, StoreError> {
-        repeat(|| self.try_to_restore(user, which)).await
+        self.finish_deletions(user).await?;
+        let restore = async || repeat(|| self.try_to_restore(user, which)).await;
+        self.with_reserve(restore).await
     }
 
     async fn try_to_restore(&self, user: UserId, which: Which<'_>) -> Result<u64, StoreError> {
@@ -87,6 +89,7 @@ impl Database {
     /// # Errors
     /// If the database can't say.
     pub async fn deletions(&self, user: UserId) -> Result<Vec<Deletions>, StoreError> {
+        self.finish_deletions(user).await?;
         let read = self.read();
         let kept = format!(
             "SELECT session_id, COUNT(*), MIN(departed_at_ms), MIN(kept_until_ms) FROM departures \

@@ -17,11 +17,13 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::database::{OpenError, common_options, connect};
+use super::faults;
 
 use checkpoint::Checkpointer;
 pub(super) use files::SqliteFiles;
 pub use files::open_to_others;
 pub(crate) use space::Disk;
+use space::Space;
 pub(super) use space::Using;
 
 /// How many connections read from SQLite at a time; more were no faster on two cores.
@@ -52,6 +54,33 @@ pub(super) async fn open(url: &str, file: &Path) -> Result<Opened, OpenError> {
     if !is_read_only(url) {
         files::make(file)?;
     }
+    match open_files(url, file).await {
+        Err(OpenError::Connect(error)) => Err(why_not_opened(error, file)),
+        opened => opened,
+    }
+}
+
+fn why_not_opened(error: DbErr, file: &Path) -> OpenError {
+    let refuses_octets = || Space::new(file).refuses_octets();
+    if faults::is_disk_full(&error) || (faults::is_refused_by_system(&error) && refuses_octets()) {
+        return OpenError::DiskFull(error);
+    }
+    if faults::is_damage(&error) {
+        return OpenError::Damaged(error);
+    }
+    OpenError::Connect(error)
+}
+
+/// Gives up a part of the reserve of this database, so that it can be opened on a full disk; false
+/// if there is none.
+pub(crate) fn give_up_some_reserve(url: &str) -> bool {
+    let Ok(Some(file)) = sqlite_file(url) else {
+        return false;
+    };
+    Space::new(&file).give_up_some_reserve()
+}
+
+async fn open_files(url: &str, file: &Path) -> Result<Opened, OpenError> {
     let apart = Arc::<AtomicBool>::default();
     // The writer first: it makes the tables' file and switches it to WAL.
     let write = connect_when_unlocked(url, &apart).await?;

@@ -36,8 +36,10 @@ impl Transaction {
 
     /// Commits.
     ///
-    /// On SQLite the files are looked at before and after it: who is told that it is done finds it
-    /// in the files that bear the database's names. Only what is removed later is lost.
+    /// On SQLite the files are looked at before and after it, and nowhere else in a transaction. Before,
+    /// so that nothing is written to a file that is not the database any more: if that is put back,
+    /// what was refused is not in it. After, so that who is told that it is done finds it in the files
+    /// that bear the database's names. Only what is removed later is lost.
     ///
     /// # Errors
     /// If the database refuses, or a file was removed or replaced.
@@ -88,5 +90,37 @@ impl ConnectionTrait for Transaction {
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         self.transaction.query_all_raw(statement).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::task::Poll;
+
+    use super::*;
+    use crate::store::Database;
+
+    #[actix_rt::test]
+    async fn a_file_that_is_removed_while_it_is_committed_is_noticed() {
+        for suffix in ["", "-wal", "-shm"] {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("restante.db");
+            let url = format!("sqlite://{}", file.display());
+            let database = Database::open(&url).await.unwrap();
+            database.migrate().await.unwrap();
+            let transaction = database.begin().await.unwrap();
+            let write = "INSERT INTO servers (id, beat) VALUES ('a', 1)";
+            transaction.execute_unprepared(write).await.unwrap();
+            let mut commit = pin!(transaction.commit());
+            // The files are in place, and SQLite begins to commit.
+            let begun = poll_fn(|context| Poll::Ready(commit.as_mut().poll(context)));
+            assert!(begun.await.is_pending());
+            fs::remove_file(format!("{}{suffix}", file.display())).unwrap();
+            let error = commit.await.unwrap_err().to_string();
+            assert!(error.contains("is not the file that was opened"), "{error}");
+        }
     }
 }

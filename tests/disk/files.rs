@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -212,5 +212,62 @@ fn nothing_is_promised_when_a_file_was_removed_or_replaced_until_it_is_back() {
             client.ok("QUIT");
             expected -= 1;
         }
+    }
+}
+
+/// Its number among the open files of a process, once it was removed.
+fn removed(process: u32, file: &Path) -> PathBuf {
+    let gone = format!("{} (deleted)", file.display());
+    let open = fs::read_dir(format!("/proc/{process}/fd")).unwrap();
+    let mut open = open.map(|it| it.unwrap().path());
+    let is_it = |it: &PathBuf| fs::read_link(it).is_ok_and(|to| to.display().to_string() == gone);
+    open.find(is_it).unwrap()
+}
+
+/// OPERATING.md, "A file was removed".
+#[test]
+fn what_was_removed_is_copied_from_the_server_that_has_it_open_as_the_manual_says() {
+    let all = ["", "-wal", "-shm"];
+    for gone in [&all[..], &all[..1], &all[1..2], &all[2..]] {
+        let place = sqlite();
+        let file = database(&place);
+        let key = fill(&place.url, ADA, &[message(1, 500)]);
+        let lmtp = free_port();
+        let daemon = Daemon::start_with(&place.url, &[("Lmtp__Port", &lmtp.to_string())]);
+        let deliver = |seed| {
+            let mut mta = Mta::hello(lmtp);
+            mta.to(&[ADA]);
+            mta.data(&message(seed, 50_000), 1).remove(0)
+        };
+        for seed in 2..=20 {
+            let answer = deliver(seed);
+            assert!(answer.starts_with("250 "), "{answer}");
+        }
+        for suffix in gone {
+            fs::remove_file(beside(&file, suffix)).unwrap();
+        }
+        let answer = deliver(99);
+        assert!(answer.starts_with("451 4.3.0 "), "{gone:?}: {answer}");
+        for suffix in gone.iter().filter(|it| **it != "-shm") {
+            let file = beside(&file, suffix);
+            let copied = Command::new("install")
+                .args(["-m", "600"])
+                .args([removed(daemon.id(), &file), file])
+                .status();
+            assert!(copied.unwrap().success());
+        }
+        daemon.kill();
+        let daemon = Daemon::start(&place.url);
+        let mut client = daemon.login(ADA, &key);
+        let stat = client.ok("STAT");
+        assert!(stat.starts_with("+OK 20 "), "{gone:?}: {stat}");
+        for number in 2..=20 {
+            let body = client.body(&format!("RETR {number}"));
+            assert!(
+                body.ends_with(&message(number, 50_000)),
+                "{gone:?}: {number}"
+            );
+        }
+        client.ok("QUIT");
     }
 }

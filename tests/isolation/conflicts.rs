@@ -66,7 +66,7 @@ fn whatever_is_broken_off_for_others_is_done_all_the_same() {
                 "users",
                 "user quota new@example.com --octets 1MiB",
             ),
-            ("DELETE", "users", "remove"),
+            ("DELETE", "addresses", "remove"),
         ] {
             break_off_once(&mut psql, event, table, code);
             match what {

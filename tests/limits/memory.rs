@@ -1,14 +1,23 @@
 //! What a server holds, whatever its clients do.
 
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use restante::settings::Config;
+use restante::store::UserId;
+
+use crate::lmtp::Mta;
 use crate::served::certificate_file;
+use crate::store_contract::insert_messages;
+use crate::support::cli::Cli;
 use crate::support::client::Client;
 use crate::support::daemon::Daemon;
+use crate::support::http::Http;
 use crate::support::mail::{self, ADA};
-use crate::support::place;
-use crate::support::{eventually, pause};
+use crate::support::place::{self, on_each_blocking};
+use crate::support::postgres::free_port;
+use crate::support::{eventually, pause, run};
 
 /// What a server may have in memory under any of these loads. At rest it has a tenth of it.
 const BOUND_KIB: u64 = 256 * 1024;
@@ -17,7 +26,7 @@ const BOUND_KIB: u64 = 256 * 1024;
 fn thousands_of_half_open_handshakes_leave_only_so_many_sessions() {
     const LIMIT: usize = 200;
     const CONNECTIONS: usize = 2000;
-    restante::open_files::raise(0);
+    restante::open_files::raise(&Config::default());
     let place = place::sqlite();
     let certificate = certificate_file(place.folder.path());
     let daemon = Daemon::start_with(
@@ -76,6 +85,42 @@ fn two_hundred_clients_that_read_nothing_of_20_mb_cost_little() {
 }
 
 #[test]
+fn what_many_logins_to_a_large_maildrop_have_needed_goes_back_to_the_system() {
+    const MESSAGES: usize = 40_000;
+    /// What it may keep: the snapshot that it remembers, and what a server has anyway.
+    const KEPT_KIB: u64 = 48 * 1024;
+    let place = place::sqlite();
+    let key = mail::fill(&place.url, ADA, &[]);
+    run(async || {
+        let sql = place.sql().await;
+        let ada = UserId(sql.number("SELECT id FROM users").await);
+        insert_messages(&sql, ada, MESSAGES).await;
+    });
+    let limit = ("Pop3__MaxConnectionsPerUser", "100");
+    let daemon = Daemon::start_with(&place.url, &[limit]);
+    let peak = AtomicU64::new(0);
+    for _ in 0..2 {
+        std::thread::scope(|scope| {
+            let login = || {
+                daemon.login(ADA, &key).ok("QUIT");
+                peak.fetch_max(daemon.anonymous_kib(), Ordering::Relaxed);
+            };
+            for _ in 0..8 {
+                scope.spawn(login);
+            }
+        });
+        // A change, so that the maildrop is read anew.
+        let delivered = Cli::new(&place.url).args(["deliver", ADA]);
+        delivered.stdin(b"Subject: new\r\n\r\n").run().ok();
+    }
+    let peak = peak.into_inner();
+    assert!(peak > KEPT_KIB, "no storm: {peak} KiB");
+    eventually("memory to go back", || {
+        (daemon.anonymous_kib() < KEPT_KIB).then_some(())
+    });
+}
+
+#[test]
 fn a_server_without_files_to_open_says_so_once_and_goes_on_when_it_has_some() {
     let place = place::sqlite();
     let daemon = Daemon::start(&place.url);
@@ -90,6 +135,45 @@ fn a_server_without_files_to_open_says_so_once_and_goes_on_when_it_has_some() {
     drop(taken);
     daemon.connect().ok("QUIT");
     assert_eq!(daemon.log().matches(complaint).count(), 1);
+}
+
+#[test]
+fn mail_comes_in_and_health_is_told_while_pop3_has_no_files_left() {
+    on_each_blocking(|place| {
+        let key = mail::fill(&place.url, ADA, &[mail::message(1, 100)]);
+        let [lmtp, admin] = [free_port(), free_port()];
+        let daemon = Daemon::start_with(
+            &place.url,
+            &[
+                ("Lmtp__Port", &lmtp.to_string()),
+                ("Admin__Port", &admin.to_string()),
+            ],
+        );
+        daemon.limit_open_files(200);
+        let connect = || TcpStream::connect(daemon.address).unwrap();
+        let idle: Vec<TcpStream> = (0..300).map(|_| connect()).collect();
+        daemon.wait_for_log("kept for others");
+        // Several at a time, after each of which its files are free again.
+        for _ in 0..3 {
+            let mut mtas: Vec<_> = (0..8).map(|_| Mta::hello(lmtp)).collect();
+            for mta in &mut mtas {
+                mta.to(&[ADA]);
+                let stored = mta.data(b"Subject: two\r\n\r\n", 1);
+                assert!(stored[0].starts_with("250 "), "{stored:?}");
+            }
+            // It is answered, and says what is wrong.
+            let health = Http::new(SocketAddr::from(([127, 0, 0, 1], admin))).get("/healthz");
+            assert_eq!(health.status, 503, "{health:?}");
+        }
+        drop(idle);
+        let mut client = daemon.login(ADA, &key);
+        assert!(client.ok("STAT").starts_with("+OK 25 "));
+        let told = daemon
+            .log()
+            .matches("no connection could be accepted")
+            .count();
+        assert_eq!(told, 1);
+    });
 }
 
 #[test]

@@ -124,7 +124,7 @@ impl Pure {
             Step::Commit(commit) if self.storage == Storage::Fails => (commit.failed(), None),
             Step::Commit(commit) => {
                 self.deleted = commit.marked().map(|n| n.index() + 1).collect();
-                (commit.done(), None)
+                (commit.done(self.deleted.len()), None)
             }
             Step::Verifier(lookup) => {
                 let mut candidates = Candidates::new(b"salt", NonZeroU32::MIN);

@@ -169,8 +169,8 @@ fn a_delivery_that_was_broken_off_is_removed_after_an_hour() {
         let mut lively = Delivery::new(database.clone());
         lively.write(&message(2, 2 * WRITTEN_EARLY)).await.unwrap();
 
-        assert_eq!(server.tidy().await.unwrap().broken_deliveries, 1);
-        assert_eq!(server.tidy().await.unwrap().broken_deliveries, 0);
+        assert_eq!(server.collect_garbage().await.unwrap().broken_deliveries, 1);
+        assert_eq!(server.collect_garbage().await.unwrap().broken_deliveries, 0);
         assert_eq!(sql.count("contents").await, 1);
         assert_eq!(sql.count("chunks").await, 16);
 
@@ -201,7 +201,7 @@ fn a_slow_delivery_lives_as_long_as_it_grows() {
         for piece in large.chunks(WRITTEN_EARLY) {
             sql.run("UPDATE unfinished SET touched_at_ms = 0").await;
             delivery.write(piece).await.unwrap();
-            assert_eq!(server.tidy().await.unwrap().broken_deliveries, 0);
+            assert_eq!(server.collect_garbage().await.unwrap().broken_deliveries, 0);
         }
         assert!(deliver(&database, &server, ada, delivery).await == large);
     });

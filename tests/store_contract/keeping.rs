@@ -5,7 +5,7 @@ use std::time::Duration;
 use restante::accounts::{Accounts, Quota};
 use restante::identity::new_name;
 use restante::store::{
-    Database, EXPIRY, Keeping, Letter, MailStore, Outcome, Recipient, SqlStore, Tidied, UserId,
+    Database, EXPIRY, GcReport, Keeping, Letter, MailStore, Outcome, Recipient, SqlStore, UserId,
     Which,
 };
 
@@ -25,10 +25,10 @@ async fn keeping(place: &Place) -> SqlStore {
     SqlStore::new(place.open().await, new_name()).keeping(keeping)
 }
 
-/// Calls `tidy`, as the server does, until the departures are so many.
-async fn tidy_until(server: &SqlStore, sql: &Sql, departures: i64) {
+/// Collects garbage, as the server does, until the departures are so many.
+async fn collect_until(server: &SqlStore, sql: &Sql, departures: i64) {
     eventually_async("departures to go", async || {
-        server.tidy().await.unwrap();
+        server.collect_garbage().await.unwrap();
         (sql.count("departures").await == departures).then_some(())
     })
     .await;
@@ -49,7 +49,7 @@ fn a_session_s_deletions_come_back_as_they_were_and_no_others() {
         server.delete(ada, &all[4..], "another").await.unwrap();
         let bobs = messages(&server.open(bob, 0).await.unwrap());
         server.delete(bob, &bobs, SESSION).await.unwrap();
-        server.tidy().await.unwrap();
+        server.collect_garbage().await.unwrap();
         assert_eq!(server.open(ada, 0).await.unwrap().snapshot.len(), 2);
 
         let known = database.deletions(ada).await.unwrap();
@@ -89,7 +89,7 @@ fn a_session_s_deletions_come_back_as_they_were_and_no_others() {
             5
         );
         server.delete(ada, &all[..4], "fourth").await.unwrap();
-        server.tidy().await.unwrap();
+        server.collect_garbage().await.unwrap();
         for (stored, written) in all_stored(&after).into_iter().zip(&written) {
             assert!(octets(&server, stored).await == *written);
         }
@@ -118,17 +118,22 @@ fn what_is_kept_no_longer_leaves_the_database_and_can_not_come_back() {
         server.delete(ada, &all[..1], "one").await.unwrap();
         server.delete(ada, &all[1..], "two").await.unwrap();
         // As if a week had gone by for one of them.
-        sql.run(&format!(
-            "UPDATE departures SET departed_at_ms = departed_at_ms - {0}, \
-             kept_until_ms = kept_until_ms - {0} WHERE session_id = 'one'",
-            KEPT.as_millis()
-        ))
-        .await;
+        for (table, at) in [
+            ("departures", "departed_at_ms"),
+            ("deletions", "deleted_at_ms"),
+        ] {
+            sql.run(&format!(
+                "UPDATE {table} SET {at} = {at} - {0}, kept_until_ms = kept_until_ms - {0} \
+                 WHERE session_id = 'one'",
+                KEPT.as_millis()
+            ))
+            .await;
+        }
         assert_eq!(
             database.restore(ada, Which::Session("one")).await.unwrap(),
             0
         );
-        tidy_until(&server, &sql, 1).await;
+        collect_until(&server, &sql, 1).await;
         assert_eq!(sql.count("contents").await, 1);
         assert_eq!(
             database
@@ -157,7 +162,7 @@ fn without_retention_what_is_deleted_is_gone_at_once() {
                 .unwrap(),
             0
         );
-        tidy_until(&server, &sql, 0).await;
+        collect_until(&server, &sql, 0).await;
         assert_eq!(sql.count("contents").await, 0);
     });
 }
@@ -174,7 +179,7 @@ fn nothing_is_kept_of_a_user_who_is_removed() {
         server.delete(ada, &all[..1], SESSION).await.unwrap();
         let accounts = Accounts::new(database.clone());
         accounts.remove(ADA).await.unwrap();
-        tidy_until(&server, &sql, 0).await;
+        collect_until(&server, &sql, 0).await;
         assert_eq!(sql.count("contents").await, 0);
     });
 }
@@ -194,7 +199,7 @@ fn a_message_expires_by_the_time_that_it_has_been_here() {
         )
         .await;
         let all = messages(&server.open(ada, 0).await.unwrap());
-        assert_eq!(server.tidy().await.unwrap().expired, 0);
+        assert_eq!(server.collect_garbage().await.unwrap().expired, 0);
         let age = |message: usize, by: u128| {
             let id = all[message].0;
             format!("UPDATE messages SET stored_at_ms = stored_at_ms - {by} WHERE id = {id}")
@@ -203,7 +208,7 @@ fn a_message_expires_by_the_time_that_it_has_been_here() {
         sql.run(&age(0, KEPT.as_millis() - 60_000)).await;
         sql.run(&age(1, KEPT.as_millis() + 60_000)).await;
         let earlier = version(&sql, ada).await;
-        assert_eq!(server.tidy().await.unwrap().expired, 1);
+        assert_eq!(server.collect_garbage().await.unwrap().expired, 1);
         assert!(version(&sql, ada).await > earlier, "logins look again");
         let left = server.open(ada, 0).await.unwrap();
         assert_eq!(messages(&left), [all[0], all[2]]);
@@ -212,7 +217,7 @@ fn a_message_expires_by_the_time_that_it_has_been_here() {
         assert_eq!((kept[0].session.as_str(), kept[0].messages), (EXPIRY, 1));
         assert_eq!(restored(&database, ada, EXPIRY).await, 1);
         assert_eq!(messages(&server.open(ada, 0).await.unwrap()), all);
-        assert_eq!(server.tidy().await.unwrap().expired, 0);
+        assert_eq!(server.collect_garbage().await.unwrap().expired, 0);
         // What is brought back has been here since then.
         server.delete(ada, &all[..1], SESSION).await.unwrap();
         database
@@ -220,7 +225,7 @@ fn a_message_expires_by_the_time_that_it_has_been_here() {
             .await
             .unwrap();
         sql.run(&age(0, 120_000)).await;
-        assert_eq!(server.tidy().await.unwrap().expired, 0);
+        assert_eq!(server.collect_garbage().await.unwrap().expired, 0);
     });
 }
 
@@ -243,15 +248,15 @@ fn servers_that_share_a_database_keep_and_remove_together() {
         let lease = there.lease(ada, version(&sql, ada).await);
         let seen = there.open(ada, 0).await.unwrap();
         let stored = all_stored(&seen)[0];
-        here.tidy().await.unwrap();
-        there.tidy().await.unwrap();
+        here.collect_garbage().await.unwrap();
+        there.collect_garbage().await.unwrap();
 
         here.delete(ada, &messages(&seen), "first").await.unwrap();
         // While it is kept there is nothing to agree on, so nobody writes a beat.
         let beats = "SELECT CAST(SUM(beat) AS BIGINT) FROM servers";
         let before = sql.number(beats).await;
         for server in [&here, &there, &here, &there] {
-            assert_eq!(server.tidy().await.unwrap(), Tidied::default());
+            assert_eq!(server.collect_garbage().await.unwrap(), GcReport::default());
         }
         assert_eq!(sql.number(beats).await, before);
         assert_eq!(restored(&database, ada, "first").await, 1);
@@ -261,27 +266,30 @@ fn servers_that_share_a_database_keep_and_remove_together() {
         there.delete(ada, &messages(&seen), "second").await.unwrap();
         assert!(here.open(ada, 0).await.unwrap().snapshot.is_empty());
         assert_eq!(restored(&database, ada, "first").await, 0);
-        let end = "UPDATE departures SET kept_until_ms = departed_at_ms - 1";
-        sql.run(end).await;
+        for table in ["departures", "deletions"] {
+            sql.run(&format!("UPDATE {table} SET kept_until_ms = 1"))
+                .await;
+        }
         assert_eq!(restored(&database, ada, "second").await, 0);
         eventually_async(
             "the other server to hold what its session reads",
             async || {
-                here.tidy().await.unwrap();
-                there.tidy().await.unwrap();
-                (sql.count("holds").await == 1).then_some(())
+                here.collect_garbage().await.unwrap();
+                there.collect_garbage().await.unwrap();
+                // Of both deletions, though the first has left nothing.
+                (sql.count("remote_leases").await == 2).then_some(())
             },
         )
         .await;
         assert!(octets(&there, stored).await == whole);
         drop(lease);
         eventually_async("the message to go", async || {
-            there.tidy().await.unwrap();
-            here.tidy().await.unwrap();
+            there.collect_garbage().await.unwrap();
+            here.collect_garbage().await.unwrap();
             (sql.count("departures").await == 0).then_some(())
         })
         .await;
-        for table in ["contents", "chunks", "heads", "holds"] {
+        for table in ["contents", "chunks", "heads", "remote_leases"] {
             assert_eq!(sql.count(table).await, 0, "{table}");
         }
     });

@@ -1,12 +1,12 @@
 //! What open sessions can still read.
 //!
-//! Waiting for what `tidy` removes needs no clock: a second message that nothing protects goes at
+//! Waiting for what garbage collection removes needs no clock: a second message that nothing protects goes at
 //! the same time, and once it is gone, what is still there is there on purpose.
 
 use std::time::Duration;
 
 use restante::accounts::Accounts;
-use restante::store::{Lease, MailStore, Maildrop, SqlStore, TIDY_INTERVAL, UserId};
+use restante::store::{GC_INTERVAL, Lease, MailStore, Maildrop, SqlStore, UserId};
 
 use super::{SESSION, WRITTEN_EARLY, all_stored, messages, number, version};
 use crate::support::eventually_async;
@@ -31,7 +31,7 @@ fn what_a_lease_protects_is_readable_until_it_ends_and_gone_then() {
         // New logins see neither, at once.
         assert!(server.open(ada, 0).await.unwrap().snapshot.is_empty());
 
-        tidy_until_gone(&[&server], &sql, &bobs).await;
+        collect_until_gone(&[&server], &sql, &bobs).await;
         let content = adas.stored(number(1)).unwrap();
         assert!(octets(&server, content).await == large);
         assert!(server.first_chunks(&[content]).await.unwrap().len() == 1);
@@ -41,8 +41,8 @@ fn what_a_lease_protects_is_readable_until_it_ends_and_gone_then() {
         );
 
         drop(lease);
-        tidy_until_gone(&[&server], &sql, &adas).await;
-        for table in ["contents", "chunks", "departures", "holds"] {
+        collect_until_gone(&[&server], &sql, &adas).await;
+        for table in ["contents", "chunks", "departures", "remote_leases"] {
             assert_eq!(sql.count(table).await, 0, "{table}");
         }
     });
@@ -65,8 +65,8 @@ fn a_lease_protects_only_what_left_after_it_and_from_its_own_maildrop() {
             .unwrap();
         let _adas_lease = lease(&server, &sql, ada).await;
         server.delete(bob, &messages(&bobs), SESSION).await.unwrap();
-        tidy_until_gone(&[&server], &sql, &older).await;
-        tidy_until_gone(&[&server], &sql, &bobs).await;
+        collect_until_gone(&[&server], &sql, &older).await;
+        collect_until_gone(&[&server], &sql, &bobs).await;
     });
 }
 
@@ -93,18 +93,18 @@ fn each_of_several_sessions_keeps_what_it_can_see() {
             .unwrap();
 
         drop(first);
-        server.tidy().await.unwrap();
+        server.collect_garbage().await.unwrap();
         drop(second);
         // The third never saw the first message.
         eventually_async("the first message to go", async || {
-            server.tidy().await.unwrap();
+            server.collect_garbage().await.unwrap();
             (sql.count("contents").await == 1).then_some(())
         })
         .await;
         let content = between.stored(number(1)).unwrap();
         assert_eq!(octets(&server, content).await, message(2, 100));
         drop(third);
-        tidy_until_gone(&[&server], &sql, &between).await;
+        collect_until_gone(&[&server], &sql, &between).await;
     });
 }
 
@@ -122,13 +122,13 @@ fn a_shared_content_stays_while_anyone_has_the_message() {
         let content = bobs.stored(number(1)).unwrap();
         server.delete(ada, &messages(&adas), SESSION).await.unwrap();
         eventually_async("the departed message to go", async || {
-            server.tidy().await.unwrap();
+            server.collect_garbage().await.unwrap();
             (sql.count("departures").await == 0).then_some(())
         })
         .await;
         assert!(octets(&server, content).await == large);
         server.delete(bob, &messages(&bobs), SESSION).await.unwrap();
-        tidy_until_gone(&[&server], &sql, &bobs).await;
+        collect_until_gone(&[&server], &sql, &bobs).await;
     });
 }
 
@@ -147,13 +147,13 @@ fn a_removed_user_s_sessions_go_on_and_then_nothing_is_left() {
         let accounts = Accounts::new(database.clone());
         accounts.remove(ADA).await.unwrap();
         accounts.remove(BOB).await.unwrap();
-        tidy_until_gone(&[&server], &sql, &bobs).await;
+        collect_until_gone(&[&server], &sql, &bobs).await;
         let content = adas.stored(number(1)).unwrap();
         assert_eq!(octets(&server, content).await, message(1, 100));
         // A QUIT of such a session has nothing left to do.
         server.delete(ada, &messages(&adas), SESSION).await.unwrap();
         drop(lease);
-        tidy_until_gone(&[&server], &sql, &adas).await;
+        collect_until_gone(&[&server], &sql, &adas).await;
     });
 }
 
@@ -172,11 +172,11 @@ fn a_session_of_another_server_keeps_what_it_can_see() {
         here.delete(ada, &messages(&adas), SESSION).await.unwrap();
         here.delete(bob, &messages(&bobs), SESSION).await.unwrap();
 
-        tidy_until_gone(&[&there, &here], &sql, &bobs).await;
+        collect_until_gone(&[&there, &here], &sql, &bobs).await;
         let content = adas.stored(number(1)).unwrap();
         assert_eq!(octets(&there, content).await, message(1, 100));
         drop(lease);
-        tidy_until_gone(&[&there, &here], &sql, &adas).await;
+        collect_until_gone(&[&there, &here], &sql, &adas).await;
     });
 }
 
@@ -185,9 +185,9 @@ fn a_server_that_has_never_looked_is_waited_for() {
     on_each(async |place| {
         let [here, there] = [place.server().await, place.server().await];
         let ada = add(&place.open().await, ADA).await;
-        // Both have been running for a while, with nothing to tidy.
-        here.tidy().await.unwrap();
-        there.tidy().await.unwrap();
+        // Both have been running for a while, with nothing to collect.
+        here.collect_garbage().await.unwrap();
+        there.collect_garbage().await.unwrap();
         keeps_its_message_without_looking(place, &here, &there, ada).await;
     });
 }
@@ -197,11 +197,11 @@ fn a_server_that_is_late_for_its_look_is_waited_for() {
     on_each(async |place| {
         let [here, there] = [place.server().await, place.server().await];
         let ada = add(&place.open().await, ADA).await;
-        // Both have tidied before.
+        // Both have collected before.
         store(&place.open().await, &[ada], &[message(2, 100)]).await;
         let before = here.open(ada, 0).await.unwrap();
         here.delete(ada, &messages(&before), SESSION).await.unwrap();
-        tidy_until_gone(&[&here, &there], &place.sql().await, &before).await;
+        collect_until_gone(&[&here, &there], &place.sql().await, &before).await;
         keeps_its_message_without_looking(place, &here, &there, ada).await;
     });
 }
@@ -219,10 +219,10 @@ async fn keeps_its_message_without_looking(
     let adas = there.open(ada, 0).await.unwrap();
     let content = adas.stored(number(1)).unwrap();
     here.delete(ada, &messages(&adas), SESSION).await.unwrap();
-    let late = TIDY_INTERVAL + Duration::from_millis(1500);
+    let late = GC_INTERVAL + Duration::from_millis(1500);
     let until = tokio::time::Instant::now() + late;
     while tokio::time::Instant::now() < until {
-        here.tidy().await.unwrap();
+        here.collect_garbage().await.unwrap();
         let there = octets(there, content).await;
         assert!(
             there == message(1, 100),
@@ -230,8 +230,8 @@ async fn keeps_its_message_without_looking(
         );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    there.tidy().await.unwrap();
-    here.tidy().await.unwrap();
+    there.collect_garbage().await.unwrap();
+    here.collect_garbage().await.unwrap();
     assert_eq!(octets(there, content).await, message(1, 100));
 }
 
@@ -246,12 +246,12 @@ fn a_server_that_has_left_keeps_nothing() {
         let _lease = lease(&there, &sql, ada).await;
         let adas = there.open(ada, 0).await.unwrap();
         here.delete(ada, &messages(&adas), SESSION).await.unwrap();
-        there.tidy().await.unwrap();
-        here.tidy().await.unwrap();
-        assert_eq!(sql.count("holds").await, 1);
+        there.collect_garbage().await.unwrap();
+        here.collect_garbage().await.unwrap();
+        assert_eq!(sql.count("remote_leases").await, 1);
         there.leave().await.unwrap();
-        assert_eq!(sql.count("holds").await, 0);
-        tidy_until_gone(&[&here], &sql, &adas).await;
+        assert_eq!(sql.count("remote_leases").await, 0);
+        collect_until_gone(&[&here], &sql, &adas).await;
     });
 }
 
@@ -266,13 +266,13 @@ fn a_server_that_was_taken_for_dead_says_again_what_it_holds() {
         let _lease = lease(&there, &sql, ada).await;
         let adas = there.open(ada, 0).await.unwrap();
         here.delete(ada, &messages(&adas), SESSION).await.unwrap();
-        there.tidy().await.unwrap();
-        assert_eq!(sql.count("holds").await, 1);
+        there.collect_garbage().await.unwrap();
+        assert_eq!(sql.count("remote_leases").await, 1);
         // It was only held up, as when its machine was asleep.
-        sql.run("DELETE FROM holds").await;
+        sql.run("DELETE FROM remote_leases").await;
         sql.run("DELETE FROM servers").await;
-        there.tidy().await.unwrap();
-        assert_eq!(sql.count("holds").await, 1);
+        there.collect_garbage().await.unwrap();
+        assert_eq!(sql.count("remote_leases").await, 1);
     });
 }
 
@@ -287,11 +287,11 @@ fn what_a_dead_server_held_goes_after_a_while() {
         let _lease = lease(&there, &sql, ada).await;
         let adas = there.open(ada, 0).await.unwrap();
         here.delete(ada, &messages(&adas), SESSION).await.unwrap();
-        there.tidy().await.unwrap();
-        assert_eq!(sql.count("holds").await, 1);
+        there.collect_garbage().await.unwrap();
+        assert_eq!(sql.count("remote_leases").await, 1);
         // The other one says nothing any more.
-        tidy_until_gone(&[&here], &sql, &adas).await;
-        assert_eq!(sql.count("holds").await, 0);
+        collect_until_gone(&[&here], &sql, &adas).await;
+        assert_eq!(sql.count("remote_leases").await, 0);
         assert_eq!(
             sql.number("SELECT CAST(COUNT(*) AS BIGINT) FROM servers")
                 .await,
@@ -300,8 +300,8 @@ fn what_a_dead_server_held_goes_after_a_while() {
     });
 }
 
-/// Calls `tidy` on these servers, as they do, until the octets of this maildrop are gone.
-async fn tidy_until_gone(servers: &[&SqlStore], sql: &Sql, maildrop: &Maildrop) {
+/// Collects garbage on these servers, as they do, until the octets of this maildrop are gone.
+async fn collect_until_gone(servers: &[&SqlStore], sql: &Sql, maildrop: &Maildrop) {
     let keys: Vec<_> = all_stored(maildrop)
         .iter()
         .map(|stored| stored.content.0.to_string())
@@ -309,7 +309,7 @@ async fn tidy_until_gone(servers: &[&SqlStore], sql: &Sql, maildrop: &Maildrop) 
     let keys = keys.join(",");
     eventually_async("the octets to go", async || {
         for server in servers {
-            server.tidy().await.unwrap();
+            server.collect_garbage().await.unwrap();
         }
         let contents = sql.count(&format!("contents WHERE id IN ({keys})")).await;
         let chunks = sql

@@ -28,9 +28,14 @@ impl Daemon {
 
     /// Starts a server on this database with further settings.
     pub(crate) fn start_with(url: &str, settings: &[(&str, &str)]) -> Self {
+        Self::start_told(url, &[], settings)
+    }
+
+    /// Starts a server with further arguments and settings.
+    pub(crate) fn start_told(url: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
         // Somebody else may take the port before it does: then it ends, and we try another.
         loop {
-            let mut daemon = Self::spawn(url, settings);
+            let mut daemon = Self::spawn(url, arguments, settings);
             let listens = eventually("the server to listen", || {
                 let log = daemon.log();
                 match daemon.child.try_wait().unwrap() {
@@ -45,11 +50,12 @@ impl Daemon {
         }
     }
 
-    fn spawn(url: &str, settings: &[(&str, &str)]) -> Self {
+    fn spawn(url: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let child = cli::restante()
             .arg("serve")
+            .args(arguments)
             .env("Database__Url", url)
             .env("Pop3__BindAddress", "127.0.0.1")
             .env("Pop3__Port", address.port().to_string())
@@ -125,12 +131,21 @@ impl Daemon {
 
     /// Lets it have only so many files open, of those that it may have.
     pub(crate) fn limit_open_files(&self, count: u64) {
+        self.limit(rustix::process::Resource::Nofile, count);
+    }
+
+    /// Lets its files be only so large, in octets.
+    pub(crate) fn limit_size_of_files(&self, octets: u64) {
+        self.limit(rustix::process::Resource::Fsize, octets);
+    }
+
+    fn limit(&self, resource: rustix::process::Resource, limit: u64) {
         let process = rustix::process::Pid::from_raw(self.child.id().try_into().unwrap());
         let limit = rustix::process::Rlimit {
-            current: Some(count),
-            maximum: Some(count),
+            current: Some(limit),
+            maximum: Some(limit),
         };
-        rustix::process::prlimit(process, rustix::process::Resource::Nofile, limit).unwrap();
+        rustix::process::prlimit(process, resource, limit).unwrap();
     }
 
     /// What it has logged so far.

@@ -56,6 +56,21 @@ impl Disk {
         self.ballast().set_len(0).unwrap();
     }
 
+    /// Makes it larger, in MiB.
+    pub(crate) fn enlarge(&self, mebibytes: u32) {
+        let remounted = Command::new("mount")
+            .args(["-o", &format!("remount,size={mebibytes}m")])
+            .arg(self.path())
+            .status();
+        assert!(remounted.unwrap().success());
+    }
+
+    /// How many octets are free.
+    pub(crate) fn free(&self) -> u64 {
+        let disk = rustix::fs::statvfs(self.path()).unwrap();
+        disk.f_bavail * disk.f_frsize
+    }
+
     fn ballast(&self) -> File {
         let file = self.path().join("ballast");
         let ballast = OpenOptions::new().append(true).create(true).open(file);

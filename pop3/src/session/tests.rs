@@ -209,7 +209,7 @@ fn what_a_limit_hides_is_told_at_login_and_at_quit() {
         panic!("no commit")
     };
     let expected = format!("+OK 1 messages deleted, 1 left (10 octets){hidden}");
-    assert_eq!(text(&commit.done()), expected);
+    assert_eq!(text(&commit.done(1)), expected);
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn quit_commits_exactly_the_marked_messages() {
     let marked: Vec<_> = commit.marked().map(MessageNumber::index).collect();
     assert_eq!(marked, [0, 2]);
     assert_eq!(
-        text(&commit.done()),
+        text(&commit.done(2)),
         "+OK 2 messages deleted, 1 left (20 octets)\r\n"
     );
 }

@@ -271,12 +271,11 @@ impl Commit {
         self.transaction.marks.iter()
     }
 
-    /// They are deleted for good.
-    pub fn done(self) -> Reply {
+    /// They are deleted for good: so many by this session, the others by another one before.
+    pub fn done(self, deleted: usize) -> Reply {
         let (left, octets) = self.transaction.unmarked();
         Reply::ok(format_args!(
-            "{} messages deleted, {left} left ({octets} octets){}",
-            self.transaction.marks.len(),
+            "{deleted} messages deleted, {left} left ({octets} octets){}",
             self.transaction.hidden()
         ))
     }

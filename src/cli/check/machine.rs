@@ -1,17 +1,25 @@
-//! Does the system let us have as many connections as the settings promise?
+//! Does the system let us have as many connections as the settings promise, and who are we?
 
+use super::super::service_user::{INSTEAD_OF_ROOT, is_root};
 use super::Finding;
-use crate::open_files;
-use crate::settings::Pop3;
+use crate::open_files::{highest_limit, needed};
+use crate::settings::Config;
 
-pub(super) fn check(settings: &Pop3) -> Finding {
-    let limit = open_files::highest_limit();
+pub(super) fn check(config: &Config) -> Vec<Finding> {
+    let root = is_root().then(|| {
+        let message = "this is root, and a server that runs as root does so without need";
+        Finding::warning("user", message, INSTEAD_OF_ROOT)
+    });
+    std::iter::once(open_files(config)).chain(root).collect()
+}
+
+fn open_files(config: &Config) -> Finding {
+    let limit = highest_limit();
     let shown = limit.map_or_else(|| "no limit".to_owned(), |limit| limit.to_string());
-    if settings.max_connections == 0 {
+    let Some(needed) = needed(config) else {
         let message = format!("open files: {shown}; nothing else limits the sessions");
         return Finding::ok("files", message);
-    }
-    let needed = open_files::needed(settings.max_connections);
+    };
     if limit.is_none_or(|limit| limit >= needed) {
         return Finding::ok(
             "files",
@@ -22,7 +30,7 @@ pub(super) fn check(settings: &Pop3) -> Finding {
         "files",
         format!(
             "open files: {shown}, but Pop3__MaxConnections={} may need {needed}",
-            settings.max_connections
+            config.pop3.max_connections
         ),
         format!(
             "set LimitNOFILE={needed} in the unit (ulimit -n {needed} in a shell), \

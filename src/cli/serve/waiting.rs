@@ -4,10 +4,12 @@ use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
 
-use super::{bind_admin, systemd};
+use super::super::migrate_by_reserve;
+use super::{Prepared, bind_admin, guarded, systemd};
+use crate::admin::Endpoint;
 use crate::seldom::Seldom;
 use crate::settings::Config;
-use crate::store::{Database, OpenError};
+use crate::store::Database;
 
 /// How long to wait before the database is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -19,13 +21,13 @@ const MORE_TIME: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// If waiting is of no use, as when the password is wrong.
-pub(super) async fn open(config: &Config) -> anyhow::Result<Database> {
+pub(super) async fn open(config: &Config, prepared: Option<&Prepared>) -> anyhow::Result<Database> {
     let began = Instant::now();
     let said = Seldom::default();
     let mut has_waited = false;
     let mut endpoint: Option<ServerHandle> = None;
     let opened = loop {
-        match try_to_open(config).await {
+        match migrate_by_reserve(config).await {
             Err(error) if error.is_away() => {
                 if said.say().is_some() {
                     tracing::error!(%error, "the database is away; the server waits for it");
@@ -33,8 +35,8 @@ pub(super) async fn open(config: &Config) -> anyhow::Result<Database> {
                 has_waited = true;
                 systemd::waiting(MORE_TIME);
                 if endpoint.is_none() {
-                    let bound = bind_admin(config)?;
-                    endpoint = bound.map(|it| it.serve_while_waiting()).transpose()?;
+                    let bound = admin_endpoint(config, prepared)?;
+                    endpoint = bound.map(Endpoint::serve_while_waiting).transpose()?;
                 }
                 tokio::time::sleep(PAUSE).await;
             }
@@ -44,7 +46,7 @@ pub(super) async fn open(config: &Config) -> anyhow::Result<Database> {
     if let Some(endpoint) = endpoint {
         endpoint.stop(true).await;
     }
-    let database = opened?;
+    let (database, _) = opened?;
     if has_waited {
         let waited_s = began.elapsed().as_secs();
         tracing::info!(waited_s, "the database is there");
@@ -52,9 +54,20 @@ pub(super) async fn open(config: &Config) -> anyhow::Result<Database> {
     Ok(database)
 }
 
-async fn try_to_open(config: &Config) -> Result<Database, OpenError> {
-    let (url, max_connections) = (&config.database.url, config.database.max_connections);
-    let database = Database::open_with(url, max_connections).await?;
-    database.migrate().await?;
-    Ok(database)
+/// The endpoint on a socket of its own, or on the one that is there already.
+fn admin_endpoint(
+    config: &Config,
+    prepared: Option<&Prepared>,
+) -> anyhow::Result<Option<Endpoint>> {
+    let bound = match prepared {
+        Some(Prepared { admin: None, .. }) => None,
+        Some(Prepared {
+            admin: Some((socket, token)),
+            ..
+        }) => Some((socket.try_clone()?, token.clone())),
+        None => bind_admin(config)?,
+    };
+    bound
+        .map(|(socket, token)| guarded(socket, token, config))
+        .transpose()
 }

@@ -142,6 +142,10 @@ impl Checkpointer {
     }
 
     async fn look(&mut self, connection: &mut SqliteConnection) -> Result<Next, sqlx::Error> {
+        if self.files.check().is_err() {
+            // Somebody may be copying what is left of them.
+            return Ok(Next::After(FAULT_PAUSE));
+        }
         let mut log = checkpoint(connection, "NOOP").await?;
         // On a full disk no commit may need a longer file.
         let is_full = self.files.space().is_full();

@@ -29,7 +29,7 @@ const STICKY: u32 = 0o1000;
 
 /// The names that SQLite adds for its write-ahead log and what its processes share.
 const SIDE_FILES: [&str; 2] = [LOG, "-shm"];
-const LOG: &str = "-wal";
+pub(super) const LOG: &str = "-wal";
 
 /// Device and inode.
 type FileIdentity = (u64, u64);

@@ -6,15 +6,16 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, OFlags, fallocate, statvfs};
 use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
 
-use super::files::{FILE_MODE, side_file};
+use super::files::{FILE_MODE, LOG, side_file};
 
 /// How large the reserve is, in octets; on a small disk a part of it.
 const RESERVE_OCTETS: u64 = 16 << 20;
@@ -31,6 +32,12 @@ const BY_THE_DISK: u64 = u64::MAX;
 /// How often a server looks whether its reserve is whole.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
+/// The least that a reserve has, in octets; with less, no page could be written.
+const SMALLEST_RESERVE: u64 = 64 * 1024;
+
+/// How many octets the system is asked for to see whether it gives any.
+const PROBE_OCTETS: usize = 64 * 1024;
+
 /// How much of the reserve is written at once where the file system can't set octets aside.
 const WRITTEN_AT_ONCE: usize = 64 * 1024;
 
@@ -42,6 +49,8 @@ pub(in crate::store) struct Space {
     min_free: AtomicU64,
     /// Does this process keep a reserve, and can it?
     kept: AtomicBool,
+    /// Has this process given it up, and not made it anew?
+    given_up: AtomicBool,
     /// How many use what was given up of it.
     users: AtomicUsize,
 }
@@ -64,9 +73,10 @@ pub(in crate::store) struct Using<'a>(&'a Space);
 impl Drop for Using<'_> {
     fn drop(&mut self) {
         let last = self.0.users.fetch_sub(1, Relaxed) == 1;
+        let given_up = self.0.given_up.swap(false, Relaxed);
         // At once, or others take what is left of it.
         if last
-            && self.0.kept.load(Relaxed)
+            && (given_up || self.0.kept.load(Relaxed))
             && let Err(error) = self.0.fill_reserve()
         {
             tracing::warn!(error = %error, "the reserve can't be made anew");
@@ -81,6 +91,7 @@ impl Space {
             reserve: side_file(database, "-reserve"),
             min_free: AtomicU64::new(BY_THE_DISK),
             kept: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
             users: AtomicUsize::new(0),
         }
     }
@@ -115,14 +126,49 @@ impl Space {
     pub(in crate::store) fn give_up_reserve(&self) -> Using<'_> {
         self.users.fetch_add(1, Relaxed);
         match fs::remove_file(&self.reserve) {
-            Ok(()) => tracing::error!(
-                "the disk of the database is full: the reserve is given up, so that messages can \
-                 be deleted, and no mail is taken in until there is room again"
-            ),
+            Ok(()) => {
+                self.given_up.store(true, Relaxed);
+                tracing::error!(
+                    "the disk of the database is full: the reserve is given up, so that messages \
+                     can be deleted, and no mail is taken in until there is room again"
+                );
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => tracing::error!(error = %error, "the reserve can't be given up"),
         }
         Using(self)
+    }
+
+    /// Gives up half of the reserve, or all of a small one, so that the database can be opened; false
+    /// if there is none.
+    pub(super) fn give_up_some_reserve(&self) -> bool {
+        let left = self.reserved() / 2;
+        let given_up = if left < SMALLEST_RESERVE {
+            fs::remove_file(&self.reserve)
+        } else {
+            let reserve = open_reserve(&self.reserve, OpenOptions::new().write(true));
+            reserve.and_then(|reserve| reserve.set_len(left))
+        };
+        if given_up.is_ok() {
+            tracing::error!(
+                left,
+                "the disk of the database is full: some of the reserve is given up to open it"
+            );
+        }
+        given_up.is_ok()
+    }
+
+    /// Does the system refuse to make files here longer than the database's are? It is tried: no
+    /// count of free octets knows of quotas and of limits on files.
+    pub(in crate::store) fn refuses_octets(&self) -> bool {
+        let probe = side_file(&self.database, "-probe");
+        let octets = |file: &Path| fs::metadata(file).map_or(0, |it| it.len());
+        let end = octets(&self.database).max(octets(&side_file(&self.database, LOG)));
+        let mut options = OpenOptions::new();
+        let probed = open_reserve(&probe, options.write(true).create(true))
+            .and_then(|file| file.write_all_at(&[1; PROBE_OCTETS], end));
+        let _ = fs::remove_file(&probe);
+        probed.is_err_and(|error| is_refusal(&error))
     }
 
     /// Keeps a reserve, and makes it anew when there is room again.
@@ -140,23 +186,27 @@ impl Space {
     /// Makes the reserve as large as it is to be, or as there is room for it.
     fn fill_reserve(&self) -> io::Result<()> {
         let (Some(disk), reserved) = (self.disk(), self.reserved()) else {
-            return Err(io::ErrorKind::Unsupported.into());
+            // The database may have been moved away, and come back.
+            return Ok(());
         };
         let wanted = wanted(disk.total);
         if reserved >= wanted || self.users.load(Relaxed) > 0 {
             return Ok(());
         }
-        let possible = wanted.min(reserved + disk.free);
-        let made = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(FILE_MODE)
-            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-            .open(&self.reserve)
-            .and_then(|reserve| set_aside(&reserve, reserved, possible));
-        match made {
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(()),
-            made => made,
+        let mut more = (wanted - reserved).min(disk.free);
+        let mut options = OpenOptions::new();
+        let reserve = open_reserve(&self.reserve, options.append(true).create(true));
+        let reserve = match reserve {
+            Err(error) if is_refusal(&error) => return Ok(()),
+            opened => opened?,
+        };
+        loop {
+            match set_aside(&reserve, reserved, reserved + more) {
+                // A quota may leave less than the disk has.
+                Err(error) if is_refusal(&error) && more >= SMALLEST_RESERVE => more /= 2,
+                Err(error) if is_refusal(&error) => return Ok(()),
+                made => return made,
+            }
         }
     }
 
@@ -167,7 +217,24 @@ impl Space {
 
 /// How large the reserve is to be on a disk of this size.
 fn wanted(total: u64) -> u64 {
-    RESERVE_OCTETS.min(total / RESERVE_PART)
+    let largest_file = getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX);
+    RESERVE_OCTETS.min(total / RESERVE_PART).min(largest_file)
+}
+
+/// Opens a file that nobody else may read, and no link in its place.
+fn open_reserve(file: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    options
+        .mode(FILE_MODE)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+        .open(file)
+}
+
+/// Does the system say that it has no more octets for this file?
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
 }
 
 /// Makes a file so long, of octets that are its own.
@@ -187,4 +254,21 @@ fn set_aside(mut reserve: &File, from: u64, octets: u64) -> io::Result<()> {
         left -= some as u64;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reserve_is_kept_again_when_a_database_that_was_moved_away_comes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("restante.db");
+        let space = Space::new(&file);
+        space.fill_reserve().unwrap();
+        assert_eq!(space.reserved(), 0);
+        File::create(&file).unwrap();
+        space.fill_reserve().unwrap();
+        assert!(space.reserved() > 0);
+    }
 }

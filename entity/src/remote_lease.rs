@@ -1,17 +1,20 @@
-//! What keeps the octets of departed messages from being removed.
+//! What keeps deleted messages from garbage collection.
 
 use sea_orm::entity::prelude::*;
 
-/// Sessions of this server can still read this departed message.
+/// Sessions of this server can still read what this deletion has taken out of its maildrop.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-#[sea_orm(table_name = "holds")]
+#[sea_orm(table_name = "remote_leases")]
 pub struct Model {
     /// The server.
     #[sea_orm(primary_key, auto_increment = false)]
     pub server_id: String,
-    /// The departed message.
+    /// The user of the maildrop.
     #[sea_orm(primary_key, auto_increment = false)]
-    pub message_id: i64,
+    pub user_id: i64,
+    /// The version of the maildrop that the deletion has made.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub maildrop_version: i64,
 }
 
 /// None that queries use: they name their joins.
