@@ -6,6 +6,8 @@
 //! Its handlers call one method of the store each and answer when it has. A query that has begun
 //! goes on when its session has ended, so a commit is never broken off.
 
+mod snapshots;
+
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::ops::Range;
@@ -15,8 +17,6 @@ use std::time::Instant;
 use actix::{Actor, Context, Handler, Message, ResponseFuture};
 use bytes::Bytes;
 use pop3::Candidates;
-use quick_cache::Weighter;
-use quick_cache::unsync::Cache;
 
 use crate::accounts::{
     Authentication, Evidence, KeyId, Standing, Verified, WrongCredentials, normalize_or_lower,
@@ -27,11 +27,7 @@ use crate::store::{
     StoreError, Stored, UserId, ask,
 };
 
-/// How many messages the remembered snapshots have together; each takes about 70 octets.
-const REMEMBERED_MESSAGES: u64 = 1_000_000;
-
-/// How many snapshots are expected to be remembered.
-const REMEMBERED_SNAPSHOTS: usize = 1000;
+use snapshots::{Found, REMEMBERED_OCTETS, Snapshots};
 
 /// Owns the store: opens maildrops, reads messages, commits deletions.
 #[derive(Debug)]
@@ -51,19 +47,9 @@ pub struct Mailbox {
 }
 
 struct Memory {
-    /// The last snapshot of each maildrop: most logins find nothing new.
-    snapshots: Cache<UserId, (MaildropVersion, Arc<Maildrop>), ByMessages>,
+    snapshots: Snapshots,
     /// When keys were used, since this was last written down.
     used: HashMap<KeyId, Instant>,
-}
-
-#[derive(Clone)]
-struct ByMessages;
-
-impl Weighter<UserId, (MaildropVersion, Arc<Maildrop>)> for ByMessages {
-    fn weight(&self, _: &UserId, (_, maildrop): &(MaildropVersion, Arc<Maildrop>)) -> u64 {
-        maildrop.snapshot.len() as u64 + 1
-    }
 }
 
 impl std::fmt::Debug for Mailbox {
@@ -81,7 +67,6 @@ impl Mailbox {
         require_authentication: bool,
         max_messages: u32,
     ) -> Self {
-        let snapshots = Cache::with_weighter(REMEMBERED_SNAPSHOTS, REMEMBERED_MESSAGES, ByMessages);
         Self {
             store,
             authentication,
@@ -89,7 +74,7 @@ impl Mailbox {
             require_authentication,
             max_messages,
             memory: Arc::new(Mutex::new(Memory {
-                snapshots,
+                snapshots: Snapshots::new(REMEMBERED_OCTETS),
                 used: HashMap::new(),
             })),
         }
@@ -170,10 +155,18 @@ impl Mailbox {
         tracing::error!(error = %error, "storage failed while {while_doing}");
     }
 
-    fn remembered(&self, user: UserId, version: MaildropVersion) -> Option<Arc<Maildrop>> {
-        let memory = self.memory();
-        let (known, maildrop) = memory.snapshots.get(&user)?;
-        (*known == version).then(|| Arc::clone(maildrop))
+    async fn open(
+        &self,
+        user: UserId,
+        version: MaildropVersion,
+    ) -> Result<Arc<Maildrop>, Arc<StoreError>> {
+        let open = async || self.store.open(user, self.max_messages).await;
+        let opened = self.ask("opening a maildrop", open).await;
+        let maildrop = Arc::new(opened.map_err(Arc::new)?);
+        self.metrics.maildrop_read();
+        // It may be newer than the version, never older: then the next login reads it again.
+        self.memory().snapshots.insert(user, version, &maildrop);
+        Ok(maildrop)
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -249,7 +242,7 @@ impl Handler<Identify> for MailboxActor {
                 Err(wrong) => return Ok(Err(wrong)),
             };
             let lease = mailbox.store.lease(user.user, user.version);
-            let maildrop = mailbox.remembered(user.user, user.version);
+            let maildrop = mailbox.memory().snapshots.get(user.user, user.version);
             Ok(Ok(Identified {
                 user,
                 maildrop,
@@ -310,7 +303,7 @@ impl Handler<KeyUsed> for MailboxActor {
 
 /// What is in this maildrop?
 #[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "Result<Arc<Maildrop>, StoreError>")]
+#[rtype(result = "Result<Arc<Maildrop>, Arc<StoreError>>")]
 pub struct OpenMaildrop {
     /// Whose.
     pub user: UserId,
@@ -319,7 +312,7 @@ pub struct OpenMaildrop {
 }
 
 impl Handler<OpenMaildrop> for MailboxActor {
-    type Result = ResponseFuture<Result<Arc<Maildrop>, StoreError>>;
+    type Result = ResponseFuture<Result<Arc<Maildrop>, Arc<StoreError>>>;
 
     fn handle(
         &mut self,
@@ -328,12 +321,14 @@ impl Handler<OpenMaildrop> for MailboxActor {
     ) -> Self::Result {
         let mailbox = self.mailbox.clone();
         Box::pin(async move {
-            let open = async || mailbox.store.open(user, mailbox.max_messages).await;
-            let maildrop = Arc::new(mailbox.ask("opening a maildrop", open).await?);
-            // It may be newer than the version, never older: then the next login reads it again.
-            let entry = (version, Arc::clone(&maildrop));
-            mailbox.memory().snapshots.insert(user, entry);
-            Ok(maildrop)
+            let found = mailbox.memory().snapshots.find(user, version);
+            let opening = match found {
+                Found::Read(maildrop) => return Ok(maildrop),
+                Found::Unread(opening) => opening,
+            };
+            // Logins that come at the same time read it once.
+            let opened = opening.get_or_init(|| mailbox.open(user, version)).await;
+            opened.clone()
         })
     }
 }

@@ -44,6 +44,7 @@ pub struct Metrics {
     messages_retrieved: Counter<u64>,
     messages_deleted: Counter<u64>,
     messages_expired: Counter<u64>,
+    maildrops_read: Counter<u64>,
     bytes_sent: Counter<u64>,
     session_panics: Counter<u64>,
     actor_restarts: Counter<u64>,
@@ -206,6 +207,10 @@ impl Metrics {
                 "pop3.messages.expired",
                 "Messages removed because they had been here for too long",
             ),
+            maildrops_read: counter(
+                "pop3.maildrops.read",
+                "Maildrops read from the database at login, since they were not in memory",
+            ),
             bytes_sent: counter("pop3.bytes.sent", "Octets sent to clients"),
             session_panics: counter(
                 "pop3.session.panics",
@@ -263,6 +268,7 @@ impl Metrics {
             &self.messages_retrieved,
             &self.messages_deleted,
             &self.messages_expired,
+            &self.maildrops_read,
             &self.bytes_sent,
             &self.session_panics,
             &self.database_errors,
@@ -322,6 +328,10 @@ impl Metrics {
     /// Messages were removed because they had been here for too long.
     pub fn messages_expired(&self, count: u64) {
         self.messages_expired.add(count, &[]);
+    }
+
+    pub(crate) fn maildrop_read(&self) {
+        self.maildrops_read.add(1, &[]);
     }
 
     pub(crate) fn octets_sent(&self, octets: u64) {
@@ -548,6 +558,7 @@ mod tests {
             "pop3_messages_retrieved_total 0",
             "pop3_messages_deleted_total 0",
             "pop3_messages_expired_total 0",
+            "pop3_maildrops_read_total 0",
             "pop3_bytes_sent_total 0",
             "pop3_session_panics_total 0",
             "pop3_tls_handshakes_failed_total{cause=\"no_shared_cipher\"} 0",

@@ -17,7 +17,9 @@ mod intake;
 mod leases;
 mod letters;
 mod locks;
+mod maildrop;
 mod maildrops;
+mod opening;
 mod pools;
 mod postgres;
 mod reading;
@@ -29,12 +31,10 @@ mod sqlite;
 mod transaction;
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use pop3::{MessageNumber, Snapshot, UniqueId};
 use sea_orm::{DbErr, sqlx};
 
 pub(crate) use asking::{ask, repeat};
@@ -52,6 +52,7 @@ pub use intake::Intake;
 pub use leases::Lease;
 pub use letters::{Letter, Outcome, Recipient, Room};
 pub(crate) use locks::LockedMaildrop;
+pub use maildrop::Maildrop;
 pub use maildrops::{Keeping, SqlStore};
 pub(crate) use postgres::allow_long_statements;
 pub use reading::{Read, Reading};
@@ -186,50 +187,6 @@ fn is_conflict(error: &DbErr) -> bool {
     /// `serialization_failure` and `deadlock_detected`.
     const CONFLICTS: [&str; 2] = ["40001", "40P01"];
     faults::code(error).is_some_and(|code| CONFLICTS.contains(&code.as_str()))
-}
-
-/// A maildrop as it was when it was opened. Sessions share one while nothing changes.
-#[derive(Debug)]
-pub struct Maildrop {
-    /// Whose it is.
-    pub user: UserId,
-    /// What the protocol knows of it.
-    pub snapshot: Arc<Snapshot>,
-    messages: Vec<Stored>,
-}
-
-impl Maildrop {
-    fn new(user: UserId, oldest_first: Vec<Entry>, hidden: u64) -> Self {
-        let mut snapshot = Snapshot::with_capacity(oldest_first.len());
-        let mut messages = Vec::with_capacity(oldest_first.len());
-        for entry in oldest_first {
-            snapshot.push(entry.octets, &entry.unique_id);
-            messages.push(entry.stored);
-        }
-        snapshot.hide(hidden);
-        Self {
-            user,
-            snapshot: Arc::new(snapshot),
-            messages,
-        }
-    }
-
-    /// The row of a message.
-    pub fn message(&self, number: MessageNumber) -> Option<MessageId> {
-        Some(self.stored(number)?.message)
-    }
-
-    /// Where the octets of a message are.
-    pub fn stored(&self, number: MessageNumber) -> Option<Stored> {
-        self.messages.get(number.index()).copied()
-    }
-}
-
-/// One message of a maildrop that is being opened.
-struct Entry {
-    stored: Stored,
-    octets: u64,
-    unique_id: UniqueId,
 }
 
 /// What sessions need of storage. Every method is one transaction.

@@ -2,6 +2,7 @@
 
 mod connections;
 mod keys;
+mod large;
 mod memory;
 mod proxies;
 mod times;

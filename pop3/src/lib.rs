@@ -36,6 +36,6 @@ pub use session::{
     MAX_LOGIN_FAILURES, Part, Policy, Retrieve, RetrieveRefusal, Session, Step, Transaction,
     VerifierLookup,
 };
-pub use snapshot::{InvalidUniqueId, Marks, MessageNumber, Snapshot, UniqueId};
+pub use snapshot::{InvalidUniqueId, Marks, MessageNumber, Snapshot, SnapshotError, UniqueId};
 pub use stuffing::Stuffing;
 pub use top::Top;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
+use std::ops::Range;
 
 /// The number of a message in a session: 1 is the oldest (RFC 1939, section 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,11 +69,16 @@ impl UniqueId {
     }
 
     fn of_at_most(octets: usize, text: String) -> Result<Self, InvalidUniqueId> {
+        Self::check(octets, &text)?;
+        Ok(Self(text))
+    }
+
+    fn check(octets: usize, text: &str) -> Result<(), InvalidUniqueId> {
         let graphic = text.bytes().all(|octet| octet.is_ascii_graphic());
         if graphic && (1..=octets).contains(&text.len()) {
-            Ok(Self(text))
+            Ok(())
         } else {
-            Err(InvalidUniqueId(text))
+            Err(InvalidUniqueId(text.to_owned()))
         }
     }
 
@@ -84,38 +90,88 @@ impl UniqueId {
 
 /// The messages of a maildrop at login, oldest first. Sessions share one while nothing changes.
 ///
-/// The unique-ids stand in one string, because a maildrop may hold 100,000 of them.
+/// A maildrop may hold a million messages. So each property is a list of its own, without gaps
+/// between its values, and the unique-ids are one string.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    entries: Vec<Entry>,
+    sizes: Vec<u64>,
     unique_ids: String,
+    /// Where the unique-id of each message ends in `unique_ids`.
+    unique_id_ends: Vec<u32>,
     octets: u64,
     hidden: u64,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-struct Entry {
-    octets: u64,
-    unique_id_end: usize,
+/// Why a message can't be added to a snapshot.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SnapshotError {
+    /// Its unique-id is none.
+    #[error(transparent)]
+    UniqueId(#[from] InvalidUniqueId),
+    /// The unique-ids have 4 GiB together.
+    #[error("the unique-ids of a maildrop have at most 4 GiB together")]
+    Full,
 }
 
 impl Snapshot {
-    /// An empty one with room for so many messages.
-    pub fn with_capacity(messages: usize) -> Self {
-        Self {
-            entries: Vec::with_capacity(messages),
-            ..Self::default()
-        }
+    /// Adds the next younger message. Its unique-id may be an imported one.
+    ///
+    /// # Errors
+    /// If that is no unique-id, or there is no room for it.
+    pub fn push(&mut self, octets: u64, unique_id: &str) -> Result<(), SnapshotError> {
+        UniqueId::check(UniqueId::MAX_IMPORTED_OCTETS, unique_id)?;
+        let end = u32::try_from(self.unique_ids.len() + unique_id.len());
+        self.unique_id_ends
+            .push(end.map_err(|_| SnapshotError::Full)?);
+        self.unique_ids.push_str(unique_id);
+        self.sizes.push(octets);
+        self.octets += octets;
+        Ok(())
     }
 
-    /// Adds the next younger message.
-    pub fn push(&mut self, octets: u64, unique_id: &UniqueId) {
-        self.unique_ids.push_str(unique_id.as_str());
-        self.octets += octets;
-        self.entries.push(Entry {
-            octets,
-            unique_id_end: self.unique_ids.len(),
-        });
+    /// Returns the snapshot with its messages in the opposite order.
+    #[must_use]
+    pub fn reversed(&self) -> Self {
+        let mut reversed = Self {
+            sizes: self.sizes.iter().rev().copied().collect(),
+            unique_ids: String::with_capacity(self.unique_ids.len()),
+            unique_id_ends: Vec::with_capacity(self.unique_id_ends.len()),
+            octets: self.octets,
+            hidden: self.hidden,
+        };
+        let mut end = 0;
+        for index in (0..self.len()).rev() {
+            let range = self.unique_id_range(index).unwrap_or_default();
+            end += u32::try_from(range.len()).unwrap_or_default();
+            let unique_id = self.unique_ids.get(range).unwrap_or_default();
+            reversed.unique_ids.push_str(unique_id);
+            reversed.unique_id_ends.push(end);
+        }
+        reversed
+    }
+
+    /// Leaves out all messages but the first `count`.
+    pub fn truncate(&mut self, count: usize) {
+        self.sizes.truncate(count);
+        self.octets = self.sizes.iter().sum();
+        self.unique_id_ends.truncate(count);
+        let end = self.unique_id_ends.last().copied().unwrap_or_default();
+        self.unique_ids.truncate(end as usize);
+    }
+
+    /// Gives back the memory that was kept for further messages.
+    pub fn shrink_to_fit(&mut self) {
+        self.sizes.shrink_to_fit();
+        self.unique_ids.shrink_to_fit();
+        self.unique_id_ends.shrink_to_fit();
+    }
+
+    /// The octets of memory that it takes.
+    pub fn memory_octets(&self) -> usize {
+        size_of::<Self>()
+            + self.sizes.capacity() * size_of::<u64>()
+            + self.unique_ids.capacity()
+            + self.unique_id_ends.capacity() * size_of::<u32>()
     }
 
     /// Notes that the maildrop has so many older messages, which a limit hides from the session.
@@ -130,12 +186,12 @@ impl Snapshot {
 
     /// The number of messages.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.sizes.len()
     }
 
     /// Is there no message?
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.sizes.is_empty()
     }
 
     /// The sum of all octets.
@@ -145,15 +201,21 @@ impl Snapshot {
 
     /// The octets of one message, as RETR sends them before byte-stuffing.
     pub fn octets_of(&self, number: MessageNumber) -> Option<u64> {
-        self.entries.get(number.index()).map(|entry| entry.octets)
+        self.sizes.get(number.index()).copied()
     }
 
     /// The unique-id of one message.
     pub fn unique_id_of(&self, number: MessageNumber) -> Option<&str> {
-        let end = self.entries.get(number.index())?.unique_id_end;
-        let before = number.index().checked_sub(1);
-        let start = before.map_or(Some(0), |at| self.entries.get(at).map(|e| e.unique_id_end))?;
-        self.unique_ids.get(start..end)
+        self.unique_ids.get(self.unique_id_range(number.index())?)
+    }
+
+    fn unique_id_range(&self, index: usize) -> Option<Range<usize>> {
+        let end = *self.unique_id_ends.get(index)?;
+        let start = match index.checked_sub(1) {
+            Some(before) => *self.unique_id_ends.get(before)?,
+            None => 0,
+        };
+        Some(start as usize..end as usize)
     }
 }
 
@@ -245,14 +307,55 @@ mod tests {
     fn a_snapshot_tells_each_message_apart() {
         let mut snapshot = Snapshot::default();
         for (octets, id) in [(10, "a"), (20, "bcd"), (30, "e")] {
-            snapshot.push(octets, &UniqueId::new(id).unwrap());
+            snapshot.push(octets, id).unwrap();
         }
-        let ids: Vec<_> = (0..4)
-            .map(|n| snapshot.unique_id_of(MessageNumber::new(n + 1).unwrap()))
-            .collect();
-        assert_eq!(ids, [Some("a"), Some("bcd"), Some("e"), None]);
-        assert_eq!(snapshot.octets_of(MessageNumber::new(2).unwrap()), Some(20));
+        let ids = |snapshot: &Snapshot| {
+            let id = |n| {
+                snapshot
+                    .unique_id_of(MessageNumber::new(n)?)
+                    .map(str::to_owned)
+            };
+            (1..5).map(id).collect::<Vec<_>>()
+        };
+        let id = |id: &str| Some(id.to_owned());
+        assert_eq!(ids(&snapshot), [id("a"), id("bcd"), id("e"), None]);
+        let reversed = snapshot.reversed();
+        assert_eq!(ids(&reversed), [id("e"), id("bcd"), id("a"), None]);
+        assert_eq!(reversed.octets_of(MessageNumber::new(1).unwrap()), Some(30));
+        assert_eq!(reversed.reversed(), snapshot);
         assert_eq!((snapshot.len(), snapshot.octets()), (3, 60));
+        snapshot.truncate(2);
+        assert_eq!(ids(&snapshot), [id("a"), id("bcd"), None, None]);
+        assert_eq!((snapshot.len(), snapshot.octets()), (2, 30));
+        snapshot.truncate(0);
+        assert_eq!(snapshot, Snapshot::default());
+        assert_eq!(snapshot.octets_of(MessageNumber::new(2).unwrap()), Some(20));
+    }
+
+    #[test]
+    fn what_is_no_unique_id_is_not_added() {
+        let mut snapshot = Snapshot::default();
+        for bad in ["", "a b", &"x".repeat(201)] {
+            let refused = snapshot.push(10, bad);
+            assert!(
+                matches!(refused, Err(SnapshotError::UniqueId(_))),
+                "{bad:?}"
+            );
+        }
+        assert_eq!(snapshot, Snapshot::default());
+        snapshot.push(10, &"x".repeat(200)).unwrap();
+        assert_eq!((snapshot.len(), snapshot.octets()), (1, 10));
+    }
+
+    #[test]
+    fn a_message_takes_its_size_its_unique_id_and_four_octets() {
+        let mut snapshot = Snapshot::default();
+        for number in 0..10_000 {
+            snapshot.push(number, &format!("{number:016}")).unwrap();
+        }
+        snapshot.shrink_to_fit();
+        let apart = size_of::<Snapshot>();
+        assert_eq!(snapshot.memory_octets() - apart, 10_000 * (8 + 16 + 4));
     }
 
     proptest! {

@@ -382,6 +382,8 @@ impl Conversation {
     async fn list(&mut self, mut listing: Listing) -> Result<Session, Over> {
         while !listing.write(&mut self.out, LISTED_OCTETS) {
             self.flush().await?;
+            // A client that reads as fast as this writes is never waited for, and others wait.
+            tokio::task::yield_now().await;
         }
         Ok(listing.finish())
     }

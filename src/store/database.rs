@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use super::StoreError;
 use super::delivery::milliseconds;
 use super::faults::{DatabaseFault, is_damage};
-use super::pools::{Pool, PoolUse};
+use super::pools::{Pool, PoolUse, Rows};
 use super::postgres;
 use super::sqlite::{self, Disk, Maintenance, Opened, SqliteFiles, Using, sqlite_file};
 use super::transaction::Transaction;
@@ -303,6 +303,14 @@ impl Database {
         rows.inspect_err(|error| self.note_damage(error))
     }
 
+    /// Begins to read rows one by one, and remembers it if the database is damaged there.
+    pub(super) async fn stream(&self, query: Statement) -> Result<RowStream<'_>, StoreError> {
+        let rows = self.read.stream(query).await.map_err(StoreError::from);
+        let rows = rows.inspect_err(|error| self.note_damage(error))?;
+        let database = self;
+        Ok(RowStream { database, rows })
+    }
+
     fn maintenance(&self) -> MutexGuard<'_, Option<Maintenance>> {
         self.maintenance
             .lock()
@@ -398,6 +406,23 @@ impl Database {
     /// Does a transaction lock the rows that it changes? On SQLite it has the whole database.
     pub(super) fn locks_rows(&self) -> bool {
         self.write.get_database_backend() == DbBackend::Postgres
+    }
+}
+
+/// The rows of a query, which are read one by one.
+pub(super) struct RowStream<'a> {
+    database: &'a Database,
+    rows: Rows,
+}
+
+impl RowStream<'_> {
+    /// The next row; none is the end.
+    ///
+    /// # Errors
+    /// If the database can't say.
+    pub(super) async fn next(&mut self) -> Result<Option<QueryResult>, StoreError> {
+        let row = self.rows.next().await.map_err(StoreError::from);
+        row.inspect_err(|error| self.database.note_damage(error))
     }
 }
 

@@ -10,26 +10,22 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use pop3::UniqueId;
 use sea_orm::sqlx::Row;
-use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
+use sea_orm::{DbErr, QueryResult, Value};
 
 use super::clock_guard::ClockGuard;
 use super::database::statement;
-use super::deletions::{DELETED_AT_ONCE, Deletion, Departing, deleted_messages};
+use super::deletions::{DELETED_AT_ONCE, Deletion, Departing};
 use super::garbage::{GcReport, GcState};
 use super::leases::Leases;
 use super::{
-    Beginning, ContentId, Database, Entry, Lease, MailStore, Maildrop, MaildropVersion, MessageId,
+    Beginning, ContentId, Database, Lease, MailStore, Maildrop, MaildropVersion, MessageId,
     StoreError, Stored, UserId,
 };
 
 /// Lists of contents are filled up to one of these lengths, so that the database prepares a
 /// handful of statements and no more.
 const BATCH_LENGTHS: [usize; 4] = [1, 4, 16, LONGEST_BATCH];
-
-/// How many messages are read at a time of a maildrop that is opened amid a deletion.
-const PAGE: i64 = 5000;
 
 /// How many contents one query reads.
 pub(super) const LONGEST_BATCH: usize = 64;
@@ -93,36 +89,7 @@ impl MailStore for SqlStore {
     }
 
     async fn open(&self, user: UserId, limit: u32) -> Result<Maildrop, StoreError> {
-        const ALL: &str = "SELECT id, content_id, octets, unique_id, head_octets, \
-            (SELECT COUNT(*) FROM deletion_batches WHERE user_id = $1) FROM messages \
-            WHERE user_id = $1 ORDER BY received_at_ms DESC, id DESC";
-        // One statement, so that what is counted is the maildrop whose newest messages it reads. The
-        // database counts once, and by the same index.
-        const NEWEST: &str = "SELECT id, content_id, octets, unique_id, head_octets, \
-            (SELECT COUNT(*) FROM deletion_batches WHERE user_id = $1), \
-            (SELECT COUNT(*) FROM messages WHERE user_id = $1) FROM messages \
-            WHERE user_id = $1 ORDER BY received_at_ms DESC, id DESC LIMIT $2";
-        let read = self.database.read();
-        let newest = match limit {
-            0 => statement(read, ALL, [user.0.into()]),
-            limit => statement(read, NEWEST, [user.0.into(), i64::from(limit).into()]),
-        };
-        let rows = self.database.rows(newest).await?;
-        let deletes = |row: &QueryResult| row.try_get_by_index::<i64>(5);
-        if rows.first().map(deletes).transpose()?.unwrap_or(0) > 0 {
-            return self.open_amid_deletion(user, limit).await;
-        }
-        let hidden = match rows.first() {
-            Some(row) if limit > 0 => {
-                let all: i64 = row.try_get_by_index(6)?;
-                u64::try_from(all)
-                    .unwrap_or(0)
-                    .saturating_sub(rows.len() as u64)
-            }
-            Some(_) | None => 0,
-        };
-        let oldest_first: Result<_, _> = rows.iter().rev().map(entry).collect();
-        Ok(Maildrop::new(user, oldest_first?, hidden))
+        self.database.open_maildrop(user, limit).await
     }
 
     async fn first_chunks(
@@ -219,36 +186,6 @@ impl MailStore for SqlStore {
 }
 
 impl SqlStore {
-    /// Opens a maildrop of which some messages are deleted and not yet moved: it leaves them out.
-    async fn open_amid_deletion(&self, user: UserId, limit: u32) -> Result<Maildrop, StoreError> {
-        const NEXT: &str = "SELECT id, content_id, octets, unique_id, head_octets, received_at_ms \
-            FROM messages WHERE user_id = $1 AND (received_at_ms, id) > ($2, $3) \
-            ORDER BY received_at_ms, id LIMIT $4";
-        let transaction = self.database.begin_to_read().await?;
-        let deleted = deleted_messages(&transaction, user).await?;
-        let (mut after, mut entries) = ((i64::MIN, i64::MIN), Vec::new());
-        loop {
-            let values = [user.0.into(), after.0.into(), after.1.into(), PAGE.into()];
-            let next = statement(&transaction, NEXT, values);
-            let rows = transaction.query_all_raw(next).await?;
-            let Some(last) = rows.last() else { break };
-            after = (last.try_get_by_index(5)?, last.try_get_by_index(0)?);
-            for row in &rows {
-                let entry = entry(row)?;
-                if !deleted.contains(&entry.stored.message.0) {
-                    entries.push(entry);
-                }
-            }
-        }
-        let all = entries.len();
-        let hidden = match limit {
-            0 => 0,
-            limit => all.saturating_sub(limit as usize),
-        };
-        entries.drain(..hidden);
-        Ok(Maildrop::new(user, entries, hidden as u64))
-    }
-
     /// Deletes these messages of a user, all or none.
     async fn delete_all(
         &self,
@@ -281,23 +218,6 @@ impl SqlStore {
         transaction.commit().await?;
         Ok(usize::try_from(deleted).unwrap_or(usize::MAX))
     }
-}
-
-fn entry(row: &QueryResult) -> Result<Entry, StoreError> {
-    let octets: i64 = row.try_get_by_index(2)?;
-    let unique_id: String = row.try_get_by_index(3)?;
-    let head_octets: i32 = row.try_get_by_index(4)?;
-    Ok(Entry {
-        stored: Stored {
-            message: MessageId(row.try_get_by_index(0)?),
-            content: ContentId(row.try_get_by_index(1)?),
-            has_head: head_octets > 0,
-        },
-        octets: u64::try_from(octets).map_err(|error| StoreError::Corrupt(error.to_string()))?,
-        // It may have been imported.
-        unique_id: UniqueId::imported(unique_id)
-            .map_err(|error| StoreError::Corrupt(error.to_string()))?,
-    })
 }
 
 /// How long a list of so many keys is made.

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures_util::TryStreamExt;
 use sea_orm::{
     ConnAcquireErr, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult,
-    Statement, TransactionOptions, TransactionTrait,
+    QueryStream, Statement, StreamTrait, TransactionOptions, TransactionTrait,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -23,6 +24,9 @@ use super::transaction::Transaction;
 pub(crate) struct Pool {
     connections: DatabaseConnection,
     room: Arc<Semaphore>,
+    /// Turns for reads that take long. There are fewer than connections, so that other reads find
+    /// a connection at once.
+    long_reads: Arc<Semaphore>,
     waits: Arc<Waits>,
 }
 
@@ -47,6 +51,14 @@ pub(crate) struct PoolUse {
     pub(crate) waited: Duration,
 }
 
+/// The rows of a query, which are read one by one.
+#[derive(Debug)]
+pub(super) struct Rows {
+    rows: QueryStream,
+    /// Their connection's place in the pool.
+    _room: OwnedSemaphorePermit,
+}
+
 /// Counts as waiting while it lives.
 struct Waiting<'a>(&'a Waits, Instant);
 
@@ -55,6 +67,7 @@ impl Pool {
         Self {
             connections,
             room: Arc::new(Semaphore::new(size as usize)),
+            long_reads: Arc::new(Semaphore::new((size as usize / 2).max(1))),
             waits: Arc::default(),
         }
     }
@@ -104,6 +117,25 @@ impl Pool {
         }
     }
 
+    /// Waits for a turn to read for long; half of the connections may do that at the same time.
+    ///
+    /// # Errors
+    /// If the pool has been closed.
+    pub(super) async fn turn_for_long_read(&self) -> Result<OwnedSemaphorePermit, DbErr> {
+        let turn = Arc::clone(&self.long_reads).acquire_owned().await;
+        turn.map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed))
+    }
+
+    /// Begins to read rows one by one. They have their connection until they are dropped.
+    ///
+    /// # Errors
+    /// If there is no connection in time.
+    pub(super) async fn stream(&self, query: Statement) -> Result<Rows, DbErr> {
+        let room = self.take_room().await?;
+        let rows = self.connections.stream_raw(query).await?;
+        Ok(Rows { rows, _room: room })
+    }
+
     async fn take_room(&self) -> Result<OwnedSemaphorePermit, DbErr> {
         if let Ok(room) = Arc::clone(&self.room).try_acquire_owned() {
             return Ok(room);
@@ -115,6 +147,16 @@ impl Pool {
             Ok(Err(_)) => Err(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed)),
             Err(_) => Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)),
         }
+    }
+}
+
+impl Rows {
+    /// The next row; none is the end.
+    ///
+    /// # Errors
+    /// If the database can't say.
+    pub(super) async fn next(&mut self) -> Result<Option<QueryResult>, DbErr> {
+        self.rows.try_next().await
     }
 }
 

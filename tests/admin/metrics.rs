@@ -136,6 +136,7 @@ fn a_session_moves_each_metric_by_what_it_did() {
             (took("RETR"), 1.0),
             (took("QUIT"), 1.0),
             (ENDED.to_owned(), 1.0),
+            ("pop3_maildrops_read_total".to_owned(), 1.0),
             ("pop3_messages_retrieved_total".to_owned(), 1.0),
             ("pop3_messages_deleted_total".to_owned(), 2.0),
             ("pop3_bytes_sent_total".to_owned(), sent as f64),

@@ -4,6 +4,9 @@ use std::fs::{self, OpenOptions};
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
 
+use pop3::MessageNumber;
+use restante::store::{MailStore, UserId};
+
 use super::database;
 use crate::lmtp::Mta;
 use crate::support::cli;
@@ -18,13 +21,17 @@ const PAGE: usize = 4096;
 
 /// Overwrites the page in which this text stands.
 fn overwrite_the_page_of(place: &Place, text: &[u8]) {
+    overwrite_the_page_of_kind(place, text, |_| true);
+}
+
+/// Overwrites the first page in which this text stands and whose first octet is of this kind.
+fn overwrite_the_page_of_kind(place: &Place, text: &[u8], is_of_kind: fn(u8) -> bool) {
     let file = database(place);
     let octets = fs::read(&file).unwrap();
-    let at = octets
-        .windows(text.len())
-        .position(|it| it == text)
-        .unwrap();
-    overwrite(place, at - at % PAGE);
+    let page_of = |at: usize| at - at % PAGE;
+    let mut places = octets.windows(text.len()).enumerate();
+    let found = places.find(|(at, it)| *it == text && is_of_kind(octets[page_of(*at)]));
+    overwrite(place, page_of(found.unwrap().0));
 }
 
 /// Overwrites the first page of a table or an index.
@@ -202,6 +209,35 @@ fn a_database_that_is_damaged_at_its_beginning_is_not_opened_and_it_is_told_what
             assert!(why.contains("restore a backup, or recover"), "{why}");
         }
     }
+}
+
+#[test]
+fn a_login_that_meets_a_damaged_page_is_refused_and_health_tells_of_it() {
+    /// What the leaves of a table begin with; the unique-ids are in an index, too.
+    const LEAF: u8 = 0x0d;
+    let place = sqlite();
+    let messages: Vec<_> = (0..300).map(|seed| message(seed, 100)).collect();
+    let key = fill(&place.url, ADA, &messages);
+    let unique_id = run(async || {
+        let sql = place.sql().await;
+        let user = UserId(sql.number("SELECT id FROM users").await);
+        sql.close().await;
+        let opened = place.server().await.open(user, 0).await.unwrap();
+        let number = MessageNumber::new(150).unwrap();
+        opened.snapshot.unique_id_of(number).unwrap().to_owned()
+    });
+    // Rows before it are good.
+    overwrite_the_page_of_kind(&place, unique_id.as_bytes(), |first| first == LEAF);
+    let port = free_port();
+    let daemon = Daemon::start_with(&place.url, &[("Admin__Port", &*port.to_string())]);
+    let admin = Http::new(SocketAddr::from(([127, 0, 0, 1], port)));
+    let mut client = daemon.connect();
+    client.ok(&format!("USER {ADA}"));
+    let answer = client.command(&format!("PASS {key}"));
+    assert!(answer.starts_with("-ERR [SYS/TEMP]"), "{answer}");
+    eventually("health to be degraded", || {
+        (admin.json("/healthz")["status"] == "Degraded").then_some(())
+    });
 }
 
 #[test]

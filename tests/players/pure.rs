@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pop3::{
     Access, Candidates, Canonical, ChannelBinding, Credentials, Limits, Line, LineBuffer,
     LoginRefusal, Mechanisms, Part, Policy, Reply, RetrieveRefusal, Secret, Session, Snapshot,
-    Step, Stuffing, Top, UniqueId, Verifier,
+    Step, Stuffing, Top, Verifier,
 };
 
 use super::{Player, Storage, nothing_more, unique_id};
@@ -161,8 +161,7 @@ impl Pure {
     fn snapshot(&self) -> Arc<Snapshot> {
         let mut snapshot = Snapshot::default();
         for (message, id) in self.messages.iter().zip(&self.ids) {
-            let id = UniqueId::new(id.as_str()).unwrap();
-            snapshot.push(message.len() as u64, &id);
+            snapshot.push(message.len() as u64, id).unwrap();
         }
         Arc::new(snapshot)
     }

@@ -74,9 +74,36 @@ fn a_maildrop_of_100_000_messages_opens_without_their_octets() {
             all.snapshot.unique_id_of(number(100_000)),
             Some("bulk100000")
         );
-        let newest = server.open(ada, 1000).await.unwrap();
-        assert_eq!(newest.snapshot.len(), 1000);
-        assert_eq!(newest.snapshot.unique_id_of(number(1)), Some("bulk99001"));
+        for limit in [1000, 10_000, 10_001, 10_002, 99_999, 100_000, 200_000] {
+            let newest = server.open(ada, limit).await.unwrap().snapshot;
+            let hidden = 100_000_u64.saturating_sub(limit.into());
+            let first = format!("bulk{}", hidden + 1);
+            assert_eq!(newest.len() as u64, 100_000 - hidden);
+            assert_eq!(newest.unique_id_of(number(1)), Some(first.as_str()));
+            assert_eq!(newest.hidden(), hidden);
+        }
+        // Where one query more is needed, and where not.
+        for count in [10_002, 10_001, 10_000, 9999] {
+            sql.run(&format!(
+                "DELETE FROM messages WHERE received_at_ms > {count}"
+            ))
+            .await;
+            let last = u64::try_from(count).unwrap();
+            for limit in [0, 10_000, 10_001, 20_000] {
+                let opened = server.open(ada, limit).await.unwrap().snapshot;
+                let hidden = match limit {
+                    0 => 0,
+                    limit => last.saturating_sub(limit.into()),
+                };
+                assert_eq!(
+                    (opened.len() as u64, opened.hidden()),
+                    (last - hidden, hidden)
+                );
+                let newest = format!("bulk{count}");
+                let number = number(opened.len() as u64);
+                assert_eq!(opened.unique_id_of(number), Some(newest.as_str()));
+            }
+        }
     });
 }
 

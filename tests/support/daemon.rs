@@ -111,6 +111,11 @@ impl Daemon {
         self.memory_kib("VmRSS:")
     }
 
+    /// How much memory it had at most, in KiB.
+    pub(crate) fn peak_kib(&self) -> u64 {
+        self.memory_kib("VmHWM:")
+    }
+
     /// How much memory it has that is no mapped file, in KiB.
     pub(crate) fn anonymous_kib(&self) -> u64 {
         self.memory_kib("RssAnon:")

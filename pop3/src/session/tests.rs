@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::snapshot::{MessageNumber, Snapshot, UniqueId};
+use crate::snapshot::{MessageNumber, Snapshot};
 use proptest::prelude::*;
 
 const LIMITS: Limits = Limits {
@@ -29,7 +29,7 @@ const PLAIN: Policy = Policy {
 fn maildrop(sizes: &[u64]) -> Arc<Snapshot> {
     let mut snapshot = Snapshot::default();
     for (at, octets) in sizes.iter().enumerate() {
-        snapshot.push(*octets, &UniqueId::new(format!("id{at}")).unwrap());
+        snapshot.push(*octets, &format!("id{at}")).unwrap();
     }
     Arc::new(snapshot)
 }
@@ -191,7 +191,7 @@ fn capabilities_after_login_are_those_before_it_less_stls() {
 fn what_a_limit_hides_is_told_at_login_and_at_quit() {
     let mut snapshot = Snapshot::default();
     for id in ["id1", "id2"] {
-        snapshot.push(10, &UniqueId::new(id).unwrap());
+        snapshot.push(10, id).unwrap();
     }
     snapshot.hide(4998);
     let snapshot = Arc::new(snapshot);

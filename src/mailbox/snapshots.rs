@@ -1,0 +1,206 @@
+//! Maildrops that logins share: the remembered ones, those of open sessions, and those being read.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use quick_cache::Weighter;
+use quick_cache::unsync::Cache;
+use tokio::sync::OnceCell;
+
+use crate::store::{Maildrop, MaildropVersion, StoreError, UserId};
+
+/// How many octets of memory the remembered maildrops have together at most. A message takes 45 of
+/// them, so several maildrops of a million messages fit, and a machine of 1 GB has room for the rest.
+pub(super) const REMEMBERED_OCTETS: u64 = 256 * 1024 * 1024;
+
+/// How many maildrops are expected to be remembered.
+const REMEMBERED_MAILDROPS: usize = 1000;
+
+/// What a maildrop costs beside its own memory.
+const OVERHEAD_OCTETS: u64 = 128;
+
+/// From so many entries on, those of maildrops that no session has open are looked for.
+const FIRST_SWEEP: usize = 1000;
+
+/// A maildrop that one login reads while others wait for it. If the one that reads is dropped,
+/// the next one reads.
+pub(super) type Opening = OnceCell<Result<Arc<Maildrop>, Arc<StoreError>>>;
+
+/// A maildrop for a login.
+pub(super) enum Found {
+    /// It is in memory.
+    Read(Arc<Maildrop>),
+    /// It is to be read, or is being read.
+    Unread(Arc<Opening>),
+}
+
+/// The last version of each maildrop that is in memory.
+pub(super) struct Snapshots {
+    /// Those that are kept, as far as they fit: most logins find nothing new.
+    remembered: Cache<UserId, (MaildropVersion, Arc<Maildrop>), ByOctets>,
+    /// Those that exist. A session keeps its own, even one that is too large to be remembered.
+    existing: HashMap<UserId, (MaildropVersion, Weak<Maildrop>)>,
+    /// When `existing` has so many entries, those without a maildrop are removed.
+    sweep_at: usize,
+    openings: HashMap<(UserId, MaildropVersion), Weak<Opening>>,
+}
+
+#[derive(Clone)]
+struct ByOctets;
+
+impl Weighter<UserId, (MaildropVersion, Arc<Maildrop>)> for ByOctets {
+    fn weight(&self, _: &UserId, (_, maildrop): &(MaildropVersion, Arc<Maildrop>)) -> u64 {
+        maildrop.memory_octets() as u64 + OVERHEAD_OCTETS
+    }
+}
+
+impl Snapshots {
+    /// Remembers maildrops that have at most so many octets of memory together.
+    pub(super) fn new(octets: u64) -> Self {
+        Self {
+            remembered: Cache::with_weighter(REMEMBERED_MAILDROPS, octets, ByOctets),
+            existing: HashMap::new(),
+            sweep_at: FIRST_SWEEP,
+            openings: HashMap::new(),
+        }
+    }
+
+    /// The maildrop of a user, if it is in memory in this version.
+    pub(super) fn get(&self, user: UserId, version: MaildropVersion) -> Option<Arc<Maildrop>> {
+        match self.remembered.get(&user) {
+            Some((known, maildrop)) if *known == version => Some(Arc::clone(maildrop)),
+            Some(_) | None => {
+                let (known, maildrop) = self.existing.get(&user)?;
+                (*known == version).then(|| maildrop.upgrade())?
+            }
+        }
+    }
+
+    /// The same, or the place where it is read. All that ask meanwhile get the same one.
+    pub(super) fn find(&mut self, user: UserId, version: MaildropVersion) -> Found {
+        if let Some(maildrop) = self.get(user, version) {
+            return Found::Read(maildrop);
+        }
+        self.openings
+            .retain(|_, opening| opening.strong_count() > 0);
+        let opening = self.openings.entry((user, version)).or_default();
+        if let Some(opening) = opening.upgrade() {
+            return Found::Unread(opening);
+        }
+        let new = Arc::<Opening>::default();
+        *opening = Arc::downgrade(&new);
+        Found::Unread(new)
+    }
+
+    /// Keeps a maildrop in memory if it fits, and for as long as a session has it open.
+    pub(super) fn insert(
+        &mut self,
+        user: UserId,
+        version: MaildropVersion,
+        maildrop: &Arc<Maildrop>,
+    ) {
+        let existing = (version, Arc::downgrade(maildrop));
+        self.existing.insert(user, existing);
+        self.remembered
+            .insert(user, (version, Arc::clone(maildrop)));
+        if self.existing.len() >= self.sweep_at {
+            let exists = |(_, maildrop): &(_, Weak<Maildrop>)| maildrop.strong_count() > 0;
+            self.existing.retain(|_, existing| exists(existing));
+            self.sweep_at = FIRST_SWEEP.max(2 * self.existing.len());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VERSION: MaildropVersion = MaildropVersion(1);
+
+    /// Has about so many octets.
+    fn maildrop(user: UserId, octets: u64) -> Arc<Maildrop> {
+        Arc::new(Maildrop::for_tests(user, octets / 45))
+    }
+
+    fn open(snapshots: &mut Snapshots, user: i64, octets: u64) -> Arc<Maildrop> {
+        let maildrop = maildrop(UserId(user), octets);
+        snapshots.insert(UserId(user), VERSION, &maildrop);
+        maildrop
+    }
+
+    #[test]
+    fn a_large_maildrop_is_remembered_as_long_as_it_fits() {
+        let mut snapshots = Snapshots::new(1_000_000);
+        drop(open(&mut snapshots, 1, 900_000));
+        assert!(snapshots.get(UserId(1), VERSION).is_some());
+        assert!(snapshots.get(UserId(1), MaildropVersion(2)).is_none());
+        for user in 2..10 {
+            drop(open(&mut snapshots, user, 300_000));
+            assert!(snapshots.remembered.weight() <= 1_000_000);
+        }
+        let remembered = (1..10).filter(|user| snapshots.get(UserId(*user), VERSION).is_some());
+        assert_eq!(remembered.count(), 3);
+    }
+
+    #[test]
+    fn many_small_maildrops_are_bounded_too() {
+        let mut snapshots = Snapshots::new(1_000_000);
+        for user in 0..10_000 {
+            drop(open(&mut snapshots, user, 0));
+        }
+        assert!(snapshots.remembered.weight() <= 1_000_000);
+        assert!((1000..5000).contains(&snapshots.remembered.len()));
+        assert!(snapshots.existing.len() <= 2 * 5000);
+    }
+
+    #[test]
+    fn a_maildrop_that_is_too_large_is_shared_while_a_session_has_it_open() {
+        let mut snapshots = Snapshots::new(1_000_000);
+        let large = open(&mut snapshots, 1, 2_000_000);
+        let shared = snapshots.get(UserId(1), VERSION).unwrap();
+        assert!(Arc::ptr_eq(&large, &shared));
+        drop((large, shared));
+        assert!(snapshots.get(UserId(1), VERSION).is_none());
+        // So is one that has been displaced.
+        let first = open(&mut snapshots, 2, 600_000);
+        for user in 3..10 {
+            drop(open(&mut snapshots, user, 600_000));
+        }
+        let shared = snapshots.get(UserId(2), VERSION).unwrap();
+        assert!(Arc::ptr_eq(&first, &shared));
+    }
+
+    #[test]
+    fn a_maildrop_is_read_once_for_each_version() {
+        let mut snapshots = Snapshots::new(1_000_000);
+        let mut opening = |user, version| match snapshots.find(UserId(user), version) {
+            Found::Unread(opening) => opening,
+            Found::Read(_) => panic!("nobody has read it"),
+        };
+        let first = opening(1, VERSION);
+        assert!(Arc::ptr_eq(&first, &opening(1, VERSION)));
+        assert!(!Arc::ptr_eq(&first, &opening(1, MaildropVersion(2))));
+        assert!(!Arc::ptr_eq(&first, &opening(2, VERSION)));
+        drop(first);
+        drop(opening(3, VERSION));
+        assert_eq!(snapshots.openings.len(), 1);
+    }
+
+    #[actix_rt::test]
+    async fn a_login_that_ends_while_it_reads_leaves_nobody_waiting() {
+        let opening = Arc::<Opening>::default();
+        let never = tokio::task::spawn_local({
+            let opening = Arc::clone(&opening);
+            async move { opening.get_or_init(std::future::pending).await.is_ok() }
+        });
+        let reads = async || Ok(maildrop(UserId(1), 0));
+        let waits = tokio::task::spawn_local({
+            let opening = Arc::clone(&opening);
+            async move { opening.get_or_init(reads).await.is_ok() }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waits.is_finished());
+        never.abort();
+        assert!(waits.await.unwrap());
+    }
+}

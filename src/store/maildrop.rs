@@ -1,0 +1,164 @@
+//! Open maildrops: what sessions see, and where the octets of its messages are.
+
+use std::sync::Arc;
+
+use pop3::{MessageNumber, Snapshot, SnapshotError};
+
+use super::{ContentId, MessageId, Stored, UserId};
+
+/// A maildrop as it was when it was opened. Sessions share one while nothing changes.
+///
+/// As in its snapshot, each property of a message is in a list of its own.
+#[derive(Debug)]
+pub struct Maildrop {
+    /// Whose it is.
+    pub user: UserId,
+    /// What the protocol knows of it.
+    pub snapshot: Arc<Snapshot>,
+    messages: Vec<MessageId>,
+    contents: Vec<ContentId>,
+    have_heads: Vec<bool>,
+}
+
+impl Maildrop {
+    /// The row of a message.
+    pub fn message(&self, number: MessageNumber) -> Option<MessageId> {
+        self.messages.get(number.index()).copied()
+    }
+
+    /// Where the octets of a message are.
+    pub fn stored(&self, number: MessageNumber) -> Option<Stored> {
+        let index = number.index();
+        Some(Stored {
+            message: *self.messages.get(index)?,
+            content: *self.contents.get(index)?,
+            has_head: *self.have_heads.get(index)?,
+        })
+    }
+
+    /// A maildrop of so many messages, which are all the same.
+    #[cfg(test)]
+    pub(crate) fn for_tests(user: UserId, messages: u64) -> Self {
+        let stored = Stored {
+            message: MessageId(1),
+            content: ContentId(1),
+            has_head: false,
+        };
+        let entry = Entry {
+            stored,
+            octets: 10,
+            unique_id: "abcdefghijklmnop",
+        };
+        let mut builder = MaildropBuilder::default();
+        for _ in 0..messages {
+            builder.push(&entry).unwrap();
+        }
+        builder.finish(user, 0)
+    }
+
+    /// The octets of memory that it takes.
+    pub fn memory_octets(&self) -> usize {
+        size_of::<Self>()
+            + self.snapshot.memory_octets()
+            + self.messages.capacity() * size_of::<MessageId>()
+            + self.contents.capacity() * size_of::<ContentId>()
+            + self.have_heads.capacity() * size_of::<bool>()
+    }
+}
+
+/// One message of a maildrop that is being opened.
+pub(super) struct Entry<'a> {
+    pub(super) stored: Stored,
+    pub(super) octets: u64,
+    pub(super) unique_id: &'a str,
+}
+
+/// A maildrop that is being opened.
+#[derive(Debug, Default)]
+pub(super) struct MaildropBuilder {
+    snapshot: Snapshot,
+    messages: Vec<MessageId>,
+    contents: Vec<ContentId>,
+    have_heads: Vec<bool>,
+}
+
+impl MaildropBuilder {
+    /// Adds the next message.
+    ///
+    /// # Errors
+    /// If it has no unique-id, or there is no room for it.
+    pub(super) fn push(&mut self, entry: &Entry<'_>) -> Result<(), SnapshotError> {
+        self.snapshot.push(entry.octets, entry.unique_id)?;
+        self.messages.push(entry.stored.message);
+        self.contents.push(entry.stored.content);
+        self.have_heads.push(entry.stored.has_head);
+        Ok(())
+    }
+
+    /// The number of messages.
+    pub(super) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Puts the messages in the opposite order.
+    pub(super) fn reverse(&mut self) {
+        self.snapshot = self.snapshot.reversed();
+        self.messages.reverse();
+        self.contents.reverse();
+        self.have_heads.reverse();
+    }
+
+    /// Leaves out all messages but the first `count`.
+    pub(super) fn truncate(&mut self, count: usize) {
+        self.snapshot.truncate(count);
+        self.messages.truncate(count);
+        self.contents.truncate(count);
+        self.have_heads.truncate(count);
+    }
+
+    /// The maildrop, which has so many older messages that a limit hides.
+    pub(super) fn finish(mut self, user: UserId, hidden: u64) -> Maildrop {
+        self.snapshot.hide(hidden);
+        self.snapshot.shrink_to_fit();
+        self.messages.shrink_to_fit();
+        self.contents.shrink_to_fit();
+        self.have_heads.shrink_to_fit();
+        Maildrop {
+            user,
+            snapshot: Arc::new(self.snapshot),
+            messages: self.messages,
+            contents: self.contents,
+            have_heads: self.have_heads,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_takes_45_octets_with_its_unique_id() {
+        let mut builder = MaildropBuilder::default();
+        for number in 0..10_000 {
+            let stored = Stored {
+                message: MessageId(number),
+                content: ContentId(number),
+                has_head: number % 2 == 0,
+            };
+            let entry = Entry {
+                stored,
+                octets: 1000,
+                unique_id: &format!("{number:016}"),
+            };
+            builder.push(&entry).unwrap();
+        }
+        let maildrop = builder.finish(UserId(1), 0);
+        let empty = MaildropBuilder::default().finish(UserId(1), 0);
+        let octets = maildrop.memory_octets() - empty.memory_octets();
+        assert_eq!(octets, 10_000 * 45);
+        let seventh = maildrop.stored(MessageNumber::new(8).unwrap()).unwrap();
+        assert_eq!(seventh.content, ContentId(7));
+        assert!(!seventh.has_head);
+    }
+}
