@@ -323,13 +323,13 @@ mod tests {
         assert_eq!(ids(&reversed), [id("e"), id("bcd"), id("a"), None]);
         assert_eq!(reversed.octets_of(MessageNumber::new(1).unwrap()), Some(30));
         assert_eq!(reversed.reversed(), snapshot);
+        assert_eq!(snapshot.octets_of(MessageNumber::new(2).unwrap()), Some(20));
         assert_eq!((snapshot.len(), snapshot.octets()), (3, 60));
         snapshot.truncate(2);
         assert_eq!(ids(&snapshot), [id("a"), id("bcd"), None, None]);
         assert_eq!((snapshot.len(), snapshot.octets()), (2, 30));
         snapshot.truncate(0);
         assert_eq!(snapshot, Snapshot::default());
-        assert_eq!(snapshot.octets_of(MessageNumber::new(2).unwrap()), Some(20));
     }
 
     #[test]
