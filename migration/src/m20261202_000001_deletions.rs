@@ -60,6 +60,10 @@ enum RemoteLeases {
 /// Finds what a deletion has left, when nobody reads it any more.
 const OF_DELETION: &str = "departures_of_deletion";
 const BY_END: &str = "departures_by_end";
+/// Finds the users whose maildrops are to be emptied.
+const REMOVED_USERS: &str =
+    "CREATE INDEX users_removed ON users (removed_at_ms) WHERE removed_at_ms IS NOT NULL";
+
 const DELETIONS_BY_END: &str = "deletions_by_end";
 
 /// What was deleted before this change.
@@ -104,6 +108,7 @@ impl MigrationTrait for Migration {
         manager.create_index(by_end).await?;
         let database = manager.get_connection();
         database.execute_unprepared(EARLIER_DELETIONS).await?;
+        database.execute_unprepared(REMOVED_USERS).await?;
         Ok(())
     }
 
@@ -133,6 +138,10 @@ impl MigrationTrait for Migration {
             .primary_key(Index::create().col(Holds::MessageId).col(Holds::ServerId))
             .to_owned();
         manager.create_table(holds).await?;
+        let mut removed_users = Index::drop();
+        manager
+            .drop_index(removed_users.name("users_removed").to_owned())
+            .await?;
         let mut users = Table::alter();
         users.table(Users::Table).drop_column(Users::RemovedAtMs);
         manager.alter_table(users.to_owned()).await

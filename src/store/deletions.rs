@@ -20,6 +20,10 @@ use super::{Database, MaildropVersion, MessageId, StoreError, UserId, repeat};
 /// How many messages one transaction takes out of a maildrop.
 pub(super) const DELETED_AT_ONCE: usize = 5000;
 
+/// The condition that no message `m` of the same user is written down to be moved later.
+pub(super) const NONE_WRITTEN_DOWN: &str =
+    "AND NOT EXISTS (SELECT 1 FROM deletion_batches b WHERE b.user_id = m.user_id)";
+
 /// Who deletes messages, and what becomes of them.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Departing<'a> {
@@ -39,8 +43,8 @@ pub(crate) struct Deletion {
 /// Messages of a deletion that are moved later.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    messages: Vec<i64>,
-    octets: i64,
+    /// The key of each, and its octets.
+    messages: Vec<(i64, i64)>,
 }
 
 impl Deletion {
@@ -107,30 +111,59 @@ impl Deletion {
         Ok(departed.rows_affected())
     }
 
-    /// Moves these messages to the departures; returns how many were there.
+    /// Moves these messages to the departures, on a condition; returns how many were there.
     pub(super) async fn depart_all(
         self,
         transaction: &DatabaseTransaction,
         messages: &[i64],
+        condition: &str,
     ) -> Result<u64, DbErr> {
         let mut departed = 0;
         for keys in messages.chunks(KEYS_PER_STATEMENT) {
-            let which = format!("AND m.id IN ({})", sql_list(keys.iter().copied()));
+            let keys = sql_list(keys.iter().copied());
+            let which = format!("AND m.id IN ({keys}) {condition}");
             departed += self.depart(transaction, &which).await?;
         }
         Ok(departed)
     }
 
-    /// Writes down which messages are moved later; returns how many.
+    /// Deletes these messages, but for those that another deletion has written down; returns how many.
+    pub(super) async fn delete_now(
+        self,
+        transaction: &DatabaseTransaction,
+        messages: &[i64],
+    ) -> Result<u64, StoreError> {
+        let departed = self.depart_all(transaction, messages, NONE_WRITTEN_DOWN);
+        let departed = departed.await?;
+        if departed == messages.len() as u64 {
+            return Ok(departed);
+        }
+        let deleted = deleted_messages(transaction, self.user).await?;
+        if deleted.is_empty() {
+            return Ok(departed);
+        }
+        let left = messages.iter().filter(|message| !deleted.contains(message));
+        let left: Vec<i64> = left.copied().collect();
+        Ok(self.depart_all(transaction, &left, "").await?)
+    }
+
+    /// Writes down which messages are moved later, but for those that another deletion has written
+    /// down meanwhile; returns how many.
     pub(super) async fn write_down(
         self,
         transaction: &DatabaseTransaction,
-        batches: &[Batch],
-    ) -> Result<u64, DbErr> {
+        mut batches: Vec<Batch>,
+    ) -> Result<u64, StoreError> {
         const INSERT: &str = "INSERT INTO deletion_batches \
             (user_id, maildrop_version, number, messages, octets, message_ids) \
             VALUES ($1, $2, $3, $4, $5, $6)";
-        for (number, batch) in (0_i64..).zip(batches) {
+        let deleted = deleted_messages(transaction, self.user).await?;
+        for batch in &mut batches {
+            batch
+                .messages
+                .retain(|(message, _)| !deleted.contains(message));
+        }
+        for (number, batch) in (0_i64..).zip(&batches) {
             let values = [
                 self.user.0.into(),
                 self.version.0.into(),
@@ -138,8 +171,13 @@ impl Deletion {
                 i64::try_from(batch.messages.len())
                     .unwrap_or(i64::MAX)
                     .into(),
-                batch.octets.into(),
-                sql_list(batch.messages.iter().copied()).into(),
+                batch
+                    .messages
+                    .iter()
+                    .map(|(_, octets)| octets)
+                    .sum::<i64>()
+                    .into(),
+                sql_list(batch.messages.iter().map(|(message, _)| *message)).into(),
             ];
             transaction
                 .execute_raw(statement(transaction, INSERT, values))
@@ -174,8 +212,7 @@ impl Database {
                 let (message, octets): (i64, i64) =
                     (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
                 if !deleted.contains(&message) {
-                    batch.messages.push(message);
-                    batch.octets += octets;
+                    batch.messages.push((message, octets));
                 }
             }
             batches.push(batch);
@@ -224,7 +261,7 @@ impl Database {
         let (version, number): (i64, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
         let deletion = Deletion::of(user, MaildropVersion(version));
         let messages = keys_of(&row.try_get_by_index::<String>(2)?)?;
-        deletion.depart_all(&transaction, &messages).await?;
+        deletion.depart_all(&transaction, &messages, "").await?;
         let moved = [user.0.into(), version.into(), number.into()];
         let moved = statement(&transaction, MOVED, moved);
         transaction.execute_raw(moved).await?;
@@ -239,17 +276,6 @@ impl Database {
     pub(super) async fn finish_deletions(&self, user: UserId) -> Result<(), StoreError> {
         // What nobody may write to, such as a standby, can still be read when there is none.
         if self.users_with_batches().await?.contains(&user) {
-            self.move_batches(user).await?;
-        }
-        Ok(())
-    }
-
-    /// The same for all maildrops.
-    ///
-    /// # Errors
-    /// As those of [`Database::move_batch`].
-    pub(super) async fn finish_all_deletions(&self) -> Result<(), StoreError> {
-        for user in self.users_with_batches().await? {
             self.move_batches(user).await?;
         }
         Ok(())

@@ -1,14 +1,14 @@
 //! Removes messages that have been in their maildrops for too long.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sea_orm::ConnectionTrait;
 
 use super::clock_guard::Time;
 use super::database::{sql_list, statement};
-use super::deletions::{Deletion, Departing};
-use super::garbage::Damaged;
+use super::deletions::{Deletion, Departing, NONE_WRITTEN_DOWN};
+use super::garbage::{Damaged, WORKING_TIME};
 use super::locks::{LockedMaildrop, Purpose};
 use super::{SqlStore, StoreError, UserId, repeat};
 
@@ -31,8 +31,44 @@ impl SqlStore {
             "stored_at_ms < {}",
             time.certain_ms.saturating_sub(expire_after)
         );
+        let began = Instant::now();
+        // Those whose mail can't be removed now keep no other's.
+        let mut skipped = self.damaged_of(Damaged::Expired);
+        let mut count = 0;
+        loop {
+            let by_user = self.expired(&too_long, &skipped).await?;
+            let before = skipped.len();
+            for (user, messages) in by_user {
+                // One that was deleted and brought back meanwhile is here since then.
+                let which = format!(
+                    "AND m.id IN ({}) AND m.{too_long} {NONE_WRITTEN_DOWN}",
+                    sql_list(messages)
+                );
+                let done = repeat(|| self.expire_of(UserId(user), &which)).await;
+                match self.unless_damaged((Damaged::Expired, user), done)? {
+                    Some(removed @ 1..) => count += removed,
+                    Some(0) | None => skipped.push(user),
+                }
+            }
+            if skipped.len() == before || began.elapsed() >= WORKING_TIME {
+                return Ok(count);
+            }
+        }
+    }
+
+    /// The messages that have been there for longest and for too long, by user, but for those of some
+    /// users.
+    async fn expired(
+        &self,
+        too_long: &str,
+        skipped: &[i64],
+    ) -> Result<BTreeMap<i64, Vec<i64>>, StoreError> {
+        let but_for = match skipped {
+            [] => String::new(),
+            users => format!("AND user_id NOT IN ({})", sql_list(users.iter().copied())),
+        };
         let expired = format!(
-            "SELECT user_id, id FROM messages WHERE {too_long} \
+            "SELECT user_id, id FROM messages WHERE {too_long} {but_for} \
              ORDER BY stored_at_ms LIMIT {EXPIRED_AT_ONCE}"
         );
         let read = self.database.read();
@@ -41,17 +77,7 @@ impl SqlStore {
             let user = by_user.entry(row.try_get_by_index(0)?).or_default();
             user.push(row.try_get_by_index(1)?);
         }
-        let mut count = 0;
-        for (user, messages) in by_user {
-            // One that was deleted and brought back meanwhile is here since then.
-            let which = format!("AND m.id IN ({}) AND m.{too_long}", sql_list(messages));
-            let what = (Damaged::Expired, user);
-            if !self.is_damaged(what) {
-                let done = repeat(|| self.expire_of(UserId(user), &which)).await;
-                count += self.unless_damaged(what, done)?.unwrap_or_default();
-            }
-        }
-        Ok(count)
+        Ok(by_user)
     }
 
     /// Removes these messages of a user, which have been there for too long.

@@ -25,7 +25,7 @@ pub const GC_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long one call moves or removes; the next goes on. The others are to hear of this server
 /// meanwhile.
-const WORKING_TIME: Duration = Duration::from_secs(2);
+pub(super) const WORKING_TIME: Duration = Duration::from_secs(2);
 
 /// A login that began before a deletion may take its lease a little after it.
 const LOGIN_GRACE: Duration = Duration::from_secs(4);
@@ -198,7 +198,9 @@ impl SqlStore {
                     done => done?,
                 };
                 removed += now_removed;
-                if left.len() < REMOVED_AT_ONCE || now_removed == 0 {
+                // Of large messages, or of those that others have locked, some are left.
+                let were_all = left.len() < REMOVED_AT_ONCE && now_removed == left.len();
+                if were_all || now_removed == 0 {
                     break;
                 }
             }
@@ -310,7 +312,7 @@ impl SqlStore {
     }
 
     /// What of one kind can't be removed.
-    fn damaged_of(&self, kind: Damaged) -> Vec<i64> {
+    pub(super) fn damaged_of(&self, kind: Damaged) -> Vec<i64> {
         let gc_state = self.gc_state();
         let of_kind = gc_state.damaged.iter().filter(|(it, _)| *it == kind);
         of_kind.map(|(_, key)| *key).collect()

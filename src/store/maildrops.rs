@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use super::database::statement;
 use super::deletions::{DELETED_AT_ONCE, Deletion, Departing};
 use super::garbage::{GcReport, GcState};
 use super::leases::Leases;
+use super::locks::MAILDROP_PATIENCE;
 use super::{
     Beginning, ContentId, Database, Lease, MailStore, Maildrop, MaildropVersion, MessageId,
     StoreError, Stored, UserId,
@@ -165,11 +166,11 @@ impl MailStore for SqlStore {
         if messages.is_empty() {
             return Ok(0);
         }
-        let deleted = self.delete_all(user, messages, session).await;
+        let deleted = self.delete_patiently(user, messages, session).await;
         let Some(_using) = self.database.reserve_for(&deleted) else {
             return deleted;
         };
-        self.delete_all(user, messages, session).await
+        self.delete_patiently(user, messages, session).await
     }
 
     async fn collect_garbage(&self) -> Result<GcReport, StoreError> {
@@ -186,6 +187,23 @@ impl MailStore for SqlStore {
 }
 
 impl SqlStore {
+    /// Deletes messages, again if a row stays locked for long: a server that is frozen keeps its locks
+    /// for some seconds.
+    async fn delete_patiently(
+        &self,
+        user: UserId,
+        messages: &[MessageId],
+        session: &str,
+    ) -> Result<usize, StoreError> {
+        let until = Instant::now() + MAILDROP_PATIENCE;
+        loop {
+            match self.delete_all(user, messages, session).await {
+                Err(error) if error.is_lock_timeout() && Instant::now() < until => {}
+                deleted => return deleted,
+            }
+        }
+    }
+
     /// Deletes these messages of a user, all or none.
     async fn delete_all(
         &self,
@@ -210,10 +228,10 @@ impl SqlStore {
         };
         let deletion = Deletion::begin(&transaction, user, maildrop.version, departing).await?;
         let deleted = if later {
-            deletion.write_down(&transaction, &batches).await?
+            deletion.write_down(&transaction, batches).await?
         } else {
             let messages: Vec<i64> = messages.iter().map(|message| message.0).collect();
-            deletion.depart_all(&transaction, &messages).await?
+            deletion.delete_now(&transaction, &messages).await?
         };
         transaction.commit().await?;
         Ok(usize::try_from(deleted).unwrap_or(usize::MAX))

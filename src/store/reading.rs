@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 
 use super::database::statement;
+use super::deletions::{deleted_messages, size_of_maildrop};
 use super::transaction::Transaction;
 use super::{ContentId, Database, MessageId, StoreError, UserId};
 
@@ -71,7 +72,6 @@ impl Database {
     /// # Errors
     /// If the database refuses.
     pub async fn reading(&self) -> Result<Reading, StoreError> {
-        self.finish_all_deletions().await?;
         let transaction = self.begin_to_read().await?;
         Ok(Reading { transaction })
     }
@@ -83,9 +83,9 @@ impl Reading {
     /// # Errors
     /// If the database can't say.
     pub async fn size(&self, user: UserId) -> Result<(u64, u64), StoreError> {
-        const SIZE: &str = "SELECT COUNT(*), CAST(COALESCE(SUM(octets), 0) AS BIGINT) \
-            FROM messages WHERE user_id = $1";
-        let size = statement(&self.transaction, SIZE, [user.0.into()]);
+        let (messages, octets) = size_of_maildrop("$1");
+        let size = format!("SELECT {messages}, {octets}");
+        let size = statement(&self.transaction, &size, [user.0.into()]);
         let row = self.transaction.query_one_raw(size).await?;
         let row = row.ok_or_else(|| StoreError::Corrupt("a sum has no row".into()))?;
         let (messages, octets): (i64, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
@@ -105,14 +105,24 @@ impl Reading {
         const NEXT: &str = "SELECT id, content_id, head_octets, received_at_ms, octets, unique_id \
             FROM messages WHERE user_id = $1 AND (received_at_ms, id) > ($2, $3) \
             ORDER BY received_at_ms, id LIMIT $4";
-        let after = last.map_or((i64::MIN, i64::MIN), |last| {
-            (last.received_at_ms, last.message.0)
-        });
-        let values = [user.0.into(), after.0.into(), after.1.into(), PAGE.into()];
-        let next = statement(&self.transaction, NEXT, values);
-        let rows = self.transaction.query_all_raw(next).await?;
-        let messages: Result<_, DbErr> = rows.iter().map(Read::of_row).collect();
-        Ok(messages?)
+        let deleted = deleted_messages(&self.transaction, user).await?;
+        let place = |read: &Read| (read.received_at_ms, read.message.0);
+        let mut after = last.map_or((i64::MIN, i64::MIN), place);
+        loop {
+            let values = [user.0.into(), after.0.into(), after.1.into(), PAGE.into()];
+            let next = statement(&self.transaction, NEXT, values);
+            let rows = self.transaction.query_all_raw(next).await?;
+            let messages: Result<Vec<Read>, DbErr> = rows.iter().map(Read::of_row).collect();
+            let mut messages = messages?;
+            let Some(last) = messages.last() else {
+                return Ok(messages);
+            };
+            after = place(last);
+            messages.retain(|read| !deleted.contains(&read.message.0));
+            if !messages.is_empty() {
+                return Ok(messages);
+            }
+        }
     }
 
     /// A piece of a message: its head is 0, its chunks follow. None is the end.

@@ -45,7 +45,7 @@ impl Database {
         let removal = Deletion::of(user, maildrop.version);
         let messages = some_rows_of(&transaction, "messages", user).await?;
         if !messages.is_empty() {
-            removal.depart_all(&transaction, &messages).await?;
+            removal.depart_all(&transaction, &messages, "").await?;
             transaction.commit().await?;
             return Ok(true);
         }

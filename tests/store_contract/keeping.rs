@@ -363,3 +363,26 @@ async fn restored(database: &Database, user: UserId, session: &str) -> u64 {
     let which = Which::Session(session);
     database.restore(user, which).await.unwrap()
 }
+
+#[test]
+fn mail_that_can_not_be_removed_now_keeps_no_other_s_from_expiring() {
+    on_each(async |place| {
+        let server = keeping(place).await;
+        let database = place.open().await;
+        let sql = place.sql().await;
+        let [ada, bob] = [add(&database, ADA).await, add(&database, BOB).await];
+        // More than expire at once, and older. Nobody may change the maildrop of a removed user.
+        super::insert_messages(&sql, ada, 1500).await;
+        sql.run("UPDATE messages SET stored_at_ms = 1").await;
+        Accounts::new(database.clone()).remove(ADA).await.unwrap();
+        store(&database, &[bob], &[message(1, 100)]).await;
+        sql.run(&format!(
+            "UPDATE messages SET stored_at_ms = 2 WHERE user_id = {}",
+            bob.0
+        ))
+        .await;
+        let collected = server.collect_garbage().await.unwrap();
+        assert_eq!(collected.expired, 1);
+        assert!(server.open(bob, 0).await.unwrap().snapshot.is_empty());
+    });
+}

@@ -176,6 +176,53 @@ fn two_sessions_may_delete_the_same_and_a_session_reads_on_what_it_sees() {
 }
 
 #[test]
+fn what_several_sessions_delete_is_counted_once() {
+    on_each(async |place| {
+        let large = Large::open(place).await;
+        let delete = async |which: Range<usize>| {
+            let messages = &large.all[which];
+            let deleted = large.server.delete(large.ada, messages, SESSION).await;
+            deleted.unwrap()
+        };
+        assert_eq!(delete(0..8000).await, 8000);
+        // Some of them are written down and not yet moved.
+        assert_eq!(delete(7990..8010).await, 10);
+        assert_eq!(delete(0..MANY).await, MANY - 8010);
+        assert_eq!(delete(0..10).await, 0);
+        let accounts = Accounts::new(place.open().await);
+        let size = async || {
+            let user = &accounts.list().await.unwrap()[0];
+            (user.messages, user.octets)
+        };
+        assert_eq!(size().await, (0, 0));
+        large.collect_until("deletion_batches", 0).await;
+        assert_eq!(size().await, (0, 0));
+        assert!(large.seen().await.is_empty());
+    });
+}
+
+#[test]
+fn large_messages_are_removed_one_transaction_after_the_other_in_one_round() {
+    on_each(async |place| {
+        let server = place.server().await;
+        let sql = place.sql().await;
+        let database = place.open().await;
+        let ada = add(&database, ADA).await;
+        let written: Vec<_> = (0..5).map(|n| message(n, 100)).collect();
+        store(&database, &[ada], &written).await;
+        let all = messages(&server.open(ada, 0).await.unwrap());
+        server.delete(ada, &all, SESSION).await.unwrap();
+        // As if each were more than one transaction removes.
+        sql.run("UPDATE contents SET octets = 40000000").await;
+        let removed = eventually_async("the messages to go", async || {
+            let collected = server.collect_garbage().await.unwrap();
+            (collected.departures > 0).then_some(collected.departures)
+        });
+        assert_eq!(removed.await, 5);
+    });
+}
+
+#[test]
 fn a_large_deletion_can_be_brought_back_before_and_after_it_was_moved() {
     on_each(async |place| {
         let large = Large::open(place).await;
