@@ -9,6 +9,10 @@ use super::deletions::{DELETED_AT_ONCE, Deletion};
 use super::locks::{MAILDROP_PATIENCE, Purpose};
 use super::{Database, StoreError, UserId, repeat};
 
+/// How long to wait between two steps, so that a server that shares SQLite's file has its turn: it
+/// looks only now and then whether the file is free.
+const PAUSE: Duration = Duration::from_millis(50);
+
 impl Database {
     /// The users who were removed, and of whom something is still here.
     pub(super) async fn removed_users(&self) -> Result<Vec<UserId>, StoreError> {
@@ -69,7 +73,9 @@ impl Database {
     /// As those of [`Database::empty_removed`]; a server goes on then.
     pub async fn finish_removal(&self, user: UserId) -> Result<(), StoreError> {
         let empty = async || self.empty_removed(user, MAILDROP_PATIENCE).await;
-        while self.with_reserve(empty).await? {}
+        while self.with_reserve(empty).await? {
+            tokio::time::sleep(PAUSE).await;
+        }
         Ok(())
     }
 }
