@@ -304,7 +304,7 @@ impl Database {
     ) -> Result<i64, StoreError> {
         const REMEMBER: &str =
             "INSERT INTO imports (user_id, unique_id, digest, octets, message_id)";
-        let Some((transaction, _)) = self.lock_maildrop(user).await? else {
+        let Some((transaction, maildrop)) = self.lock_maildrop(user).await? else {
             return Err(StoreError::NoSuchUser);
         };
         if last_import(&transaction, user).await? != last_known {
@@ -324,7 +324,7 @@ impl Database {
             unique_id: import.unique_id.clone().unwrap_or_else(new_unique_id),
         };
         let copies = messages.iter().zip(contents).map(copy).collect();
-        let keys = insert_copies(&transaction, copies).await?;
+        let keys = insert_copies(&transaction, maildrop.now_ms, copies).await?;
         let remember = |(import, message): (&Import, MessageId)| {
             let digest = import.identity.to_vec();
             let old_id = import.old_id.as_ref().map(UniqueId::as_str);

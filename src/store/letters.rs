@@ -170,7 +170,10 @@ impl Database {
         let mut users = users.to_vec();
         users.sort_unstable();
         users.dedup();
-        lock_users(&transaction, &users, Rows::Wait, Purpose::Maildrop).await?;
+        let locked = lock_users(&transaction, &users, Rows::Wait, Purpose::Maildrop).await?;
+        let Some((_, maildrop)) = locked.first() else {
+            return Err(StoreError::NoSuchUser);
+        };
         let prepared: Vec<&Prepared> = messages.iter().map(|(message, _)| message).collect();
         let contents = store_contents(&transaction, &prepared).await?;
         let mut copies = Vec::with_capacity(messages.len() * users.len());
@@ -184,7 +187,7 @@ impl Database {
                 unique_id: new_unique_id(),
             }));
         }
-        insert_copies(&transaction, copies).await?;
+        insert_copies(&transaction, maildrop.now_ms, copies).await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -244,7 +247,7 @@ async fn put(
     };
     let copies: Vec<Copy> = wanted.iter().filter_map(copy).collect();
     if !copies.is_empty() {
-        insert_copies(transaction, copies).await?;
+        insert_copies(transaction, maildrops.now_ms, copies).await?;
     }
     Ok(sent)
 }
@@ -276,6 +279,8 @@ struct Maildrops {
     rooms: HashMap<UserId, Room>,
     /// Those that another transaction has locked.
     locked: HashSet<UserId>,
+    /// What time it was for the database when they were locked, in milliseconds since 1970.
+    now_ms: i64,
 }
 
 /// How much a maildrop may still take; nothing if it has more than its quota allows.
@@ -306,13 +311,19 @@ impl Maildrops {
         users.sort_unstable();
         users.dedup();
         let mut rooms = HashMap::with_capacity(users.len());
+        let mut now_ms = 0;
         let locked = lock_users(transaction, &users, Rows::Skip, Purpose::Maildrop);
         for (user, maildrop) in locked.await? {
+            now_ms = maildrop.now_ms;
             rooms.insert(user, room(transaction, user, maildrop).await?);
         }
         users.retain(|user| !rooms.contains_key(user));
         let locked = existing(transaction, &users, Purpose::Maildrop).await?;
-        Ok(Self { rooms, locked })
+        Ok(Self {
+            rooms,
+            locked,
+            now_ms,
+        })
     }
 
     /// Of a single user.
@@ -325,6 +336,7 @@ impl Maildrops {
         Ok(Self {
             rooms: HashMap::from([(user, room)]),
             locked: HashSet::new(),
+            now_ms: maildrop.now_ms,
         })
     }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr};
 
 use super::asking::pause_before;
-use super::database::{sql_list, statement};
+use super::database::{clock, sql_list, statement};
 use super::maildrops::{LONGEST_BATCH, filled, places_for};
 use super::postgres::wait_for_locks;
 use super::transaction::Transaction;
@@ -33,6 +33,8 @@ pub(crate) struct LockedMaildrop {
     pub(crate) version: MaildropVersion,
     pub(super) quota_octets: Option<i64>,
     pub(super) quota_messages: Option<i64>,
+    /// What time it was for the database, in milliseconds since 1970.
+    pub(super) now_ms: i64,
 }
 
 /// Whether a statement waits for rows that others have locked, or leaves them out.
@@ -131,13 +133,19 @@ pub(super) async fn lock_users(
     for batch in users.chunks(LONGEST_BATCH) {
         let places = places_for(batch.len(), 1);
         let keys = filled(batch.iter().map(|user| user.0).collect());
-        let lock = lock_statement(&places, locks_rows.then_some(rows), purpose);
+        let lock = lock_statement(
+            &places,
+            locks_rows.then_some(rows),
+            purpose,
+            clock(transaction),
+        );
         let lock = statement(transaction, &lock, keys);
         for row in transaction.query_all_raw(lock).await? {
             let maildrop = LockedMaildrop {
                 version: MaildropVersion(row.try_get_by_index(1)?),
                 quota_octets: row.try_get_by_index(2)?,
                 quota_messages: row.try_get_by_index(3)?,
+                now_ms: row.try_get_by_index(4)?,
             };
             locked.push((UserId(row.try_get_by_index(0)?), maildrop));
         }
@@ -146,9 +154,9 @@ pub(super) async fn lock_users(
 }
 
 /// Locks the users with the keys at these places, where rows are locked.
-fn lock_statement(places: &str, rows: Option<Rows>, purpose: Purpose) -> String {
-    const COLUMNS: &str = "u.id, u.maildrop_version, u.quota_octets, u.quota_messages";
-    let select = format!("SELECT {COLUMNS} FROM users AS u WHERE u.id IN ({places})");
+fn lock_statement(places: &str, rows: Option<Rows>, purpose: Purpose, clock: &str) -> String {
+    let columns = format!("u.id, u.maildrop_version, u.quota_octets, u.quota_messages, {clock}");
+    let select = format!("SELECT {columns} FROM users AS u WHERE u.id IN ({places})");
     let raise = "UPDATE users AS u SET maildrop_version = maildrop_version + 1";
     let skip = match rows {
         Some(Rows::Skip) => "SKIP LOCKED",
@@ -162,11 +170,11 @@ fn lock_statement(places: &str, rows: Option<Rows>, purpose: Purpose) -> String 
             "WITH locked AS (SELECT id FROM users \
              WHERE id IN ({places}) AND {IS_THERE} ORDER BY id \
              FOR NO KEY UPDATE {skip}) \
-             {raise} FROM locked WHERE u.id = locked.id RETURNING {COLUMNS}"
+             {raise} FROM locked WHERE u.id = locked.id RETURNING {columns}"
         ),
         (Purpose::Maildrop, false) => {
             // SQLite's RETURNING knows no alias.
-            let columns = COLUMNS.replace("u.", "");
+            let columns = columns.replace("u.", "");
             format!("{raise} WHERE u.id IN ({places}) AND {IS_THERE} RETURNING {columns}")
         }
     }

@@ -70,7 +70,7 @@ impl Database {
     /// Empties the maildrop of a user who was removed, to the end.
     ///
     /// # Errors
-    /// As those of [`Database::empty_removed`]; a server goes on then.
+    /// If others keep the user locked for too long, or the database refuses; a server goes on then.
     pub async fn finish_removal(&self, user: UserId) -> Result<(), StoreError> {
         let empty = async || self.empty_removed(user, MAILDROP_PATIENCE).await;
         while self.with_reserve(empty).await? {

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use pop3::UniqueId;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult, Value};
 
-use super::database::{now, statement};
+use super::database::statement;
 use super::delivery::{
     CHUNK_OCTETS, Prepared, Written, finish_content, insert_chunks, milliseconds,
 };
@@ -86,15 +86,16 @@ async fn finish(
     Ok(written.content)
 }
 
-/// Puts messages into maildrops; returns the key of each, in their order.
+/// Puts messages into maildrops at this time, in milliseconds since 1970; returns the key of each, in
+/// their order.
 pub(super) async fn insert_copies(
     transaction: &DatabaseTransaction,
+    now: i64,
     copies: Vec<Copy>,
 ) -> Result<Vec<MessageId>, StoreError> {
     const INSERT: &str = "INSERT INTO messages \
         (user_id, content_id, octets, unique_id, received_at_ms, head_octets, stored_at_ms)";
     const HEADS: &str = "INSERT INTO heads (message_id, octets)";
-    let now = now(transaction).await?;
     let mut rows = Vec::with_capacity(copies.len());
     for copy in &copies {
         let head_octets = i32::try_from(copy.head.len());
