@@ -53,7 +53,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How many seconds requests may go on that are answered when the endpoint ends.
 const STOP_TIMEOUT_SECONDS: u64 = 1;
 
-/// A socket that listens for whoever runs the server.
+/// A socket that listens for operators.
 #[derive(Debug)]
 pub struct AdminSocket {
     socket: TcpListener,
@@ -129,7 +129,7 @@ impl Endpoint {
             .disable_signals()
             .max_connections(MAX_CONNECTIONS)
             .client_request_timeout(REQUEST_TIMEOUT)
-            // Whoever asks again is to find the server that has started.
+            // A client that asks again is to find the server that has started.
             .keep_alive(actix_web::http::KeepAlive::Disabled)
             .shutdown_timeout(STOP_TIMEOUT_SECONDS)
             .listen(self.socket)?

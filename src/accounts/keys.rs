@@ -51,7 +51,7 @@ pub struct KeyOptions {
     pub name: String,
     /// What it may be used for.
     pub scopes: Vec<String>,
-    /// How long it works; for ever if it is none.
+    /// How long it works; without an end if it is none.
     pub lifetime: Option<Duration>,
     /// From where it may be used; from everywhere if there are none.
     pub networks: Networks,

@@ -1,6 +1,6 @@
 //! Who may ask for what.
 //!
-//! Whoever shows the token may do everything; the probes and the bare page are open. An endpoint on
+//! A caller with the token may do everything; the probes and the bare page are open. An endpoint on
 //! loopback whose token nobody has set tells its metrics to this machine, too, and keeps the
 //! browsers of its users from showing anything to pages of strangers: their requests come from
 //! another origin, or name another host that they have made point here (DNS rebinding).

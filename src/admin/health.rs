@@ -158,7 +158,7 @@ impl Health {
         check
     }
 
-    /// What someone should see to although the database answers. Whoever asks needs no token, so
+    /// What someone should see to although the database answers. The caller needs no token, so
     /// the numbers are in the metrics.
     async fn concern(&self) -> Option<(Status, &'static str)> {
         if self.database.disk().is_some_and(|disk| disk.is_full) {

@@ -98,7 +98,7 @@ impl ClockGuard {
     }
 
     fn watch(&self) -> MutexGuard<'_, Watch> {
-        // Whatever a panic left there is judged anew in the next round.
+        // What a panic left there is judged anew in the next round.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -225,14 +225,19 @@ fn is_close(one_ms: i64, other_ms: i64) -> bool {
     one_ms.abs_diff(other_ms) <= MAX_JUMP_MS.unsigned_abs()
 }
 
-/// A time that may be negative, as people read it: `+400 days`, `-30 hours`.
+/// A time that may be negative, to the nearest day or hour, as people read it: `+400 days`,
+/// `-30 hours`.
 pub(crate) fn shown_days(milliseconds: i64) -> String {
     const HOUR_MS: i64 = 60 * 60 * 1000;
-    let hours = milliseconds / HOUR_MS;
-    if hours.abs() >= 72 {
-        format!("{:+} days", hours / 24)
+    const DAY_MS: i64 = 24 * HOUR_MS;
+    let nearest = |unit: i64| {
+        let half = milliseconds.signum() * (unit / 2);
+        milliseconds.saturating_add(half) / unit
+    };
+    if nearest(HOUR_MS).abs() >= 72 {
+        format!("{:+} days", nearest(DAY_MS))
     } else {
-        format!("{hours:+} hours")
+        format!("{:+} hours", nearest(HOUR_MS))
     }
 }
 
@@ -426,6 +431,7 @@ mod tests {
     fn jumps_are_shown_in_days_or_hours() {
         for (milliseconds, shown) in [
             (400 * DAY_MS + HOUR_MS, "+400 days"),
+            (400 * DAY_MS - 1, "+400 days"),
             (-3 * DAY_MS, "-3 days"),
             (30 * HOUR_MS, "+30 hours"),
             (-30 * HOUR_MS, "-30 hours"),

@@ -57,7 +57,7 @@ impl Deletion {
     ) -> Result<Self, DbErr> {
         let now = clock(transaction);
         let kept_until = match i64::try_from(kept.as_millis()).unwrap_or(i64::MAX / 2) {
-            // Whatever the clock says.
+            // The clock has no say in it.
             0 => "0".to_owned(),
             kept => format!("{now} + {kept}"),
         };

@@ -81,7 +81,7 @@ impl Intake {
         let (answer, answered) = oneshot::channel();
         let shared = Arc::clone(&self.0);
         actix_rt::spawn(async move {
-            // Whoever has gone does not need it.
+            // A caller that has gone does not need it.
             let _ = answer.send(shared.deliver(letter).await);
         });
         answered.await.unwrap_or_else(|_| Err(lost()))
@@ -175,7 +175,7 @@ impl Shared {
         let sendings: Vec<Sending<'_>> = together.iter().map(Waiting::sending).collect();
         let all_sent = self.store(&sendings).await;
         for (waiting, sent) in together.into_iter().zip(all_sent) {
-            // Whoever has gone does not need it.
+            // A caller that has gone does not need it.
             let _ = waiting.answer.send(sent);
         }
     }

@@ -1,9 +1,9 @@
-//! Locks on maildrops. Whoever changes a maildrop first locks the row of its user.
+//! Locks on maildrops. A transaction that changes a maildrop first locks the row of its user.
 //!
 //! On PostgreSQL that row may be locked for long: by a large QUIT or an import, by a server that is
 //! frozen, by an operator's psql. Nobody else is to feel it. So a lock is first tried without
-//! waiting. Whoever must wait needs a place among those that wait, of which there are fewer than
-//! connections; without one it gives its connection back and tries again a little later.
+//! waiting. A transaction that must wait needs one of the places for that, of which there are fewer
+//! than connections; without one it gives its connection back and tries again a little later.
 //!
 //! SQLite locks the whole database for each transaction that writes, and none of its rows.
 

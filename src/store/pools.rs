@@ -1,7 +1,7 @@
 //! Pools of connections, and who waits for one.
 //!
 //! The driver does not tell how many wait, or for how long. So each pool here has room for as many
-//! users as it has connections, and whoever finds none is counted.
+//! users as it has connections, and a caller that finds none is counted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

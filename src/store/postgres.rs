@@ -15,7 +15,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
 use super::faults::sqlx_error;
 
-/// How long a statement may take. Whoever asks gives up a little later (`ANSWER_TIMEOUT`), so a
+/// How long a statement may take. The caller gives up a little later (`ANSWER_TIMEOUT`), so a
 /// statement that was given up does not hold its connection.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(25);
 
@@ -144,7 +144,7 @@ pub(super) async fn wait_for_locks(
     transaction: &DatabaseTransaction,
     patience: Duration,
 ) -> Result<(), DbErr> {
-    // 0 would be for ever.
+    // 0 would be no limit.
     set_local(transaction, "lock_timeout", patience.as_millis().max(1)).await
 }
 
@@ -190,7 +190,7 @@ fn parameters() -> String {
         "SELECT set_config(name, value, false) FROM (VALUES {}, ('synchronous_commit', {})) \
          AS wanted (name, value) WHERE current_setting(name, true) IS NOT NULL",
         values.join(", "),
-        // What is answered must survive a power cut. Whoever asks for more than that gets it.
+        // What is answered must survive a power cut. A stricter setting is kept.
         "CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' \
          ELSE current_setting('synchronous_commit') END"
     )

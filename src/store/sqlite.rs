@@ -49,7 +49,7 @@ pub(super) struct Opened {
 }
 
 /// Opens the file that a URL names, and makes it and its folder if they are missing. What is made
-/// is for this user alone, whatever the umask.
+/// is for this user alone, under any umask.
 pub(super) async fn open(url: &str, file: &Path) -> Result<Opened, OpenError> {
     if !is_read_only(url) {
         files::make(file)?;

@@ -99,7 +99,7 @@ fn a_server_whose_clock_is_ahead_harms_nobody() {
     let reply = mta.read();
     assert!(reply.starts_with("250"), "{reply}");
 
-    // Mail is in the order in which it came, whichever server took it.
+    // Mail is in the order in which it came, on both servers.
     for (at, node) in [&ahead, &right, &ahead, &right].into_iter().enumerate() {
         deliver(node, &site, &format!("letter {at}"));
     }

@@ -35,7 +35,7 @@ fn quits_that_wait_for_their_maildrops_keep_nobody_else_waiting() {
         assert_eq!(made.status, 201, "{made:?}");
     }
     assert_eq!(node.admin.json("/healthz")["status"], "Healthy");
-    // And whoever is locked reads.
+    // And a user whose maildrop is locked reads.
     site.login(&node, 0).body("RETR 2");
 
     psql.run("ROLLBACK");

@@ -178,7 +178,7 @@ fn a_user_who_is_being_removed_or_deletes_much_delays_nobody_else() {
     quitting.ok("DELE 1");
     quitting.send("QUIT");
     wait_until_held_up(&mut psql);
-    // A user is gone at once, whatever holds up what empties the maildrop.
+    // A user is gone at once, although the maildrop can't be emptied yet.
     let removed = node.admin.ask("DELETE", "/api/users/u1@example.com", "");
     assert_eq!(removed.status, 204, "{removed:?}");
     let mut mta = node.mta();

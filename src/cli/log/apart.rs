@@ -48,7 +48,7 @@ impl Lines {
     /// # Errors
     /// If the system refuses.
     pub(in crate::cli) fn to_stderr() -> io::Result<(Self, Flush)> {
-        // Not by the standard library's: whoever panics would wait for its lock.
+        // Not by the standard library's: a thread that panics would wait for its lock.
         let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
         Self::to(stderr, WAITING_OCTETS)
     }

@@ -126,7 +126,7 @@ pub(super) fn side_file(database: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Makes the file and its folder if they are missing, so that nobody else may read them, from the
-/// first moment on and whatever the umask.
+/// first moment on and under any umask.
 pub(super) fn make(file: &Path) -> Result<(), OpenError> {
     if let Some(folder) = file.parent() {
         make_folder(folder).map_err(|reason| OpenError::Folder {
