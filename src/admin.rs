@@ -18,7 +18,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use actix_web::dev::ServerHandle;
+use actix_web::dev::{Server, ServerHandle};
 use actix_web::error::JsonPayloadError;
 use actix_web::guard::{Any, Get, Head};
 use actix_web::http::StatusCode;
@@ -134,13 +134,7 @@ impl Endpoint {
             .shutdown_timeout(STOP_TIMEOUT_SECONDS)
             .listen(self.socket)?
             .run();
-        let handle = server.handle();
-        actix_rt::spawn(async {
-            if let Err(error) = server.await {
-                tracing::error!(error = %error, "the admin endpoint has ended");
-            }
-        });
-        Ok(handle)
+        Ok(run(server))
     }
 
     /// Begins to answer. It ends with the handle's `stop`.
@@ -166,14 +160,19 @@ impl Endpoint {
             .shutdown_timeout(STOP_TIMEOUT_SECONDS)
             .listen(self.socket)?
             .run();
-        let handle = server.handle();
-        actix_rt::spawn(async {
-            if let Err(error) = server.await {
-                tracing::error!(error = %error, "the admin endpoint has ended");
-            }
-        });
-        Ok(handle)
+        Ok(run(server))
     }
+}
+
+/// Runs a server in a task of its own.
+fn run(server: Server) -> ServerHandle {
+    let handle = server.handle();
+    actix_rt::spawn(async {
+        if let Err(error) = server.await {
+            tracing::error!(error = %error, "the admin endpoint has ended");
+        }
+    });
+    handle
 }
 
 /// What the handlers work with.

@@ -105,7 +105,7 @@ pub fn bind_port(settings: &Lmtp) -> Result<Option<LmtpSocket>, LmtpSocketError>
         reason,
     })?;
     if !settings.bind_address.is_loopback() {
-        tracing::warn!("whoever reaches {address} may deliver mail to every user by LMTP");
+        tracing::warn!("any host that reaches {address} may deliver mail to every user by LMTP");
     }
     Ok(Some(LmtpSocket::Tcp(socket)))
 }

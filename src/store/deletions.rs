@@ -148,7 +148,7 @@ impl Deletion {
     }
 
     /// Writes down which messages are moved later, but for those that another deletion has written
-    /// down meanwhile; returns how many.
+    /// down already; returns how many.
     pub(super) async fn write_down(
         self,
         transaction: &DatabaseTransaction,
@@ -191,14 +191,13 @@ impl Deletion {
 }
 
 impl Database {
-    /// Those of these messages that are in the maildrop, in batches.
+    /// Those of these messages that are in the maildrop's table, in batches.
     pub(super) async fn batches_of(
         &self,
         user: UserId,
         messages: &[MessageId],
     ) -> Result<Vec<Batch>, StoreError> {
         let read = self.read();
-        let deleted = deleted_messages(read, user).await?;
         let mut batches = Vec::with_capacity(messages.len().div_ceil(DELETED_AT_ONCE));
         for messages in messages.chunks(DELETED_AT_ONCE) {
             let keys = sql_list(messages.iter().map(|message| message.0));
@@ -209,11 +208,8 @@ impl Database {
                 .query_all_raw(statement(read, &here, [user.0.into()]))
                 .await?
             {
-                let (message, octets): (i64, i64) =
-                    (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
-                if !deleted.contains(&message) {
-                    batch.messages.push((message, octets));
-                }
+                let message = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+                batch.messages.push(message);
             }
             batches.push(batch);
         }

@@ -202,7 +202,7 @@ impl Sending<'_> {
     }
 }
 
-/// Puts letters into the maildrops of those recipients who may have them.
+/// Stores the copies of letters for the recipients whose quota has room.
 async fn put(
     transaction: &DatabaseTransaction,
     mut maildrops: Maildrops,

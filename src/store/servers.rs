@@ -95,8 +95,8 @@ impl SqlStore {
         let beat = statement(transaction, BEAT, me());
         let known = transaction.execute_raw(beat).await?.rows_affected() > 0;
         if !known {
-            let be_born = statement(transaction, REGISTER, me());
-            transaction.execute_raw(be_born).await?;
+            let register = statement(transaction, REGISTER, me());
+            transaction.execute_raw(register).await?;
         }
         Ok(known)
     }

@@ -1,4 +1,4 @@
-//! SQLite's files: how they are opened, who may read them, and whether they are still in place.
+//! SQLite's files: opening, permissions, and a check that they are still in place.
 
 mod checkpoint;
 mod files;

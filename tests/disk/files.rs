@@ -1,4 +1,4 @@
-//! Who may read the files, and what happens when they go.
+//! Permissions of the files, and their removal under a running server.
 
 use std::fs;
 use std::net::SocketAddr;

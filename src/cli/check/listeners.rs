@@ -190,7 +190,10 @@ fn lmtp(settings: &Lmtp, is_running: bool) -> Vec<Finding> {
     if settings.port != 0 && !settings.bind_address.is_loopback() {
         findings.push(Finding::warning(
             "lmtp",
-            format!("whoever reaches {} may deliver mail", settings.bind_address),
+            format!(
+                "any host that reaches {} may deliver mail",
+                settings.bind_address
+            ),
             "set Lmtp__BindAddress=127.0.0.1, or let only the MTA reach it",
         ));
     }
