@@ -198,7 +198,7 @@ mod tests {
 
     /// As a delivery or an import brings it in.
     fn canonical(octets: &[u8]) -> Vec<u8> {
-        let (mut canonical, mut out) = (pop3::Canonical::default(), Vec::new());
+        let (mut canonical, mut out) = (wire::Canonical::default(), Vec::new());
         canonical.push(octets, &mut out);
         canonical.finish(&mut out);
         out

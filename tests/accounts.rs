@@ -9,9 +9,9 @@ mod users;
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use pop3::Secret;
 use restante::accounts::{Accounts, Authentication, Evidence, Verified, WrongCredentials};
 use restante::store::UserId;
+use wire::Secret;
 
 use crate::support::mail::key_options;
 use crate::support::place::Place;

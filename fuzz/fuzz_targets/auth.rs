@@ -7,10 +7,8 @@ use std::num::NonZeroU32;
 use arbitrary::Arbitrary;
 use data_encoding::BASE64;
 use libfuzzer_sys::fuzz_target;
-use pop3::{
-    Candidates, ChannelBinding, Credentials, Limits, Line, LoginRefusal, Mechanism, Mechanisms, Policy,
-    Secret, Session, Step, Verifier,
-};
+use pop3::{Candidates, ChannelBinding, Credentials, Limits, LoginRefusal, Mechanism, Mechanisms, Policy, Session, Step, Verifier};
+use wire::{Line, Secret};
 
 /// What a client does.
 #[derive(Debug, Arbitrary)]

@@ -6,10 +6,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
-use pop3::{
-    Access, Candidates, ChannelBinding, Limits, LineBuffer, LoginRefusal, Mechanisms, Policy, Reply,
-    Secret, Session, Snapshot, Step, Verifier,
-};
+use pop3::{Access, Candidates, ChannelBinding, Limits, LoginRefusal, Mechanisms, Policy, Reply, Session, Snapshot, Step, Verifier};
+use wire::{LineBuffer, Secret};
 
 fuzz_target!(|input: &[u8]| {
     let Some((choice, stream)) = input.split_first() else {

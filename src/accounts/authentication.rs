@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pop3::{Access, Candidates, Secret};
+use pop3::{Access, Candidates};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
 use subtle::ConstantTimeEq;
+use wire::Secret;
 
 use super::address_forms::{stored_forms, stored_forms_of_certified};
 use super::key_form::{hash_of, key_meant, prefix_of};

@@ -10,8 +10,8 @@
 use std::borrow::Cow;
 
 use data_encoding::HEXLOWER;
-use pop3::Secret;
 use sha2::{Digest, Sha256};
+use wire::Secret;
 
 use crate::identity::{new_name, new_secret};
 

@@ -8,11 +8,12 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use entity::api_key;
-use pop3::{Secret, Verifier};
+use pop3::Verifier;
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait,
     QueryFilter, QueryOrder,
 };
+use wire::Secret;
 
 use super::key_form::{MintedKey, beginning, hash_of};
 use super::{AccountError, Accounts};

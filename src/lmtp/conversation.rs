@@ -4,11 +4,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use lmtp::{
-    Answer, Chunk, Envelope, Incoming, Lookup, MAX_LINE_OCTETS, Reply, ReversePath, Step,
-    Unstuffing,
-};
-use pop3::LineBuffer;
+use lmtp::{Answer, Chunk, Envelope, Incoming, Lookup, MAX_LINE_OCTETS, Reply, ReversePath, Step};
+use wire::LineBuffer;
+use wire::Unstuffing;
 
 use super::LmtpService;
 use super::head::{Trace, head};

@@ -86,7 +86,7 @@ mod tests {
         let mut next = "RCPT TO:<Ada+x@example.org>";
         let chunk = loop {
             let line = lines.next().unwrap_or(next);
-            match session.receive(pop3::Line::Text(line.as_bytes())) {
+            match session.receive(wire::Line::Text(line.as_bytes())) {
                 lmtp::Step::Reply(_, after) => session = after,
                 lmtp::Step::Lookup(lookup) => (_, session) = lookup.found(()),
                 lmtp::Step::Chunk(chunk) => break chunk,

@@ -5,11 +5,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pop3::LineBuffer;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
+use wire::LineBuffer;
 
 use super::LmtpService;
 use super::socket::{Accepted, Stream};

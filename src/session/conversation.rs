@@ -7,9 +7,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pop3::{Line, LineBuffer, Listing, Policy, Reply, Session, Step, Verb};
+use pop3::{Listing, Policy, Reply, Session, Step, Verb};
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, Span};
+use wire::{Line, LineBuffer};
 
 use super::reader::Reader;
 use super::rest::Rest;

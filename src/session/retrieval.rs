@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use pop3::{MessageNumber, Part, Retrieve, RetrieveRefusal, Session, Stuffing, Top};
+use pop3::{MessageNumber, Part, Retrieve, RetrieveRefusal, Session, Top};
+use wire::Stuffing;
 
 use super::conversation::{Conversation, GATHERED_OCTETS, Over};
 use super::reader::CHUNKS_OF_RETR;

@@ -1,7 +1,7 @@
 //! What a message is known by when it is imported again.
 
-use pop3::Canonical;
 use sha2::{Digest, Sha256};
+use wire::Canonical;
 
 /// Fields that mail stores add, change and remove while users read their mail.
 const KEPT_BY_STORES: [&str; 14] = [

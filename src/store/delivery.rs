@@ -2,9 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use pop3::Canonical;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
 use sha2::{Digest, Sha256};
+use wire::Canonical;
 
 use super::asking::repeat;
 use super::database::{clock, statement};

@@ -2,11 +2,11 @@
 
 use std::net::Ipv4Addr;
 
-use pop3::Secret;
 use proptest::prelude::any;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use restante::accounts::{Authentication, Evidence};
+use wire::Secret;
 
 use super::{accounts, new_key, trust, verify};
 use crate::support::mail::ADA;

@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
-use pop3::{Access, Secret};
+use pop3::Access;
 use restante::accounts::{Authentication, Evidence, KeyOptions, SCOPE_POP3_READ};
+use wire::Secret;
 
 use super::{accounts, new_key, opens, trust, verify, verify_from};
 use crate::support::mail::{ADA, BOB, key_options};

@@ -3,8 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use pop3::{Candidates, Secret, Verifier};
+use pop3::{Candidates, Verifier};
 use restante::accounts::{Accounts, Authentication, KeyOptions, NewKey, SCOPE_POP3_READ};
+use wire::Secret;
 
 use super::{accounts, new_key, opens};
 use crate::support::mail::{ADA, BOB, key_options};

@@ -1,4 +1,4 @@
-//! The dashboard and the alerts in `contrib/monitoring` ask for what there is.
+//! The dashboard and the alerts in `packaging/monitoring` ask for what there is.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -20,7 +20,7 @@ const SKIPPED: &str = "check of the alert rules skipped: no promtool (install pr
 const UNTIL_NEEDED: [&str; 1] = ["restante_actor_restarts_total"];
 
 fn file(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/monitoring");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/monitoring");
     folder.join(name)
 }
 

@@ -4,10 +4,10 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use pop3::{
-    Access, Candidates, Canonical, ChannelBinding, Credentials, Limits, Line, LineBuffer,
-    LoginRefusal, Mechanisms, Part, Policy, Reply, RetrieveRefusal, Secret, Session, Snapshot,
-    Step, Stuffing, Top, Verifier,
+    Access, Candidates, ChannelBinding, Credentials, Limits, LoginRefusal, Mechanisms, Part,
+    Policy, Reply, RetrieveRefusal, Session, Snapshot, Step, Top, Verifier,
 };
+use wire::{Canonical, Line, LineBuffer, Secret, Stuffing};
 
 use super::{Player, Storage, nothing_more, unique_id};
 use crate::transcripts::{Network, Transcript};

@@ -109,7 +109,7 @@ impl LineBuffer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cuts::cut;
+    use crate::pieces::cut;
     use proptest::prelude::*;
 
     /// What RFC 2449, section 4 allows.

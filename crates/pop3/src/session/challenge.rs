@@ -3,12 +3,13 @@
 use super::authorization::Authorization;
 use super::login::{Credentials, Login, unavailable};
 use super::{Session, Step};
-use crate::command::{Secret, SyntaxError, without_blanks};
+use crate::command::{SyntaxError, without_blanks};
 use crate::reply::{Reply, ResponseCode};
 use crate::sasl::{
     Acknowledged, Candidates, ClientFirst, Mechanism, PROMPT_FOR_SECRET, Plain, Proving,
     ScramError, decode, encode, name_of, plain, text,
 };
+use wire::Secret;
 
 /// AUTH waits for a response.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Reads a line as a command (RFC 1939, RFC 2449, RFC 2595, RFC 5034).
 
-use std::fmt;
+use wire::Secret;
 
 use crate::sasl::{self, Mechanism};
 use crate::snapshot::MessageNumber;
@@ -38,28 +38,6 @@ pub enum Command {
     Uidl(Option<MessageNumber>),
     /// `USER name`.
     User(String),
-}
-
-/// What a client proves itself with. It is never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Vec<u8>);
-
-impl Secret {
-    /// Takes the octets as they came.
-    pub fn new(octets: impl Into<Vec<u8>>) -> Self {
-        Self(octets.into())
-    }
-
-    /// The octets, for whoever verifies them.
-    pub fn expose(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
 }
 
 /// The first word of a line, for metrics: every word that is no command counts as one.

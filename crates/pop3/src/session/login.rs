@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::Session;
 use super::authorization::Authorization;
 use super::transaction::Transaction;
-use crate::command::Secret;
 use crate::reply::{Reply, ResponseCode};
 use crate::snapshot::Snapshot;
+use wire::Secret;
 
 /// After so many wrong credentials the session ends.
 pub const MAX_LOGIN_FAILURES: u32 = 3;

@@ -8,24 +8,17 @@
 //! RFC 1939 is the protocol, RFC 2449 its extension mechanism, RFC 2595 STLS, RFC 5034 AUTH,
 //! RFC 3206 the response codes.
 
-mod canonical;
 mod capability;
 mod command;
-#[cfg(test)]
-mod cuts;
-mod line;
 mod listing;
 mod reply;
 mod sasl;
 mod session;
 mod snapshot;
-mod stuffing;
 mod top;
 
-pub use canonical::Canonical;
 pub use capability::IMPLEMENTATION;
-pub use command::{Command, Secret, SyntaxError, Verb};
-pub use line::{Line, LineBuffer};
+pub use command::{Command, SyntaxError, Verb};
 pub use listing::Listing;
 pub use reply::{Reply, ResponseCode};
 pub use sasl::{
@@ -37,5 +30,4 @@ pub use session::{
     VerifierLookup,
 };
 pub use snapshot::{InvalidUniqueId, Marks, MessageNumber, Snapshot, SnapshotError, UniqueId};
-pub use stuffing::Stuffing;
 pub use top::Top;

@@ -55,7 +55,7 @@ impl Stuffing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cuts::cut;
+    use crate::pieces::cut;
     use proptest::prelude::*;
 
     fn stuff(cuts: &[&[u8]]) -> Vec<u8> {

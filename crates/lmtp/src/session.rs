@@ -6,7 +6,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use pop3::Line;
+use wire::Line;
 
 use crate::address::{Address, ReversePath};
 use crate::command::{BadRecipient, Command, Mail, Refusal, Size};

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::{Mechanism, name_of, text};
-use crate::command::Secret;
+use wire::Secret;
 
 /// The octets of a SHA-256.
 type Hash = [u8; 32];

@@ -10,12 +10,10 @@
 
 mod address;
 mod command;
-mod data;
 mod reply;
 mod session;
 
 pub use address::{Address, ReversePath, is_address_literal, unquote};
-pub use data::Unstuffing;
 pub use reply::Reply;
 pub use session::{
     Answer, Chunk, Envelope, Incoming, Lookup, MAX_LINE_OCTETS, MAX_RECIPIENT_OCTETS,

@@ -4,8 +4,9 @@ mod scram;
 
 use data_encoding::BASE64;
 
-use crate::command::{Secret, without_blanks};
+use crate::command::without_blanks;
 use crate::session::Policy;
+use wire::Secret;
 
 pub use scram::{BadVerifier, Candidates, Verifier};
 

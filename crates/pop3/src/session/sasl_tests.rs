@@ -11,10 +11,10 @@ use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::*;
-use crate::command::Secret;
 use crate::sasl::{
     Candidates, ChannelBinding, MAX_RESPONSE_OCTETS, Mechanism, Mechanisms, Verifier,
 };
+use wire::Secret;
 
 const CLEAR: Policy = Policy {
     stls_offered: true,

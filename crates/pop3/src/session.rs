@@ -6,10 +6,10 @@ mod login;
 mod transaction;
 
 use crate::command::SyntaxError;
-use crate::line::Line;
 use crate::listing::Listing;
 use crate::reply::Reply;
 use crate::sasl::{ChannelBinding, MAX_RESPONSE_OCTETS, Mechanism, Mechanisms};
+use wire::Line;
 
 pub use authorization::Authorization;
 pub use challenge::{Challenge, VerifierLookup};

@@ -4,9 +4,10 @@ use super::challenge::Challenge;
 use super::login::{Credentials, Login, MAX_LOGIN_FAILURES};
 use super::{Policy, Session, Step};
 use crate::capability::capabilities;
-use crate::command::{Command, Secret};
+use crate::command::Command;
 use crate::reply::{Reply, ResponseCode};
 use crate::sasl::Mechanism;
+use wire::Secret;
 
 /// AUTHORIZATION: the client has yet to say who it is.
 #[derive(Debug)]
