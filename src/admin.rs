@@ -71,7 +71,7 @@ pub struct Endpoint {
 ///
 /// # Errors
 /// If the address can't be had, or a token is set that can't be read.
-pub fn bind(settings: &settings::Admin) -> anyhow::Result<Option<AdminSocket>> {
+pub fn bind(settings: &settings::AdminSettings) -> anyhow::Result<Option<AdminSocket>> {
     if settings.port == 0 {
         return Ok(None);
     }

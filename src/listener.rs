@@ -3,8 +3,8 @@
 use std::fmt::Display;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
@@ -21,6 +21,7 @@ use crate::open_files::{NO_ROOM, Reserve};
 use crate::registry::{Admission, AdmissionRefusal, Admit, RegistryActor, SessionHandle};
 use crate::self_test::SelfTests;
 use crate::session::{Connection, ListenerKind, SessionActor, SessionContext, refuse};
+use crate::settings::Live;
 use crate::supervision::Supervised;
 
 /// How many connections the system holds for us until they are accepted.
@@ -163,29 +164,18 @@ fn explain(error: &io::Error) -> String {
 pub struct Worker {
     /// The thread.
     pub arbiter: ArbiterHandle,
-    service: Mutex<Arc<SessionContext>>,
+    contexts: Live<SessionContext>,
 }
 
 impl Worker {
     /// Sessions live on this thread and work with this.
-    pub fn new(arbiter: ArbiterHandle, service: SessionContext) -> Self {
-        Self {
-            arbiter,
-            service: Mutex::new(Arc::new(service)),
-        }
+    pub fn new(arbiter: ArbiterHandle, contexts: Live<SessionContext>) -> Self {
+        Self { arbiter, contexts }
     }
 
     /// What sessions that begin now work with.
     pub fn service(&self) -> Arc<SessionContext> {
-        // Whoever holds the lock reads or writes one pointer.
-        let service = self.service.lock();
-        Arc::clone(&service.unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Gives another one to sessions that begin from now on.
-    pub fn change(&self, service: SessionContext) {
-        let held = self.service.lock();
-        *held.unwrap_or_else(PoisonError::into_inner) = Arc::new(service);
+        self.contexts.current()
     }
 }
 

@@ -30,7 +30,7 @@ use crate::identity::new_name;
 use crate::log_throttle::LogThrottle;
 use crate::metrics::Metrics;
 use crate::open_files::Reserve;
-use crate::settings::Config;
+use crate::settings::{Config, Domain, Live, LiveConfig};
 use crate::store::{Database, Intake, StoreError};
 use conversation::Conversation;
 use socket::{Accepted, Peer};
@@ -52,10 +52,7 @@ const MAX_COURTESIES: usize = 100;
 
 /// What all LMTP sessions share.
 pub struct LmtpService {
-    rules: Arc<Rules>,
-    /// The domain of a recipient that has none.
-    default_domain: Option<String>,
-    session_timeout: Duration,
+    settings: Live<SessionSettings>,
     database: Database,
     accounts: Accounts,
     intake: Intake,
@@ -71,26 +68,39 @@ pub struct LmtpService {
     end: CancellationToken,
 }
 
-impl LmtpService {
-    /// For mail that goes into this database.
-    pub fn new(
-        config: &Config,
-        database: Database,
-        metrics: Arc<Metrics>,
-        drain: CancellationToken,
-    ) -> Self {
-        let max_connections = config.lmtp.max_connections;
+/// The settings of a session: those that were in force when it began.
+#[derive(Debug)]
+struct SessionSettings {
+    rules: Arc<Rules>,
+    /// The domain of a recipient that has none.
+    default_domain: Option<Domain>,
+    session_timeout: Duration,
+}
+
+impl From<&Arc<Config>> for SessionSettings {
+    fn from(config: &Arc<Config>) -> Self {
         Self {
             rules: Arc::new(Rules {
                 server_name: config.pop3.server_name.clone(),
                 max_octets: config.lmtp.max_message_size,
             }),
-            default_domain: config
-                .pop3
-                .default_domain
-                .as_ref()
-                .map(|domain| domain.as_str().to_owned()),
+            default_domain: config.pop3.default_domain.clone(),
             session_timeout: config.lmtp.session_timeout,
+        }
+    }
+}
+
+impl LmtpService {
+    /// Makes what the sessions of a server share, whose mail goes into this database.
+    pub fn new(
+        config: &mut LiveConfig,
+        database: Database,
+        metrics: Arc<Metrics>,
+        drain: CancellationToken,
+    ) -> Self {
+        let max_connections = config.current().lmtp.max_connections;
+        Self {
+            settings: config.derive(|config| SessionSettings::from(config)),
             accounts: Accounts::new(database.clone()),
             intake: Intake::new(database.clone()),
             database,
@@ -245,7 +255,7 @@ fn receive(service: &Arc<LmtpService>, thread: &ArbiterHandle, accepted: Accepte
 
 async fn send_away(service: Arc<LmtpService>, mut wire: Wire) {
     let why = "has no room for another session";
-    let reply = Reply::closing(&service.rules.server_name, why).to_string();
+    let reply = Reply::closing(&service.settings.current().rules.server_name, why).to_string();
     // Whoever does not want to know why is gone all the same.
     let _ = tokio::time::timeout(FAREWELL_TIMEOUT, wire.write(reply.as_bytes())).await;
 }

@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::networks::{Networks, client_network};
-use crate::settings::Pop3;
+use crate::settings::Pop3Settings;
 
 /// How many names are remembered, each with its network. Beyond that, the one that would expire
 /// first is dropped.
@@ -55,9 +55,9 @@ pub enum Exempt {
     LoopbackAnd(Networks),
 }
 
-impl From<&Pop3> for Delays {
+impl From<&Pop3Settings> for Delays {
     /// A delay that is not set exempts the addresses that many people share.
-    fn from(settings: &Pop3) -> Self {
+    fn from(settings: &Pop3Settings) -> Self {
         let exempt = match settings.auth_failure_delay {
             Some(_) => Exempt::Nobody,
             None => Exempt::LoopbackAnd(settings.proxy_networks.clone()),
@@ -65,7 +65,7 @@ impl From<&Pop3> for Delays {
         Self {
             first: settings
                 .auth_failure_delay
-                .unwrap_or(Pop3::AUTH_FAILURE_DELAY),
+                .unwrap_or(Pop3Settings::AUTH_FAILURE_DELAY),
             longest: settings.max_auth_failure_delay,
             exempt,
         }

@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime};
 
 use actix_rt::Arbiter;
 use actix_web::dev::ServerHandle;
-use pop3::Limits;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +28,7 @@ use crate::registry::{
 };
 use crate::self_test::SelfTests;
 use crate::session::{ListenerKind, SessionContext};
-use crate::settings::{Config, Pop3};
+use crate::settings::{Config, ConfigError, LiveConfig, Pop3Settings, Reloaded};
 use crate::store::{ClockGuard, Database, Retention, SqlStore};
 use crate::supervision::Supervised;
 use crate::tls::{CertificateReport, Renew, RenewalActor, Tls};
@@ -41,9 +40,6 @@ const COMMIT_GRACE: Duration = Duration::from_secs(10);
 
 /// How long the database may take to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// CAPA tells the time until messages expire in days.
-const SECONDS_OF_A_DAY: u64 = 24 * 60 * 60;
 
 /// How often a stopping server looks whether sessions are left.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
@@ -67,7 +63,7 @@ pub struct Server {
     pub(crate) posts: (Supervised<ListenerActor>, Vec<Supervised<MailboxActor>>),
     database: Database,
     clock_guard: ClockGuard,
-    workers: Arc<Vec<Worker>>,
+    settings: LiveConfig,
     arbiters: Vec<Arbiter>,
     maintenance_arbiter: Arbiter,
     listening: CancellationToken,
@@ -103,7 +99,7 @@ impl Preloaded {
 ///
 /// # Errors
 /// If one can't be had, or there would be none, or anybody could reach maildrops without a key.
-pub fn bind(settings: &Pop3) -> anyhow::Result<Vec<Bound>> {
+pub fn bind(settings: &Pop3Settings) -> anyhow::Result<Vec<Bound>> {
     let address = settings.bind_address;
     refuse_strangers(settings, address)?;
     let listeners = listeners(settings)?.into_iter();
@@ -122,7 +118,7 @@ pub fn bind(settings: &Pop3) -> anyhow::Result<Vec<Bound>> {
 ///
 /// # Errors
 /// If there is none.
-pub fn listeners(settings: &Pop3) -> anyhow::Result<Vec<(u16, ListenerKind)>> {
+pub fn listeners(settings: &Pop3Settings) -> anyhow::Result<Vec<(u16, ListenerKind)>> {
     let has_certificate = !settings.certificate_path.is_empty();
     let secure_port = settings.secure_port * u16::from(has_certificate);
     let listeners: Vec<_> = [
@@ -143,7 +139,7 @@ pub fn listeners(settings: &Pop3) -> anyhow::Result<Vec<(u16, ListenerKind)>> {
 ///
 /// # Errors
 /// If keys are not looked at, and this address is none of loopback.
-pub fn refuse_strangers(settings: &Pop3, address: Option<IpAddr>) -> anyhow::Result<()> {
+pub fn refuse_strangers(settings: &Pop3Settings, address: Option<IpAddr>) -> anyhow::Result<()> {
     if settings.require_authentication {
         return Ok(());
     }
@@ -154,15 +150,6 @@ pub fn refuse_strangers(settings: &Pop3, address: Option<IpAddr>) -> anyhow::Res
     );
     tracing::warn!("any key opens any maildrop: Pop3__RequireAuthentication is false");
     Ok(())
-}
-
-/// How much a client may do in a session.
-fn limits(settings: &Pop3) -> Limits {
-    let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
-    Limits {
-        bad_commands: settings.max_bad_commands,
-        line_octets: count(settings.max_line_octets),
-    }
 }
 
 impl Server {
@@ -190,7 +177,9 @@ impl Server {
         if let Some(locked_out) = config.pop3.locked_out_by_binding() {
             tracing::warn!("{locked_out}");
         }
-        let table = Table::new(AdmissionLimits::from(&config.pop3), Arc::clone(&metrics));
+        let mut settings = LiveConfig::new(config.clone());
+        let limits = settings.derive(|config| AdmissionLimits::from(&config.pop3));
+        let table = Table::new(limits, Arc::clone(&metrics));
         let proxy_faults = Arc::<LogThrottle>::default();
         let login_throttle = Arc::new(LoginThrottle::new(Delays::from(&config.pop3)));
         let keeping = Retention {
@@ -238,31 +227,15 @@ impl Server {
             working.clone(),
             move || MaintenanceActor::new(shared.clone()),
         );
-        let service_of = |arbiter: &Arbiter| {
+        let mut worker_on = |arbiter: &Arbiter| {
             let shared = mailbox.clone();
             let build = move || MailboxActor::new(shared.clone());
             let arbiter = arbiter.handle();
-            let service = SessionContext {
-                server_name: config.pop3.server_name.clone(),
-                session_timeout: config.pop3.session_timeout,
-                login_timeout: config.pop3.login_timeout,
-                write_timeout: config.pop3.write_timeout,
+            let context = SessionContext {
+                settings: Arc::clone(settings.current()),
                 login_throttle: Arc::clone(&login_throttle),
                 proxy_faults: Arc::clone(&proxy_faults),
-                default_domain: config.pop3.default_domain.clone(),
-                plaintext_auth: config.pop3.plaintext_auth.clone(),
-                scram_offered: config.pop3.require_authentication,
-                mechanisms: config.pop3.auth_mechanisms.allowed(),
-                channel_binding: config.pop3.channel_binding,
-                // A message is kept for a part of a day more, and never for less than is told.
-                expire_days: keeping
-                    .expire_after
-                    .map(|it| it.as_secs() / SECONDS_OF_A_DAY),
-                evict_idle_after: config.pop3.evict_idle_after,
-                limits: limits(&config.pop3),
-                max_deletions: config.pop3.max_deletions_per_session,
                 tls: tls.clone(),
-                alpn: config.pop3.alpn(),
                 mailbox: Supervised::spawn(
                     "mailbox",
                     &arbiter,
@@ -274,9 +247,13 @@ impl Server {
                 metrics: Arc::clone(&metrics),
                 drain: drain.clone(),
             };
-            Worker::new(arbiter, service)
+            let contexts = settings.derive(move |config| SessionContext {
+                settings: Arc::clone(config),
+                ..context.clone()
+            });
+            Worker::new(arbiter, contexts)
         };
-        let workers: Vec<Worker> = arbiters.iter().map(service_of).collect();
+        let workers: Vec<Worker> = arbiters.iter().map(&mut worker_on).collect();
         #[cfg(test)]
         let mailboxes = workers
             .iter()
@@ -284,7 +261,7 @@ impl Server {
             .collect();
         let (sockets, workers) = (Arc::new(sockets), Arc::new(workers));
         let acceptor = Arc::new(Acceptor::new(
-            Arc::clone(&workers),
+            workers,
             registry.clone(),
             config.pop3.proxy_networks.clone(),
             self_tests.clone(),
@@ -327,7 +304,7 @@ impl Server {
             posts: (listener, mailboxes),
             database,
             clock_guard,
-            workers,
+            settings,
             arbiters,
             maintenance_arbiter,
             listening,
@@ -340,14 +317,14 @@ impl Server {
     ///
     /// # Errors
     /// If the system can't say where a socket listens.
-    pub fn serve_lmtp(&mut self, config: &Config, sockets: Vec<LmtpSocket>) -> std::io::Result<()> {
+    pub fn serve_lmtp(&mut self, sockets: Vec<LmtpSocket>) -> std::io::Result<()> {
         if sockets.is_empty() {
             return Ok(());
         }
         let endpoints: Result<_, _> = sockets.iter().map(LmtpSocket::endpoint).collect();
         self.lmtp_endpoints = endpoints?;
         let service = LmtpService::new(
-            config,
+            &mut self.settings,
             self.database.clone(),
             Arc::clone(&self.metrics),
             self.drain.clone(),
@@ -439,28 +416,25 @@ impl Server {
         }
     }
 
-    /// Gives these settings to sessions that begin from now on: how many there may be, their limits,
-    /// and what they say.
-    pub fn change(&self, settings: &Pop3) {
-        self.table.change(AdmissionLimits::from(settings));
-        for worker in self.workers.iter() {
-            let before = worker.service();
-            worker.change(SessionContext {
-                server_name: settings.server_name.clone(),
-                session_timeout: settings.session_timeout,
-                login_timeout: settings.login_timeout,
-                write_timeout: settings.write_timeout,
-                default_domain: settings.default_domain.clone(),
-                plaintext_auth: settings.plaintext_auth.clone(),
-                mechanisms: settings.auth_mechanisms.allowed(),
-                channel_binding: settings.channel_binding,
-                alpn: settings.alpn(),
-                evict_idle_after: settings.evict_idle_after,
-                limits: limits(settings),
-                max_deletions: settings.max_deletions_per_session,
-                ..SessionContext::clone(&before)
-            });
+    /// The settings in force.
+    pub fn settings(&self) -> &Arc<Config> {
+        self.settings.current()
+    }
+
+    /// Puts those of the wanted settings in force that can change while the server runs. Sessions
+    /// that are open go on with those that they began with.
+    ///
+    /// # Errors
+    /// If they do not go together with a setting that needs a restart; then nothing changes.
+    pub fn reload(&mut self, wanted: &Config) -> Result<Reloaded, ConfigError> {
+        let was_locked_out = self.settings().pop3.locked_out_by_binding().is_some();
+        let reloaded = self.settings.reload(wanted)?;
+        if let Some(locked_out) = self.settings().pop3.locked_out_by_binding()
+            && !was_locked_out
+        {
+            tracing::warn!("{locked_out}");
         }
+        Ok(reloaded)
     }
 
     /// What the live sessions are doing.

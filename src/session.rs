@@ -19,10 +19,9 @@ mod update;
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
-use pop3::{ChannelBinding, Limits, Mechanisms};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -32,9 +31,9 @@ use crate::login_throttle::LoginThrottle;
 use crate::mailbox::MailboxActor;
 use crate::metrics::Metrics;
 use crate::registry::{Admission, EndReason, Kill, RegistryActor, SessionHandle, State};
-use crate::settings::{Domain, PlaintextAuth};
+use crate::settings::Config;
 use crate::supervision::Supervised;
-use crate::tls::{Alpn, Tls};
+use crate::tls::Tls;
 use conversation::Conversation;
 use idle_signal::IdleSignal;
 use transport::{Transport, WriteDeadline};
@@ -45,40 +44,14 @@ pub(crate) use transport::poll_read;
 /// What all sessions of a thread share.
 #[derive(Clone)]
 pub struct SessionContext {
-    /// The name in the greeting.
-    pub server_name: String,
-    /// How long a client may be inactive.
-    pub session_timeout: Duration,
-    /// How long a client may take to log in.
-    pub login_timeout: Duration,
-    /// How long a client may read nothing of what is sent to it.
-    pub write_timeout: Duration,
+    /// The settings that were in force when the session began.
+    pub settings: Arc<Config>,
     /// Delays logins after failed ones.
     pub login_throttle: Arc<LoginThrottle>,
     /// When it was last told that the proxies and the settings do not agree.
     pub proxy_faults: Arc<LogThrottle>,
-    /// The domain of a login name that has none.
-    pub default_domain: Option<Domain>,
-    /// Where a key may be sent in clear.
-    pub plaintext_auth: PlaintextAuth,
-    /// May a client prove its key by SCRAM? Not where any key will do: then there is none to prove.
-    pub scram_offered: bool,
-    /// Which mechanisms AUTH may offer and accept.
-    pub mechanisms: Mechanisms,
-    /// Whether the bound form of SCRAM is announced, and whether it is accepted.
-    pub channel_binding: ChannelBinding,
-    /// After how many whole days a message may expire; none is never.
-    pub expire_days: Option<u64>,
-    /// How long a session must have been idle to make way for its device's next one; 0 is never.
-    pub evict_idle_after: Duration,
-    /// How much a client may do.
-    pub limits: Limits,
-    /// A session that deletes more messages is told in the log; 0 is none.
-    pub max_deletions: u32,
     /// How to shake hands, if there is a certificate.
     pub tls: Option<Arc<Tls>>,
-    /// Whether a client may ask for another protocol in its handshake.
-    pub alpn: Alpn,
     /// Where maildrops are opened and read; it lives on the same thread.
     pub mailbox: Supervised<MailboxActor>,
     /// Where sessions are admitted.
@@ -151,7 +124,7 @@ impl SessionActor {
 impl SessionActor {
     /// Lets the session say farewell, unless its client has sent something since it was looked at.
     fn make_way_if_idle(&self) {
-        let least = self.service.evict_idle_after;
+        let least = self.service.settings.pop3.evict_idle_after;
         let idle = self.live.idle().is_some_and(|idle| idle >= least);
         if idle && !least.is_zero() {
             self.rest.interrupt();
@@ -184,7 +157,7 @@ impl Actor for SessionActor {
             span.record("peer", tracing::field::display(client));
         }
         let write_deadline = WriteDeadline {
-            write_timeout: self.service.write_timeout,
+            write_timeout: self.service.settings.pop3.write_timeout,
         };
         let transport = Transport::new(stream, write_deadline, live);
         let service = Arc::clone(&self.service);

@@ -24,7 +24,7 @@ use tokio_rustls::rustls::{HandshakeKind, ProtocolVersion};
 use tokio_rustls::server::TlsStream;
 
 use crate::metrics::Metrics;
-use crate::settings::Pop3;
+use crate::settings::Pop3Settings;
 use certificate::Certificate;
 use clients::Clients;
 use files::Sources;
@@ -85,7 +85,7 @@ impl Tls {
     ///
     /// # Errors
     /// If a file can't be read or used; the text names it and says why.
-    pub fn load(settings: &Pop3, metrics: Arc<Metrics>) -> anyhow::Result<Option<Self>> {
+    pub fn load(settings: &Pop3Settings, metrics: Arc<Metrics>) -> anyhow::Result<Option<Self>> {
         let Some(sources) = Sources::of(settings)? else {
             return Ok(None);
         };

@@ -214,6 +214,22 @@ pub(crate) fn shown_by(address: SocketAddr) -> CertificateDer<'static> {
     stream.conn.peer_certificates().unwrap()[0].clone()
 }
 
+/// Does a handshake succeed that asks for this protocol by ALPN?
+pub(crate) fn shakes_for(address: SocketAddr, protocol: &str) -> bool {
+    let mut tcp = StdStream::connect_timeout(&address, DEADLINE).unwrap();
+    tcp.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut config = anybody();
+    config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut connection = ClientConnection::new(Arc::new(config), name).unwrap();
+    while connection.is_handshaking() {
+        if connection.complete_io(&mut tcp).is_err() {
+            return false;
+        }
+    }
+    true
+}
+
 /// Is this program here? If not, it is said once.
 fn is_here(program: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();

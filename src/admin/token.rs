@@ -232,7 +232,7 @@ mod tests {
 
     fn configured(url: &str) -> Config {
         let mut config = Config::default();
-        config.database.url = url.to_owned();
+        config.database.url = url.into();
         config
     }
 
@@ -261,7 +261,7 @@ mod tests {
     fn a_token_that_is_set_is_kept_nowhere() {
         let folder = tempfile::tempdir().unwrap();
         let mut config = configured(&format!("sqlite://{}/mail.db", folder.path().display()));
-        config.admin.token = Some(crate::settings::Secret::new("hunter2"));
+        config.admin.token = Some(crate::settings::SecretText::new("hunter2"));
         for token in [
             of_server(&config).unwrap(),
             of_command(&config).unwrap().unwrap(),

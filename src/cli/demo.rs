@@ -16,7 +16,7 @@ use crate::demo_mail;
 use crate::listener::Bound;
 use crate::server::Server;
 use crate::session::ListenerKind;
-use crate::settings::{Config, Log};
+use crate::settings::{Config, LogSettings};
 use crate::store::{Database, MessageWriter};
 
 /// The port that a demo listens on if nobody else does.
@@ -33,8 +33,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) async fn run() -> anyhow::Result<ExitCode> {
     let level = "warn".into();
-    let format = Log::default().format;
-    let (_level, _lines) = log::start_apart(&Log { level, format }, None)?;
+    let format = LogSettings::default().format;
+    let (_level, _lines) = log::start_apart(&LogSettings { level, format }, None)?;
     let mut signals = Signals::new()?;
     let folder = tempfile::Builder::new()
         .prefix("restante-demo-")
@@ -50,7 +50,7 @@ pub(super) async fn run() -> anyhow::Result<ExitCode> {
         .or_else(|_| Bound::new(here, 0, ListenerKind::Plain))?;
     let mut config = Config::default();
     // Its token lies beside its mail.
-    config.database.url = url;
+    config.database.url = url.into();
     let mut server = Server::start(&config, database, vec![socket])?;
     // The demo is of use without its page, too, where another server has the port.
     let page = match admin::bind(&config.admin) {

@@ -19,7 +19,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::log_throttle::LogThrottle;
-use crate::settings::{Log, LogFormat};
+use crate::settings::{LogFormat, LogSettings};
 use crate::telemetry::{TRACES_ONLY, Traces};
 use apart::{Flush, Lines};
 use form::{ForJournal, ForPrograms};
@@ -41,9 +41,9 @@ impl Level {
     /// Logs at this level from now on.
     ///
     /// # Errors
-    /// If it is no filter; then all stays as it was.
-    pub(super) fn change(&self, level: &str) -> anyhow::Result<()> {
-        Ok(self.0.reload(filter(level)?)?)
+    /// If nothing logs any more.
+    pub(super) fn change(&self, level: EnvFilter) -> anyhow::Result<()> {
+        Ok(self.0.reload(level)?)
     }
 }
 
@@ -57,7 +57,7 @@ pub(super) struct Apart {
 ///
 /// # Errors
 /// If the level is no filter.
-pub(super) fn start(settings: &Log) -> anyhow::Result<()> {
+pub(super) fn start(settings: &LogSettings) -> anyhow::Result<()> {
     init(settings, None, BoxMakeWriter::new(std::io::stderr))?;
     Ok(())
 }
@@ -68,7 +68,7 @@ pub(super) fn start(settings: &Log) -> anyhow::Result<()> {
 /// # Errors
 /// If the level is no filter, or the system refuses a thread.
 pub(super) fn start_apart(
-    settings: &Log,
+    settings: &LogSettings,
     traces: Option<&Traces>,
 ) -> anyhow::Result<(Level, Apart)> {
     let (lines, flush) = Lines::to_stderr().context("while starting to log")?;
@@ -114,7 +114,11 @@ impl Apart {
     }
 }
 
-fn init(settings: &Log, traces: Option<&Traces>, writer: BoxMakeWriter) -> anyhow::Result<Level> {
+fn init(
+    settings: &LogSettings,
+    traces: Option<&Traces>,
+    writer: BoxMakeWriter,
+) -> anyhow::Result<Level> {
     let (filter, level) = reload::Layer::new(filter(&settings.level)?);
     let lines = fmt::layer().with_writer(writer).with_target(false);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match settings.format {

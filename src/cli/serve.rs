@@ -22,7 +22,7 @@ use crate::admin::{self, AdminSocket, Endpoint};
 use crate::listener::Bound;
 use crate::lmtp::{self, LmtpSocket};
 use crate::server::{Preloaded, Server, bind};
-use crate::settings::{Admin, Config, Loaded};
+use crate::settings::{AdminSettings, Config, Loaded};
 use crate::store::{open_to_others, sqlite_file};
 use crate::telemetry::Traces;
 
@@ -61,7 +61,7 @@ pub(super) async fn start(
 }
 
 async fn serve(
-    mut config: Config,
+    config: Config,
     file: Option<&Path>,
     user: Option<ServiceUser>,
     level: &Level,
@@ -106,7 +106,7 @@ async fn serve(
         .chain(lmtp::bind_path(&config.lmtp)?);
     let lmtp = lmtp.collect();
     let mut server = Server::start_with(&config, prepared.preloaded, database, prepared.sockets)?;
-    server.serve_lmtp(&config, lmtp)?;
+    server.serve_lmtp(lmtp)?;
     if let Some(endpoint) = endpoint {
         server.serve_admin(endpoint)?;
     }
@@ -134,15 +134,16 @@ async fn serve(
                     () = server.renew_certificates() => {}
                     () = signals.next() => break,
                 }
-                reload(file, &mut config, &server, level);
+                reload(file, &mut server, level);
                 systemd::ready();
             }
         }
     }
-    systemd::stopping(config.pop3.shutdown_timeout);
+    let timeout = server.settings().pop3.shutdown_timeout;
+    systemd::stopping(timeout);
     tracing::info!("stopping: no new sessions, and time for those that are here to QUIT");
     tokio::select! {
-        () = server.stop(config.pop3.shutdown_timeout) => {
+        () = server.stop(timeout) => {
             in_time(EXPORT_TIMEOUT, move || metrics.flush()).await;
             tracing::info!("stopped");
             Ok(ExitCode::SUCCESS)
@@ -158,7 +159,7 @@ async fn serve(
 /// that nobody has given a port do without.
 fn bind_admin(config: &Config) -> anyhow::Result<Option<(AdminSocket, Option<Token>)>> {
     let socket = match admin::bind(&config.admin) {
-        Err(error) if config.admin.port == Admin::default().port && is_taken(&error) => {
+        Err(error) if config.admin.port == AdminSettings::default().port && is_taken(&error) => {
             tracing::warn!("no admin endpoint: {error:#}");
             return Ok(None);
         }

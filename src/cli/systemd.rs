@@ -14,7 +14,7 @@ use sd_notify::NotifyState;
 use crate::listener::Bound;
 use crate::server::{Liveness, listeners, refuse_strangers};
 use crate::session::ListenerKind;
-use crate::settings::Pop3;
+use crate::settings::Pop3Settings;
 
 /// How often the line of `systemctl status` is written anew.
 const STATUS_INTERVAL: Duration = Duration::from_secs(10);
@@ -32,7 +32,7 @@ const REGISTERED: (u16, u16) = (110, 995);
 ///
 /// # Errors
 /// If one is no listening socket of TCP, or it is not known what to speak there.
-pub(super) fn inherited(settings: &Pop3) -> anyhow::Result<Vec<Bound>> {
+pub(super) fn inherited(settings: &Pop3Settings) -> anyhow::Result<Vec<Bound>> {
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     let names: Vec<_> = names.split(':').collect();
     let mut given = ListenFd::from_env();
@@ -63,7 +63,7 @@ pub(super) fn inherited(settings: &Pop3) -> anyhow::Result<Vec<Bound>> {
 /// If one can't be had for another reason than that this user may not.
 pub(super) fn with_the_others(
     mut sockets: Vec<Bound>,
-    settings: &Pop3,
+    settings: &Pop3Settings,
 ) -> anyhow::Result<Vec<Bound>> {
     for (port, kind) in listeners(settings).unwrap_or_default() {
         if sockets.iter().any(|socket| socket.kind() == kind) {
@@ -90,7 +90,7 @@ pub(super) fn with_the_others(
 }
 
 /// What to speak on an inherited socket: its name says it, or else its port.
-fn kind(name: &str, address: SocketAddr, settings: &Pop3) -> anyhow::Result<ListenerKind> {
+fn kind(name: &str, address: SocketAddr, settings: &Pop3Settings) -> anyhow::Result<ListenerKind> {
     let port = address.port();
     match name {
         "pop3" => Ok(ListenerKind::Plain),
@@ -173,10 +173,10 @@ mod tests {
 
     #[test]
     fn an_inherited_socket_speaks_what_its_name_says_or_else_its_port() {
-        let settings = Pop3 {
+        let settings = Pop3Settings {
             port: 1110,
             secure_port: 1995,
-            ..Pop3::default()
+            ..Pop3Settings::default()
         };
         let kind = |name, port| {
             let address = SocketAddr::from(([127, 0, 0, 1], port));

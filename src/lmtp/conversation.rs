@@ -8,12 +8,12 @@ use lmtp::{Answer, Chunk, Envelope, Incoming, Lookup, MAX_LINE_OCTETS, Reply, Re
 use wire::LineBuffer;
 use wire::Unstuffing;
 
-use super::LmtpService;
 use super::head::{Trace, head};
 use super::message::Message;
 use super::recipient::meant;
 use super::socket::Peer;
 use super::wire::{Ending, Wire};
+use super::{LmtpService, SessionSettings};
 use crate::accounts::{AccountError, Addressee};
 use crate::store::{Delivery, Outcome, Recipient, StoreError, ask};
 
@@ -26,6 +26,7 @@ type Session = lmtp::Session<Addressee>;
 /// What a conversation works with.
 pub(super) struct Conversation {
     service: Arc<LmtpService>,
+    settings: Arc<SessionSettings>,
     wire: Wire,
     peer: Peer,
     id: String,
@@ -41,6 +42,7 @@ pub(super) struct Conversation {
 impl Conversation {
     pub(super) fn new(service: Arc<LmtpService>, wire: Wire, peer: Peer, id: String) -> Self {
         Self {
+            settings: service.settings.current(),
             service,
             wire,
             peer,
@@ -73,7 +75,7 @@ impl Conversation {
 
     /// Talks until the session ends, which is told as an error.
     async fn talk(&mut self) -> Result<Infallible, Ending> {
-        let rules = Arc::clone(&self.service.rules);
+        let rules = Arc::clone(&self.settings.rules);
         self.say(&Reply::greeting(&rules.server_name));
         let mut session = Session::new(Arc::clone(&rules));
         loop {
@@ -151,7 +153,7 @@ impl Conversation {
             return session;
         }
         let accounts = &self.service.accounts;
-        let addresses = meant(lookup.address(), &self.service);
+        let addresses = meant(lookup.address(), &self.settings);
         let question = async || match accounts.first_addressee(&addresses).await {
             Ok(addressee) => Ok(Some(addressee)),
             Err(AccountError::Database(error)) => Err(StoreError::from(error)),
@@ -186,7 +188,7 @@ impl Conversation {
 
     /// Takes a message in by DATA.
     async fn receive(&mut self, incoming: Incoming<Addressee>) -> Result<Session, Ending> {
-        self.message = Some(Message::new(&self.service));
+        self.message = Some(Message::new(&self.service, self.settings.rules.max_octets));
         let mut unstuffing = Unstuffing::default();
         let mut piece = Vec::new();
         loop {
@@ -208,7 +210,7 @@ impl Conversation {
     /// Takes a part of a message in by BDAT.
     async fn take_chunk(&mut self, chunk: Chunk<Addressee>) -> Result<Session, Ending> {
         if chunk.is_first() {
-            self.message = Some(Message::new(&self.service));
+            self.message = Some(Message::new(&self.service, self.settings.rules.max_octets));
         }
         self.read_octets(chunk.octets()).await?;
         let refused = self.message.as_ref().and_then(Message::refused);
@@ -275,7 +277,7 @@ impl Conversation {
         let octets = message.octets();
         let trace = Trace {
             peer: &self.peer,
-            server_name: &self.service.rules.server_name,
+            server_name: &self.settings.rules.server_name,
             id: &self.id,
             received_at: SystemTime::now(),
         };

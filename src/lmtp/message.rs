@@ -13,14 +13,16 @@ pub(super) struct Message {
     /// None once it is clear that it can't be stored; what follows is thrown away.
     delivery: Option<MessageWriter>,
     octets: u64,
+    max_octets: u64,
     refused: Option<Answer>,
 }
 
 impl Message {
-    pub(super) fn new(service: &LmtpService) -> Self {
+    pub(super) fn new(service: &LmtpService, max_octets: u64) -> Self {
         Self {
             delivery: Some(MessageWriter::new(service.database.clone())),
             octets: 0,
+            max_octets,
             refused: None,
         }
     }
@@ -42,7 +44,7 @@ impl Message {
         let Some(delivery) = &mut self.delivery else {
             return;
         };
-        if self.octets > service.rules.max_octets {
+        if self.octets > self.max_octets {
             return self.refuse(service, Answer::TooLarge).await;
         }
         if let Err(error) = delivery.write(octets).await {

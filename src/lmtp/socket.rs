@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use crate::listener::listen;
 use crate::open_files::{NO_ROOM, Reserve};
-use crate::settings::Lmtp;
+use crate::settings::LmtpSettings;
 
 /// A socket that listens. Its queue of connections outlives the actor that accepts them.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl Display for Endpoint {
 ///
 /// # Errors
 /// If it can't be had.
-pub fn bind_port(settings: &Lmtp) -> Result<Option<LmtpSocket>, LmtpSocketError> {
+pub fn bind_port(settings: &LmtpSettings) -> Result<Option<LmtpSocket>, LmtpSocketError> {
     if settings.port == 0 {
         return Ok(None);
     }
@@ -114,7 +114,7 @@ pub fn bind_port(settings: &Lmtp) -> Result<Option<LmtpSocket>, LmtpSocketError>
 ///
 /// # Errors
 /// If it can't be had.
-pub fn bind_path(settings: &Lmtp) -> Result<Option<LmtpSocket>, LmtpSocketError> {
+pub fn bind_path(settings: &LmtpSettings) -> Result<Option<LmtpSocket>, LmtpSocketError> {
     let Some(path) = &settings.socket_path else {
         return Ok(None);
     };

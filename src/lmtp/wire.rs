@@ -72,7 +72,7 @@ impl Wire {
         };
         Ok(Self {
             stream,
-            timeout: service.session_timeout,
+            timeout: service.settings.current().session_timeout,
             drain: service.drain.clone(),
             end: service.end.clone(),
         })

@@ -147,6 +147,7 @@ mod tests {
     use crate::accounts::{KeyId, Verified};
     use crate::metrics::Metrics;
     use crate::registry::State;
+    use crate::settings::Live;
     use crate::store::MaildropVersion;
 
     const ADA: UserId = UserId(1);
@@ -161,7 +162,7 @@ mod tests {
             per_user,
             evict_idle_after,
         };
-        Table::new(limits, Arc::new(Metrics::new().unwrap()))
+        Table::new(Live::fixed(limits), Arc::new(Metrics::new().unwrap()))
     }
 
     const AT_ONCE: Duration = Duration::from_nanos(1);

@@ -11,7 +11,7 @@ use super::slots::Slots;
 use crate::log_throttle::LogThrottle;
 use crate::metrics::{Metrics, Refused};
 use crate::networks::client_network;
-use crate::settings::Pop3;
+use crate::settings::{Live, Pop3Settings};
 
 /// Among so many of the oldest sessions before login one is looked for that can be ended.
 const CANDIDATES: usize = 32;
@@ -33,12 +33,12 @@ pub struct AdmissionLimits {
     pub evict_idle_after: Duration,
 }
 
-impl From<&Pop3> for AdmissionLimits {
-    fn from(settings: &Pop3) -> Self {
+impl From<&Pop3Settings> for AdmissionLimits {
+    fn from(settings: &Pop3Settings) -> Self {
         let per_address = settings.max_connections_per_address;
         Self {
             in_all: settings.max_connections,
-            per_address: per_address.unwrap_or(Pop3::MAX_CONNECTIONS_PER_ADDRESS),
+            per_address: per_address.unwrap_or(Pop3Settings::MAX_CONNECTIONS_PER_ADDRESS),
             loopback_counts: per_address.is_some(),
             before_login: settings.max_connections_before_login,
             per_user: settings.max_connections_per_user,
@@ -79,7 +79,7 @@ impl From<AdmissionRefusal> for Refused {
 #[derive(Debug, Clone)]
 pub struct Table {
     rows: Arc<Mutex<Rows>>,
-    limits: Arc<Mutex<AdmissionLimits>>,
+    limits: Live<AdmissionLimits>,
     metrics: Arc<Metrics>,
     evictions: Arc<LogThrottle>,
 }
@@ -96,24 +96,17 @@ pub(super) struct Rows {
 
 impl Table {
     /// An empty table.
-    pub fn new(limits: AdmissionLimits, metrics: Arc<Metrics>) -> Self {
+    pub fn new(limits: Live<AdmissionLimits>, metrics: Arc<Metrics>) -> Self {
         Self {
             rows: Arc::default(),
-            limits: Arc::new(Mutex::new(limits)),
+            limits,
             metrics,
             evictions: Arc::default(),
         }
     }
 
-    /// Lets in as these say from now on; nobody who is here has to go.
-    pub fn change(&self, limits: AdmissionLimits) {
-        let held = self.limits.lock();
-        *held.unwrap_or_else(PoisonError::into_inner) = limits;
-    }
-
     pub(crate) fn limits(&self) -> AdmissionLimits {
-        // Whoever holds the lock copies a few numbers.
-        *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.limits.current()
     }
 
     /// How many sessions are here.
@@ -296,7 +289,7 @@ mod tests {
     use super::*;
 
     fn table(limits: AdmissionLimits) -> Table {
-        Table::new(limits, Arc::new(Metrics::new().unwrap()))
+        Table::new(Live::fixed(limits), Arc::new(Metrics::new().unwrap()))
     }
 
     const NONE: AdmissionLimits = AdmissionLimits {

@@ -42,13 +42,13 @@ mod tests {
     use super::*;
     use crate::metrics::Metrics;
     use crate::registry::{AdmissionLimits, Table};
-    use crate::settings::Pop3;
+    use crate::settings::{Live, Pop3Settings};
 
     #[actix_rt::test]
     async fn there_is_no_pulse_while_a_thread_of_sessions_hangs() {
         let metrics = Arc::new(Metrics::new().unwrap());
-        let limits = AdmissionLimits::from(&Pop3::default());
-        let table = Table::new(limits, Arc::clone(&metrics));
+        let limits = AdmissionLimits::from(&Pop3Settings::default());
+        let table = Table::new(Live::fixed(limits), Arc::clone(&metrics));
         let stop = CancellationToken::new();
         let build = move || RegistryActor::new(table.clone());
         let here = Arbiter::current();

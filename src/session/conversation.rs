@@ -101,7 +101,7 @@ impl Conversation {
             live: Arc::clone(admission.live()),
             admission,
             rest,
-            login_by: Some(Instant::now() + service.login_timeout),
+            login_by: Some(Instant::now() + service.settings.pop3.login_timeout),
             service,
             transport: Some(transport),
             lines: LineBuffer::default(),
@@ -134,7 +134,7 @@ impl Conversation {
             Box::pin(self.start_tls()).await?;
         }
         Box::pin(self.count_client()).await?;
-        let greeting = Reply::greeting(&self.service.server_name);
+        let greeting = Reply::greeting(&self.service.settings.pop3.server_name);
         self.say(&greeting);
         let mut session = Session::new(self.policy());
         loop {
@@ -212,16 +212,18 @@ impl Conversation {
     }
 
     fn policy(&self) -> Policy {
+        let settings = &self.service.settings.pop3;
         Policy {
             stls_offered: !self.in_tls && self.service.tls.is_some(),
-            secrets_allowed: self.in_tls || self.service.plaintext_auth.allows(self.live.ip()),
-            scram_offered: self.service.scram_offered,
+            secrets_allowed: self.in_tls || settings.plaintext_auth.allows(self.live.ip()),
+            // Where any key will do there is none to prove.
+            scram_offered: settings.require_authentication,
             channel_bound: self.transport.as_ref().is_some_and(Transport::can_bind),
-            mechanisms: self.service.mechanisms,
-            channel_binding: self.service.channel_binding,
+            mechanisms: settings.auth_mechanisms.allowed(),
+            channel_binding: settings.channel_binding,
             certified: !self.certified_addresses().is_empty(),
-            expire_days: self.service.expire_days,
-            limits: self.service.limits,
+            expire_days: settings.expire_days(),
+            limits: settings.limits(),
         }
     }
 
@@ -260,7 +262,7 @@ impl Conversation {
     /// sent drop by drop is no activity (RFC 1939, section 3).
     async fn wait(&mut self, session: &Session) -> Result<Waited, SessionEnded> {
         let began = Instant::now();
-        let inactive_at = began + self.service.session_timeout;
+        let inactive_at = began + self.service.settings.pop3.session_timeout;
         let logged_in = matches!(session, Session::Transaction(_));
         let mut active_at = began;
         loop {
@@ -352,7 +354,7 @@ impl Conversation {
         // Anyone on the path could have sent what came in clear, so it is forgotten.
         self.lines = LineBuffer::default();
         let shaken = tokio::select! {
-            shaken = transport.start_tls(tls, self.service.alpn) => shaken,
+            shaken = transport.start_tls(tls, self.service.settings.pop3.alpn()) => shaken,
             () = until(self.login_by) => Err(HandshakeError::timed_out()),
             () = &mut self.draining => return Err(SessionEnded(EndReason::Shutdown)),
         };

@@ -36,7 +36,7 @@ impl Conversation {
 
     /// Ends because the client has not logged in in time.
     pub(super) async fn end_login(&mut self) -> EndReason {
-        let seconds = self.service.login_timeout.as_secs_f64();
+        let seconds = self.service.settings.pop3.login_timeout.as_secs_f64();
         let reply = Reply::err(format_args!("no login within {seconds} seconds, goodbye"));
         self.say_farewell(&reply).await;
         EndReason::TimedOut

@@ -212,7 +212,7 @@ impl Conversation {
 
     /// A login name with its domain, which clients may leave out if there is a default one.
     fn with_domain(&self, name: &str) -> String {
-        let domain = self.service.default_domain.as_ref();
+        let domain = self.service.settings.pop3.default_domain.as_ref();
         in_domain(name, domain.map(Domain::as_str))
     }
 }

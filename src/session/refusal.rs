@@ -38,7 +38,7 @@ pub(crate) async fn refuse(
             read_header(stream).await.map_err(io::Error::other)?;
         }
         if let (ListenerKind::Tls, Some(tls)) = (listener, &service.tls) {
-            let shaken = transport.start_tls(tls, service.alpn).await;
+            let shaken = transport.start_tls(tls, service.settings.pop3.alpn()).await;
             transport = shaken.map_err(io::Error::other)?;
         }
         transport

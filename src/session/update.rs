@@ -77,7 +77,10 @@ impl Conversation {
     /// Each deletion is told with its unique-id: who asks where a message has gone finds it.
     fn log_deletions(&self, commit: &Commit, maildrop: &Maildrop) {
         let login = self.live.report();
-        let (deleted, limit) = (self.live.committed(), u64::from(self.service.max_deletions));
+        let (deleted, limit) = (
+            self.live.committed(),
+            u64::from(self.service.settings.pop3.max_deletions_per_session),
+        );
         if limit > 0 && deleted > limit {
             tracing::warn!(
                 user = login.user,

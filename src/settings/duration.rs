@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use serde::{Deserializer, Serializer};
+use serde_json::Value as Json;
 
-use super::value::{FromText, read};
+use super::value::SettingValue;
 
 /// A hundred years. With this bound, adding a setting to the time of day cannot overflow.
 const LONGEST: Duration = Duration::from_secs(36_500 * 24 * 60 * 60);
@@ -19,7 +19,7 @@ const UNITS: [(&str, u64); 5] = [
 ];
 
 /// Writes a duration with units, such as `1h30m`, so that it reads back as the same.
-pub(super) fn shown(duration: Duration) -> String {
+fn format_duration(duration: Duration) -> String {
     let mut rest = duration.as_millis();
     let mut text = String::new();
     for (unit, ms) in UNITS {
@@ -35,37 +35,7 @@ pub(super) fn shown(duration: Duration) -> String {
     text
 }
 
-pub(super) fn serialize<S: Serializer>(
-    duration: &Duration,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&shown(*duration))
-}
-
-pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Duration, D::Error> {
-    read(deserializer)
-}
-
-/// A duration that may be left unset.
-pub(super) mod optional {
-    use super::{Duration, Serializer, shown};
-
-    pub(in crate::settings) use super::super::value::read as deserialize;
-
-    pub(in crate::settings) fn serialize<S: Serializer>(
-        duration: &Option<Duration>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        match duration {
-            Some(duration) => serializer.serialize_str(&shown(*duration)),
-            None => serializer.serialize_none(),
-        }
-    }
-}
-
-impl FromText for Duration {
+impl SettingValue for Duration {
     fn from_text(text: &str) -> Result<Self, String> {
         let plain = text.trim().to_ascii_lowercase();
         let duration = if plain.contains(':') {
@@ -83,6 +53,10 @@ impl FromText for Duration {
                      or a number of seconds, up to 36500d"
                 )
             })
+    }
+
+    fn to_json(&self) -> Json {
+        format_duration(*self).into()
     }
 }
 
@@ -219,7 +193,7 @@ mod tests {
             (86_461_001, "1d1m1s1ms"),
         ] {
             let duration = Duration::from_millis(ms);
-            assert_eq!(shown(duration), text);
+            assert_eq!(format_duration(duration), text);
             assert_eq!(Duration::from_text(text), Ok(duration));
         }
     }

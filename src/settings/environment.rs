@@ -3,49 +3,47 @@
 use std::ffi::OsString;
 
 use super::connection_string;
-use super::load::{ConfigError, Given, Setting};
-use super::names::{Names, pascal, squash};
+use super::load::{ConfigError, Given, GivenValue};
+use super::names::{self, pascal, squash};
 
-/// Where a connection string waits among the settings until it has become the URL.
+/// The path under which a connection string is kept until it has become the URL.
 const CONNECTION_STRING: &str = "connectionstrings.defaultconnection";
 
-/// What the environment says, with warnings.
+/// Reads what the environment says, with warnings.
 ///
-/// A variable whose section is not one of ours belongs to someone else.
+/// A variable whose section is not one of ours belongs to another program.
 pub(super) fn read(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
-    names: &Names,
 ) -> Result<(Given, Vec<String>), ConfigError> {
     let mut given = Given::default();
     for (name, text) in environment {
         let name = name.to_string_lossy();
-        let Some(path) = path(&name, names)? else {
+        let Some(path) = path(&name)? else {
             continue;
         };
         let origin = format!("environment variable {name}");
         let Ok(text) = text.into_string() else {
             return Err(ConfigError::invalid(origin, "the value is not UTF-8"));
         };
-        given.add(path, Setting { origin, text })?;
+        given.add(path, GivenValue { origin, text })?;
     }
     let warnings = connect(&mut given)?;
     Ok((given, warnings))
 }
 
-/// Which setting a variable is for, if it is for us.
-fn path(name: &str, names: &Names) -> Result<Option<String>, ConfigError> {
+/// Returns the path of the setting that a variable is for, if it is one of ours.
+fn path(name: &str) -> Result<Option<&'static str>, ConfigError> {
     let Some((section, key)) = name.split_once("__") else {
         return Ok(None);
     };
-    let path = format!("{}.{}", squash(section), squash(key));
-    if path == CONNECTION_STRING {
-        return Ok(Some(path));
+    if format!("{}.{}", squash(section), squash(key)) == CONNECTION_STRING {
+        return Ok(Some(CONNECTION_STRING));
     }
-    let Ok(section) = names.section(section) else {
+    let Ok(section) = names::section(section) else {
         return Ok(None);
     };
-    match names.key(section, key) {
-        Ok(key) => Ok(Some(format!("{section}.{key}"))),
+    match names::setting(section, key) {
+        Ok(setting) => Ok(Some(setting.path)),
         Err(near) => {
             let origin = format!("environment variable {name}");
             let near = format!("{}__{}", pascal(section), pascal(near));
@@ -56,7 +54,7 @@ fn path(name: &str, names: &Names) -> Result<Option<String>, ConfigError> {
 
 /// Turns the connection string, if there is one, into the URL of the database.
 fn connect(given: &mut Given) -> Result<Vec<String>, ConfigError> {
-    let Some(Setting { origin, text }) = given.0.remove(CONNECTION_STRING) else {
+    let Some(GivenValue { origin, text }) = given.0.remove(CONNECTION_STRING) else {
         return Ok(Vec::new());
     };
     if text.trim().is_empty() {
@@ -76,7 +74,7 @@ fn connect(given: &mut Given) -> Result<Vec<String>, ConfigError> {
         .into_iter()
         .map(|part| format!("{origin}: {part} has no effect"))
         .collect();
-    given.add("database.url".to_owned(), Setting { origin, text: url })?;
+    given.add("database.url", GivenValue { origin, text: url })?;
     Ok(warnings)
 }
 
@@ -95,8 +93,8 @@ mod tests {
     }
 
     fn read_os(pairs: Vec<(OsString, OsString)>) -> Read {
-        let (given, warnings) = super::read(pairs, &Names::new()).map_err(|e| e.to_string())?;
-        let text = |(path, setting): (String, Setting)| (path, setting.text);
+        let (given, warnings) = super::read(pairs).map_err(|e| e.to_string())?;
+        let text = |(path, setting): (&'static str, GivenValue)| (path.to_owned(), setting.text);
         Ok((given.0.into_iter().map(text).collect(), warnings))
     }
 

@@ -5,20 +5,20 @@ use std::path::Path;
 
 use config::{FileFormat, Source, Value, ValueKind};
 
-use super::load::{ConfigError, Given, Setting};
-use super::names::Names;
+use super::load::{ConfigError, Given, GivenValue};
+use super::names;
 
-/// What a file says.
-pub(super) fn read(path: &Path, names: &Names) -> Result<Given, ConfigError> {
+/// Reads what a file says.
+pub(super) fn read(path: &Path) -> Result<Given, ConfigError> {
     let file = path.display().to_string();
     match fs::read_to_string(path) {
-        Ok(text) => parse(&file, &text, names),
+        Ok(text) => parse(&file, &text),
         Err(source) => Err(ConfigError::Unreadable { file, source }),
     }
 }
 
-/// What the text of a file says.
-pub(super) fn parse(file: &str, text: &str, names: &Names) -> Result<Given, ConfigError> {
+/// Reads what the text of a file says.
+pub(super) fn parse(file: &str, text: &str) -> Result<Given, ConfigError> {
     let sections = config::File::from_str(text, FileFormat::Toml)
         .collect()
         .map_err(|error| ConfigError::Malformed {
@@ -28,7 +28,7 @@ pub(super) fn parse(file: &str, text: &str, names: &Names) -> Result<Given, Conf
     let mut given = Given::default();
     for (spelled, value) in sorted(sections) {
         let origin = format!("{file}: {spelled}");
-        let section = match names.section(&spelled) {
+        let section = match names::section(&spelled) {
             Ok(section) => section,
             Err(near) => return Err(ConfigError::unknown("section", origin, format!("[{near}]"))),
         };
@@ -38,58 +38,57 @@ pub(super) fn parse(file: &str, text: &str, names: &Names) -> Result<Given, Conf
         };
         for (spelled, value) in sorted(settings) {
             let origin = format!("{origin}.{spelled}");
-            let path = match names.key(section, &spelled) {
-                Ok(key) => format!("{section}.{key}"),
-                Err(near) => {
-                    let near = format!("{section}.{near}");
-                    return Err(ConfigError::unknown("setting", origin, near));
-                }
-            };
-            let may_be_list = LISTS.contains(&path.as_str());
-            let Some(text) = text_of(value, may_be_list) else {
-                let reason = if may_be_list {
-                    "this takes one value, or a list of them"
-                } else {
-                    "this takes one value, neither a list nor a table"
-                };
-                return Err(ConfigError::invalid(origin, reason));
-            };
-            given.add(path, Setting { origin, text })?;
+            add(&mut given, section, &spelled, origin, value)?;
         }
     }
     Ok(given)
 }
 
-/// The settings that may be lists.
-const LISTS: [&str; 6] = [
-    "pop3.auth_mechanisms",
-    "pop3.certificate_key_path",
-    "pop3.certificate_path",
-    "pop3.crl_path",
-    "pop3.plaintext_auth",
-    "pop3.proxy_networks",
-];
+fn add(
+    given: &mut Given,
+    section: &str,
+    spelled: &str,
+    origin: String,
+    value: Value,
+) -> Result<(), ConfigError> {
+    let setting = match names::setting(section, spelled) {
+        Ok(setting) => setting,
+        Err(near) => {
+            let near = format!("{section}.{near}");
+            return Err(ConfigError::unknown("setting", origin, near));
+        }
+    };
+    let Some(text) = text_of(value, setting.takes_lists) else {
+        let reason = if setting.takes_lists {
+            "this takes one value, or a list of them"
+        } else {
+            "this takes one value, neither a list nor a table"
+        };
+        return Err(ConfigError::invalid(origin, reason));
+    };
+    given.add(setting.path, GivenValue { origin, text })
+}
 
-/// A value as text; those of a list are separated by commas, as in the environment.
-fn text_of(value: Value, may_be_list: bool) -> Option<String> {
+/// Returns a value as text; those of a list are separated by commas, as in the environment.
+fn text_of(value: Value, takes_lists: bool) -> Option<String> {
     let ValueKind::Array(values) = value.kind else {
         return value.into_string().ok();
     };
-    if !may_be_list {
+    if !takes_lists {
         return None;
     }
     let texts: Result<Vec<_>, _> = values.into_iter().map(Value::into_string).collect();
     texts.ok().map(|texts| texts.join(","))
 }
 
-/// Sorted by name, so that the same file always has the same first mistake.
+/// Sorts by name, so that the same file always has the same first mistake.
 fn sorted(table: impl IntoIterator<Item = (String, Value)>) -> Vec<(String, Value)> {
     let mut entries: Vec<_> = table.into_iter().collect();
     entries.sort_by(|(one, _), (other, _)| one.cmp(other));
     entries
 }
 
-/// The place and the reason of a syntax error.
+/// Returns the place and the reason of a syntax error.
 ///
 /// The lines between them quote the file, which may hold a password.
 fn without_source(error: &str) -> String {
@@ -107,13 +106,13 @@ mod tests {
     use super::*;
 
     fn given(text: &str) -> Vec<(String, String)> {
-        let given = parse("r.toml", text, &Names::new()).unwrap();
-        let text = |(path, setting): (String, Setting)| (path, setting.text);
+        let given = parse("r.toml", text).unwrap();
+        let text = |(path, setting): (&'static str, GivenValue)| (path.to_owned(), setting.text);
         given.0.into_iter().map(text).collect()
     }
 
     fn error(text: &str) -> String {
-        let error = parse("r.toml", text, &Names::new()).err().unwrap();
+        let error = parse("r.toml", text).err().unwrap();
         error.to_string()
     }
 
@@ -185,15 +184,6 @@ mod tests {
     }
 
     #[test]
-    fn every_list_is_a_setting() {
-        let names = Names::new();
-        for path in LISTS {
-            let (section, key) = path.split_once('.').unwrap();
-            assert_eq!(names.key(section, key), Ok(key));
-        }
-    }
-
-    #[test]
     fn a_syntax_error_names_the_line_and_quotes_nothing() {
         for text in [
             "[admin]\ntoken = hunter2",
@@ -216,7 +206,7 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_read_is_named() {
         let missing = Path::new("no/such/restante.toml");
-        let error = read(missing, &Names::new()).err().unwrap().to_string();
+        let error = read(missing).err().unwrap().to_string();
         assert!(
             error.starts_with("cannot read no/such/restante.toml: "),
             "{error}"

@@ -1,49 +1,29 @@
 //! The names of sections and settings, however they are spelled.
 
-use std::collections::BTreeMap;
+use super::{Config, Setting};
 
-use serde_json::Value;
-
-use super::Config;
-
-/// Every name there is, in `snake_case`: the keys by their section.
-pub(super) struct Names(BTreeMap<String, Vec<String>>);
-
-impl Names {
-    /// Takes the names from the fields of [`Config`].
-    pub(super) fn new() -> Self {
-        let keys = |section: &Value| section.as_object().map(|it| it.keys().cloned().collect());
-        let sections = json(&Config::default())
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(name, section)| (name.clone(), keys(section).unwrap_or_default()))
-            .collect();
-        Self(sections)
-    }
-
-    /// The section of this name, or else the one whose name is nearest.
-    pub(super) fn section(&self, spelled: &str) -> Result<&str, &str> {
-        find(self.0.keys(), spelled)
-    }
-
-    /// The key of this name in a section, or else the one whose name is nearest.
-    pub(super) fn key(&self, section: &str, spelled: &str) -> Result<&str, &str> {
-        find(self.0.get(section).into_iter().flatten(), spelled)
-    }
+/// Returns the section of this name, or else the one whose name is nearest.
+pub(super) fn section(spelled: &str) -> Result<&'static str, &'static str> {
+    let sections = Config::settings().map(|setting| setting.section_and_key().0);
+    find(sections.map(|section| (section, section)), spelled)
 }
 
-/// The settings as JSON.
-pub(super) fn json(config: &Config) -> Value {
-    serde_json::to_value(config).expect("keys are names, and every path came from text")
+/// Returns the setting of this name in a section, or else the key whose name is nearest.
+pub(super) fn setting(section: &str, spelled: &str) -> Result<&'static Setting, &'static str> {
+    let settings = Config::settings().map(|setting| (setting.section_and_key(), setting));
+    let in_section = settings.filter(|((of, _), _)| *of == section);
+    find(
+        in_section.map(|((_, key), setting)| (key, setting)),
+        spelled,
+    )
 }
 
-/// What a name has in common with its other spellings.
+/// Returns what all spellings of a name have in common.
 pub(super) fn squash(name: &str) -> String {
     name.replace(['_', '-'], "").to_lowercase()
 }
 
-/// `max_connections_per_user` as the environment likes it: `MaxConnectionsPerUser`.
+/// Returns `MaxConnectionsPerUser` for `max_connections_per_user`: the spelling of variables.
 pub(super) fn pascal(name: &str) -> String {
     let capitalised = |word: &str| match word.split_at_checked(1) {
         Some((first, rest)) => first.to_uppercase() + rest,
@@ -52,15 +32,19 @@ pub(super) fn pascal(name: &str) -> String {
     name.split('_').map(capitalised).collect()
 }
 
-fn find<'a>(names: impl Iterator<Item = &'a String>, spelled: &str) -> Result<&'a str, &'a str> {
+/// Finds what has this name, or else the nearest name.
+fn find<T>(
+    named: impl Iterator<Item = (&'static str, T)>,
+    spelled: &str,
+) -> Result<T, &'static str> {
     let spelled = squash(spelled);
     let mut nearest = ("", -1.0);
-    for name in names {
+    for (name, value) in named {
         let squashed = squash(name);
         if squashed == spelled {
-            return Ok(name);
+            return Ok(value);
         }
-        // The first two forgive swapped deliveries, the third missing words.
+        // The first two forgive swapped letters, the third missing words.
         let likeness = strsim::jaro_winkler(&squashed, &spelled)
             + strsim::normalized_damerau_levenshtein(&squashed, &spelled)
             + strsim::sorensen_dice(&squashed, &spelled);
@@ -77,9 +61,8 @@ mod tests {
 
     #[test]
     fn every_spelling_of_a_name_is_the_name() {
-        let names = Names::new();
-        for section in ["pop3", "Pop3", "POP3"] {
-            assert_eq!(names.section(section), Ok("pop3"));
+        for spelled in ["pop3", "Pop3", "POP3"] {
+            assert_eq!(section(spelled), Ok("pop3"));
         }
         for key in [
             "max_connections_per_user",
@@ -88,22 +71,24 @@ mod tests {
             "maxconnectionsperuser",
             "max-connections-per-user",
         ] {
-            assert_eq!(names.key("pop3", key), Ok("max_connections_per_user"));
+            assert_eq!(
+                setting("pop3", key).unwrap().path,
+                "pop3.max_connections_per_user"
+            );
         }
     }
 
     #[test]
     fn a_name_that_is_not_there_leads_to_the_nearest() {
-        let names = Names::new();
-        assert_eq!(names.section("pop"), Err("pop3"));
-        assert_eq!(names.section("databse"), Err("database"));
+        assert_eq!(section("pop"), Err("pop3"));
+        assert_eq!(section("databse"), Err("database"));
         for (spelled, nearest) in [
             ("MaxConns", "max_connections"),
             ("ServrName", "server_name"),
             ("prot", "port"),
             ("CertificatPath", "certificate_path"),
         ] {
-            assert_eq!(names.key("pop3", spelled), Err(nearest), "{spelled}");
+            assert_eq!(setting("pop3", spelled).unwrap_err(), nearest, "{spelled}");
         }
     }
 

@@ -1,21 +1,21 @@
 //! The settings of AUTH: which mechanisms it offers, and whether SCRAM is bound to TLS.
 
 use pop3::{ChannelBinding, Mechanism, Mechanisms};
-use serde::{Serialize, Serializer};
+use serde_json::Value as Json;
 
-use super::value::FromText;
+use super::value::SettingValue;
 
 /// The mechanisms that AUTH may offer and accept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AuthMechanisms {
-    /// All that there are, also those of later versions.
+    /// All, also those of later versions.
     All,
     /// These; without any there is no AUTH.
     Listed(Vec<Mechanism>),
 }
 
 impl AuthMechanisms {
-    /// The mechanisms as a set.
+    /// Returns the mechanisms as a set.
     pub fn allowed(&self) -> Mechanisms {
         match self {
             Self::All => Mechanisms::ALL,
@@ -23,7 +23,7 @@ impl AuthMechanisms {
         }
     }
 
-    /// Whether somebody has written this one down.
+    /// Returns whether this one is listed by name.
     pub(super) fn names(&self, mechanism: Mechanism) -> bool {
         match self {
             Self::All => false,
@@ -33,7 +33,9 @@ impl AuthMechanisms {
 }
 
 /// Reads `all`, or names that are separated by commas or blanks.
-impl FromText for AuthMechanisms {
+impl SettingValue for AuthMechanisms {
+    const TAKES_LISTS: bool = true;
+
     fn from_text(text: &str) -> Result<Self, String> {
         if text.trim().eq_ignore_ascii_case("all") {
             return Ok(Self::All);
@@ -50,20 +52,16 @@ impl FromText for AuthMechanisms {
             .collect::<Result<_, _>>()
             .map(Self::Listed)
     }
-}
 
-impl Serialize for AuthMechanisms {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    fn to_json(&self) -> Json {
         match self {
-            Self::All => serializer.serialize_str("all"),
-            Self::Listed(mechanisms) => {
-                serializer.collect_seq(mechanisms.iter().map(|it| it.as_str()))
-            }
+            Self::All => "all".into(),
+            Self::Listed(mechanisms) => mechanisms.iter().map(|it| it.as_str()).collect(),
         }
     }
 }
 
-impl FromText for ChannelBinding {
+impl SettingValue for ChannelBinding {
     fn from_text(text: &str) -> Result<Self, String> {
         match text.trim().to_ascii_lowercase().as_str() {
             "auto" => Ok(Self::Auto),
@@ -72,18 +70,14 @@ impl FromText for ChannelBinding {
             _ => Err(format!("{text:?} is not one of auto, offer and never")),
         }
     }
-}
 
-/// Serialises the setting as it is written.
-pub(super) fn binding_as_text<S: Serializer>(
-    binding: &ChannelBinding,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(match binding {
-        ChannelBinding::Auto => "auto",
-        ChannelBinding::Offer => "offer",
-        ChannelBinding::Never => "never",
-    })
+    fn to_json(&self) -> Json {
+        match self {
+            Self::Auto => "auto".into(),
+            Self::Offer => "offer".into(),
+            Self::Never => "never".into(),
+        }
+    }
 }
 
 #[cfg(test)]

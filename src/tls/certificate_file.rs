@@ -14,7 +14,7 @@ use x509_parser::asn1_rs::{Any, FromDer, Sequence, ToDer};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::revocation_list::CertificateRevocationList;
 
-use crate::settings::Secret;
+use crate::settings::SecretText;
 
 /// The largest file that is read. The chains and lists of real authorities are far below it.
 const LARGEST_FILE: u64 = 64 * 1024 * 1024;
@@ -37,7 +37,7 @@ pub(super) struct CertificateFile {
 
 impl CertificateFile {
     /// Reads a file, whatever its name.
-    pub(super) fn read(file: &Path, password: Option<&Secret>) -> anyhow::Result<Self> {
+    pub(super) fn read(file: &Path, password: Option<&SecretText>) -> anyhow::Result<Self> {
         let read = || {
             let metadata = std::fs::metadata(file)?;
             anyhow::ensure!(metadata.is_file(), "it is no file");
@@ -48,7 +48,7 @@ impl CertificateFile {
         read().with_context(|| format!("cannot read {}", file.display()))
     }
 
-    fn parse(octets: &[u8], password: Option<&Secret>) -> anyhow::Result<Self> {
+    fn parse(octets: &[u8], password: Option<&SecretText>) -> anyhow::Result<Self> {
         let mut holding = Self::default();
         if memchr::memmem::find(octets, PEM_BEGIN).is_some() {
             holding.add_pem(octets, password)?;
@@ -66,7 +66,7 @@ impl CertificateFile {
         Ok(holding)
     }
 
-    fn add_pem(&mut self, octets: &[u8], password: Option<&Secret>) -> anyhow::Result<()> {
+    fn add_pem(&mut self, octets: &[u8], password: Option<&SecretText>) -> anyhow::Result<()> {
         if memchr::memmem::find(octets, OLD_ENCRYPTED_KEY).is_some() {
             bail!(
                 "its private key is encrypted in an old way; `openssl pkey -in FILE -aes256` \
@@ -91,7 +91,7 @@ impl CertificateFile {
         Ok(())
     }
 
-    fn add_pkcs12(&mut self, octets: &[u8], password: Option<&Secret>) -> anyhow::Result<()> {
+    fn add_pkcs12(&mut self, octets: &[u8], password: Option<&SecretText>) -> anyhow::Result<()> {
         let archive = open_pkcs12(octets, password)?;
         let certificates = archive.certs.iter().map(|bag| bag.cert.as_der().to_vec());
         self.certificates.extend(certificates.map(Into::into));
@@ -122,7 +122,7 @@ fn split_once<'a>(octets: &'a [u8], at: &str) -> Option<(&'a [u8], &'a [u8])> {
     Some((before, rest.get(at.len()..)?))
 }
 
-fn decrypted(key: &[u8], password: Option<&Secret>) -> anyhow::Result<PrivateKeyDer<'static>> {
+fn decrypted(key: &[u8], password: Option<&SecretText>) -> anyhow::Result<PrivateKeyDer<'static>> {
     let password =
         password.context("its private key is encrypted: set Pop3__CertificatePassword")?;
     let key = EncryptedPrivateKeyInfoRef::try_from(key)
@@ -139,9 +139,9 @@ fn is_pkcs12(octets: &[u8]) -> bool {
     content.is_ok_and(|content| content.starts_with(&[0x02, 0x01, 0x03]))
 }
 
-fn open_pkcs12(octets: &[u8], password: Option<&Secret>) -> anyhow::Result<Pkcs12Archive> {
+fn open_pkcs12(octets: &[u8], password: Option<&SecretText>) -> anyhow::Result<Pkcs12Archive> {
     // Of several files one may have no password.
-    let passwords = password.map(Secret::expose).into_iter().chain([""]);
+    let passwords = password.map(SecretText::expose).into_iter().chain([""]);
     let mut refused = None;
     for password in passwords {
         match Pkcs12Archive::from_pkcs12(octets, password) {

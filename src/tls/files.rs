@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::settings::{Pop3, Secret};
+use crate::settings::{Pop3Settings, SecretText};
 
 /// What the name of a file in a folder of certificates ends in.
 const ENDINGS: [&str; 6] = ["pem", "crt", "cer", "key", "p12", "pfx"];
@@ -18,7 +18,7 @@ const ENDINGS: [&str; 6] = ["pem", "crt", "cer", "key", "p12", "pfx"];
 pub(super) struct Sources {
     /// Each certificate's file or folder, and its key's.
     pub(super) certificates: Vec<(PathBuf, Option<PathBuf>)>,
-    pub(super) password: Option<Secret>,
+    pub(super) password: Option<SecretText>,
     pub(super) clients: Option<ClientSources>,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct ClientSources {
 
 impl Sources {
     /// `None` if there is no certificate, and so no TLS.
-    pub(super) fn of(settings: &Pop3) -> anyhow::Result<Option<Self>> {
+    pub(super) fn of(settings: &Pop3Settings) -> anyhow::Result<Option<Self>> {
         let (paths, keys) = (&settings.certificate_path, &settings.certificate_key_path);
         anyhow::ensure!(
             keys.is_empty() || keys.len() == paths.len(),
@@ -74,7 +74,7 @@ impl Sources {
 }
 
 impl ClientSources {
-    fn of(settings: &Pop3) -> anyhow::Result<Option<Self>> {
+    fn of(settings: &Pop3Settings) -> anyhow::Result<Option<Self>> {
         let Some(authorities) = &settings.client_ca_path else {
             return Ok(None);
         };

@@ -98,7 +98,7 @@ fn the_file_of_the_debian_package_can_be_used_and_says_where_the_mail_is() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/restante.toml");
     let loaded = Config::load(Some(&file), []).unwrap();
     assert_eq!(
-        loaded.config.database.url,
+        &*loaded.config.database.url,
         "sqlite:///var/lib/restante/restante.db"
     );
     assert!(loaded.warnings.is_empty());

@@ -1,5 +1,7 @@
 //! SIGHUP: what changes while the server runs.
 
+mod effects;
+
 use crate::served::certificate_file;
 use crate::support::cli;
 use crate::support::client::Client;
@@ -8,7 +10,7 @@ use crate::support::mail::{ADA, fill, message};
 use crate::support::place::sqlite;
 
 #[test]
-fn a_hangup_takes_up_level_and_limits_and_tells_what_needs_a_restart() {
+fn a_hangup_takes_up_level_and_limits_and_names_what_needs_a_restart() {
     let place = sqlite();
     let key = fill(&place.url, ADA, &[message(1, 100)]);
     let file = place.folder.path().join("restante.toml");
@@ -27,7 +29,7 @@ fn a_hangup_takes_up_level_and_limits_and_tells_what_needs_a_restart() {
         "[pop3]\nmax_bad_commands = 1\nmax_connections_per_user = 1\nmax_messages_per_session = 7\nsession_timeout = \"7m\"\n[log]\nlevel = \"debug\"\n",
     );
     daemon.signal("HUP");
-    daemon.wait_for_log("needs a restart setting=\"pop3.max_messages_per_session\"");
+    daemon.wait_for_log("restart to apply it setting=\"pop3.max_messages_per_session\"");
     for setting in [
         "log.level",
         "pop3.max_bad_commands",
@@ -108,7 +110,7 @@ fn what_is_kept_and_what_expires_changes_with_a_restart_and_not_with_a_hangup() 
     write("[pop3]\ndeleted_retention = \"0\"\nexpire_after = \"7d\"\n");
     daemon.signal("HUP");
     for setting in ["pop3.deleted_retention", "pop3.expire_after"] {
-        daemon.wait_for_log(&format!("needs a restart setting=\"{setting}\""));
+        daemon.wait_for_log(&format!("restart to apply it setting=\"{setting}\""));
     }
     // What CAPA tells is what the server does.
     let mut client = daemon.login(ADA, &key);

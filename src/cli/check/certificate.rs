@@ -7,12 +7,12 @@ use std::time::SystemTime;
 
 use super::Finding;
 use crate::metrics::Metrics;
-use crate::settings::Pop3;
+use crate::settings::Pop3Settings;
 use crate::tls::{CertificateReport, Tls, WARN_BEFORE};
 
 const ABOUT: &str = "certificate";
 
-pub(super) fn check(settings: &Pop3) -> Vec<Finding> {
+pub(super) fn check(settings: &Pop3Settings) -> Vec<Finding> {
     let loaded = Metrics::new().and_then(|metrics| Tls::load(settings, Arc::new(metrics)));
     match loaded {
         Ok(Some(tls)) => {
@@ -48,7 +48,7 @@ fn validity(certificate: &CertificateReport) -> Finding {
 }
 
 /// Clients compare the name that they connect to with those of the certificate.
-fn name(settings: &Pop3, certificates: &[CertificateReport]) -> Option<Finding> {
+fn name(settings: &Pop3Settings, certificates: &[CertificateReport]) -> Option<Finding> {
     let name = settings.server_name.as_str();
     let parent = name
         .split_once('.')

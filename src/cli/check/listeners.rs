@@ -12,7 +12,7 @@ use super::Finding;
 use crate::listener::{BindError, Bound};
 use crate::server;
 use crate::session::ListenerKind;
-use crate::settings::{Admin, Config, Lmtp, Pop3};
+use crate::settings::{AdminSettings, Config, LmtpSettings, Pop3Settings};
 
 /// How long whoever listens on a port of ours may take to greet.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(3);
@@ -64,7 +64,7 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     findings
 }
 
-fn authentication(settings: &Pop3) -> Option<Finding> {
+fn authentication(settings: &Pop3Settings) -> Option<Finding> {
     if settings.require_authentication {
         return None;
     }
@@ -83,14 +83,14 @@ fn authentication(settings: &Pop3) -> Option<Finding> {
     Some(finding)
 }
 
-fn channel_binding(settings: &Pop3) -> Option<Finding> {
+fn channel_binding(settings: &Pop3Settings) -> Option<Finding> {
     let locked_out = settings.locked_out_by_binding()?;
     let fix = "set Pop3__ChannelBinding=auto, unless every client of yours can bind";
     Some(Finding::warning("pop3", locked_out, fix))
 }
 
 fn pop3_port(
-    settings: &Pop3,
+    settings: &Pop3Settings,
     (port, kind): (u16, ListenerKind),
     admin_is_alive: bool,
     is_running: &mut bool,
@@ -139,13 +139,13 @@ fn refused(about: &'static str, error: &BindError) -> Finding {
 }
 
 /// Is whoever listens there a server of the same settings?
-fn greets_as_we_do(settings: &Pop3, port: u16) -> bool {
+fn greets_as_we_do(settings: &Pop3Settings, port: u16) -> bool {
     let greeting = greeting(SocketAddr::new(here(settings), port));
     greeting.is_ok_and(|line| line == Reply::greeting(&settings.server_name).as_bytes())
 }
 
 /// Where this machine reaches the listeners.
-fn here(settings: &Pop3) -> IpAddr {
+fn here(settings: &Pop3Settings) -> IpAddr {
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
     settings.bind_address.unwrap_or(loopback)
 }
@@ -167,7 +167,7 @@ fn greeting(address: SocketAddr) -> std::io::Result<Vec<u8>> {
     Ok(line)
 }
 
-fn admin(settings: &Admin, is_running: bool) -> Vec<Finding> {
+fn admin(settings: &AdminSettings, is_running: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     if settings.port != 0
         && let Err(error) = settings.token()
@@ -185,7 +185,7 @@ fn admin(settings: &Admin, is_running: bool) -> Vec<Finding> {
     findings
 }
 
-fn lmtp(settings: &Lmtp, is_running: bool) -> Vec<Finding> {
+fn lmtp(settings: &LmtpSettings, is_running: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     if settings.port != 0 && !settings.bind_address.is_loopback() {
         findings.push(Finding::warning(

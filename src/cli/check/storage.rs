@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use super::Finding;
-use crate::settings::Database as Settings;
+use crate::settings::DatabaseSettings;
 use crate::store::{Database, open_to_others, sqlite_file};
 
 const ABOUT: &str = "database";
 
-pub(super) async fn check(settings: &Settings) -> Vec<Finding> {
+pub(super) async fn check(settings: &DatabaseSettings) -> Vec<Finding> {
     let mut findings = vec![usable(settings).await];
     if let Ok(Some(file)) = sqlite_file(&settings.url) {
         findings.extend(open_files(&file));
@@ -16,8 +16,8 @@ pub(super) async fn check(settings: &Settings) -> Vec<Finding> {
     findings
 }
 
-async fn usable(settings: &Settings) -> Finding {
-    let shown = settings.shown();
+async fn usable(settings: &DatabaseSettings) -> Finding {
+    let shown = settings.url.redacted();
     match sqlite_file(&settings.url) {
         // To open it would make it.
         Ok(Some(file)) if !file.exists() => return not_made_yet(&file),
