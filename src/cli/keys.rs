@@ -7,10 +7,10 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::output::{print, print_table};
-use crate::accounts::{Accounts, KeyId, KeyOptions, KeyReport, SCOPE_POP3};
+use crate::accounts::{Accounts, KeyOptions, KeyReport, SCOPE_POP3};
 use crate::networks::Networks;
 use crate::settings::parse_duration;
-use crate::store::Database;
+use crate::store::{Database, KeyId};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeyCommand {
