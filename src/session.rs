@@ -28,7 +28,7 @@ use tracing::Instrument;
 
 use crate::log_throttle::LogThrottle;
 use crate::login_throttle::LoginThrottle;
-use crate::mailbox::MailboxActor;
+use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
 use crate::registry::{Admission, EndReason, Kill, RegistryActor, SessionHandle, State};
 use crate::settings::Config;
@@ -53,7 +53,7 @@ pub struct SessionContext {
     /// How to shake hands, if there is a certificate.
     pub tls: Option<Arc<Tls>>,
     /// Where maildrops are opened and read; it lives on the same thread.
-    pub mailbox: Supervised<MailboxActor>,
+    pub mailbox: Mailbox,
     /// Where sessions are admitted.
     pub registry: Supervised<RegistryActor>,
     /// What is counted.
