@@ -1,6 +1,6 @@
-//! The HTTP endpoint for whoever runs the server: who is here, health, metrics, users and keys.
+//! The HTTP endpoint for operators: sessions, health, metrics, users and keys.
 //!
-//! It reads what the other parts know and asks them to act; it keeps nothing of its own.
+//! It asks the other parts and keeps no state of its own.
 
 mod body;
 mod changes;
@@ -42,16 +42,16 @@ use token::Token;
 
 pub(crate) use health::Health;
 
-/// How many connections there may be.
+/// The largest number of connections.
 const MAX_CONNECTIONS: usize = 256;
 
 /// How long a client may take to send the head of a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a connection is kept for a further request.
+/// How long a connection is kept open for another request.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// How many seconds requests may go on that are answered when the endpoint ends.
+/// How many seconds open requests may go on when the endpoint ends.
 const STOP_TIMEOUT_SECONDS: u64 = 1;
 
 /// A socket that listens for operators.
@@ -61,14 +61,14 @@ pub struct AdminSocket {
     address: SocketAddr,
 }
 
-/// The socket, and what callers must show.
+/// The socket, with the rules of access.
 #[derive(Debug)]
 pub struct Endpoint {
     socket: TcpListener,
     guard: Guard,
 }
 
-/// Listens where the settings say; none if the endpoint is off.
+/// Listens where the settings say; returns `None` if the endpoint is off.
 ///
 /// # Errors
 /// If the address can't be had, or a token is set that can't be read.
@@ -86,7 +86,7 @@ pub fn bind(settings: &settings::AdminSettings) -> anyhow::Result<Option<AdminSo
 }
 
 impl AdminSocket {
-    /// The endpoint there that asks for this token.
+    /// Returns the endpoint on this socket that asks for this token.
     pub fn guarded_by(self, token: &Token) -> Endpoint {
         Endpoint {
             guard: Guard::new(token, self.address.ip()),
@@ -94,7 +94,7 @@ impl AdminSocket {
         }
     }
 
-    /// The same socket once more.
+    /// Returns another handle to the socket.
     pub(crate) fn try_clone(&self) -> std::io::Result<Self> {
         Ok(Self {
             socket: self.socket.try_clone()?,
@@ -104,7 +104,7 @@ impl AdminSocket {
 }
 
 impl Endpoint {
-    /// Where it listens.
+    /// Returns where it listens.
     ///
     /// # Errors
     /// If the system can't say.
@@ -130,7 +130,7 @@ impl Endpoint {
             .disable_signals()
             .max_connections(MAX_CONNECTIONS)
             .client_request_timeout(REQUEST_TIMEOUT)
-            // A client that asks again is to find the server that has started.
+            // A client that asks again must reach the server that has started.
             .keep_alive(actix_web::http::KeepAlive::Disabled)
             .shutdown_timeout(STOP_TIMEOUT_SECONDS)
             .listen(self.socket)?
@@ -176,7 +176,7 @@ fn run(server: Server) -> ServerHandle {
     handle
 }
 
-/// What the handlers work with.
+/// The state of the handlers.
 pub(crate) struct Admin {
     pub(crate) registry: Supervised<RegistryActor>,
     pub(crate) mailbox: Mailbox,
@@ -192,7 +192,7 @@ pub(crate) struct Admin {
 }
 
 impl Admin {
-    /// Asks or changes something about users and keys.
+    /// Asks a query of users and keys.
     async fn directory<T: Send + 'static>(
         &self,
         question: impl AsyncFnOnce(&dyn Directory) -> Result<T, AccountError> + Send + 'static,
@@ -201,7 +201,7 @@ impl Admin {
     }
 }
 
-/// As many as there may be.
+/// Returns the permits for all streams.
 pub(crate) fn streams() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(overview::MAX_STREAMS))
 }
@@ -237,7 +237,7 @@ fn configure(app: &mut web::ServiceConfig) {
             "/api/overview",
             [("GET, HEAD", get().to(overview::overview))],
         ),
-        // A HEAD would hold a stream that nobody reads.
+        // A HEAD would hold a stream without a reader.
         resource("/api/events", [("GET", web::get().to(overview::events))]),
         resource(
             "/api/sessions",
@@ -285,12 +285,12 @@ fn configure(app: &mut web::ServiceConfig) {
     app.default_service(web::to(nowhere));
 }
 
-/// Whoever may GET something may ask for its headers alone.
+/// Answers HEAD wherever GET is answered.
 fn get() -> Route {
     web::route().guard(Any(Get()).or(Head()))
 }
 
-/// What is at a path; other methods are told which there are.
+/// Answers at a path, and tells which methods it has if it is asked by another.
 fn resource<const N: usize>(path: &str, routes: [(&'static str, Route); N]) -> Resource {
     let allowed = routes.each_ref().map(|(methods, _)| *methods).join(", ");
     let mut resource = web::resource(path);
@@ -322,14 +322,14 @@ async fn nowhere() -> HttpResponse {
         .error_response()
 }
 
-/// Tells what has been counted, in the form that Prometheus reads.
+/// Returns the metrics in the format of Prometheus.
 #[utoipa::path(
     get, path = "/metrics", tag = "metrics",
     responses((status = 200, description = "All series", body = String, content_type = "text/plain"))
 )]
 async fn metrics(admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
     let text = admin.metrics.render().map_err(|error| {
-        tracing::error!(error = %error, "the metrics can't be told");
+        tracing::error!(error = %error, "the metrics can't be encoded");
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the log says why")
     })?;
     Ok(HttpResponse::Ok()

@@ -34,7 +34,7 @@ use tokio::signal::unix::SignalKind;
 use crate::settings::{Config, Loaded};
 use crate::store::{Database, OpenError, give_up_some_reserve};
 
-/// The exit status of a command that failed (`sysexits.h` has none for "anything").
+/// The exit status of a command that failed (`sysexits.h` has none for any failure).
 const FAILED: u8 = 1;
 
 /// A POP3 server that serves maildrops from SQLite or PostgreSQL.
@@ -52,7 +52,7 @@ struct Cli {
     command: Command,
 }
 
-/// What there is to say about settings, behind the help of all commands.
+/// The notes on settings at the end of the help of every command.
 const SETTINGS: &str = "\
 Settings:
   Each has a default. A file of settings wins over it (--config), and the environment wins over the
@@ -70,7 +70,7 @@ enum Command {
     ///
     /// It logs to stderr. SIGTERM or Ctrl-C stops it: no new sessions are taken, and those that
     /// are logged in may go on to their QUIT for `Pop3__ShutdownTimeout`; a second signal ends it
-    /// at once. SIGHUP reads certificates, log level and limits again. Nothing is deleted for a
+    /// at once. SIGHUP reads certificates and settings again. Nothing is deleted for a
     /// session that does not reach its QUIT. Under systemd it says when it is ready, feeds the
     /// watchdog, and takes the sockets of socket units.
     ///
@@ -123,7 +123,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Tell whether the clock by which mail expires is believed, or accept it.
+    /// Show whether the clock by which mail expires is believed, or accept it.
     ///
     /// When the clock of the database has jumped by more than a day, nothing expires and deleted
     /// mail is kept, until the clock is right again or this command accepts it.
@@ -135,7 +135,7 @@ enum Command {
     /// All commands that use the database do it by themselves; this one does nothing else, for
     /// upgrades step by step.
     Migrate,
-    /// Tell whether the server could start, and what to do if not.
+    /// Check whether the server could start, and show what to do if not.
     ///
     /// It looks at the settings, ports, database, certificate and limit of open files. Nothing is
     /// started and nothing changed. Run it as the user that the server runs as.
@@ -148,7 +148,7 @@ enum Command {
     },
     /// Print the settings in force and where each came from.
     ///
-    /// What is printed has the form of the file that --config takes. Secrets are shown as ***.
+    /// The output has the form of the file that --config takes. Secrets are shown as ***.
     Config {
         /// Print JSON.
         #[arg(long)]
@@ -197,7 +197,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Prints help or what is wrong with the arguments. A mistake in an MTA's configuration is not to
+/// Prints help or the mistake in the arguments. A mistake in an MTA's configuration must not
 /// bounce mail, so for `deliver` it is a reason to try later.
 fn explain_arguments(error: &clap::Error) -> ExitCode {
     let _ = error.print();
@@ -239,14 +239,14 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Where the size of files is limited, who writes more is to get an error, and not a signal that ends
-/// the process. What is set here stays.
+/// Where the size of files is limited, a write beyond it gets an error and not a signal that ends
+/// the process. The handler stays for the life of the process.
 fn get_errors_for_long_files() -> std::io::Result<()> {
     let signal = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
     tokio::signal::unix::signal(signal).map(drop)
 }
 
-/// Reads the settings and starts to log as they say.
+/// Reads the settings and starts to log.
 fn configure(file: Option<&Path>) -> anyhow::Result<Config> {
     let loaded = load(file)?;
     log::start(&loaded.config.log)?;
@@ -269,12 +269,12 @@ async fn open(config: &Config) -> anyhow::Result<Database> {
     Ok(open_and_migrate(config).await?.0)
 }
 
-/// The same for what takes no mail in: where the disk is full, it has the room of the reserve.
+/// Opens the database for a command that stores no mail: a full disk has the reserve for it.
 async fn open_by_reserve(config: &Config) -> anyhow::Result<Database> {
     Ok(migrate_by_reserve(config).await?.0)
 }
 
-/// Opens the database; tells how many changes of the schema were applied.
+/// Opens the database; returns how many migrations were applied.
 async fn migrate_by_reserve(config: &Config) -> Result<(Database, usize), OpenError> {
     loop {
         match open_and_migrate(config).await {

@@ -15,29 +15,29 @@ static NAMES: LazyLock<Encoding> = LazyLock::new(|| {
         .expect("the alphabet has 32 different characters")
 });
 
-/// Random octets from the system's generator.
+/// Returns random octets of the system's generator.
 ///
 /// # Panics
-/// If the system has none: then no key would be a secret.
+/// If the system has no generator: then no key would be a secret.
 pub fn random<const N: usize>() -> [u8; N] {
     let mut octets = [0; N];
     getrandom::fill(&mut octets).expect("the system's random generator works");
     octets
 }
 
-/// A unique-id of 80 random bits in 16 characters: never the same twice in one maildrop.
+/// Returns a unique-id of 80 random bits in 16 characters.
 ///
 /// It is short because a client that looks for new mail is sent all of them.
 pub fn new_unique_id() -> UniqueId {
     UniqueId::new(NAMES.encode(&random::<10>())).expect("letters and digits are a unique-id")
 }
 
-/// A name of 120 random bits, in 24 characters.
+/// Returns a name of 120 random bits in 24 characters.
 pub fn new_name() -> String {
     NAMES.encode(&random::<15>())
 }
 
-/// 256 random bits in 43 characters that need no quoting in a URL.
+/// Returns 256 random bits in 43 characters that need no quoting in a URL.
 pub fn new_secret() -> String {
     BASE64URL_NOPAD.encode(&random::<32>())
 }

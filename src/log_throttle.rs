@@ -1,12 +1,12 @@
-//! Log lines about what may happen a thousand times a second.
+//! Limits log lines about frequent events.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How often one such line is written at most.
+/// The interval between two such lines.
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// Lets a line be written now and then, and counts how often it was not.
+/// Allows a line now and then, and counts the suppressed ones.
 #[derive(Debug, Default)]
 pub struct LogThrottle(Mutex<Throttled>);
 
@@ -17,7 +17,7 @@ struct Throttled {
 }
 
 impl LogThrottle {
-    /// Is it time to say it? If so, how often it happened suppressed since it was state last.
+    /// Returns how many lines were suppressed since the last one, if a line is allowed now.
     pub fn allow(&self) -> Option<u64> {
         self.allow_at(Instant::now())
     }

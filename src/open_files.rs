@@ -1,4 +1,4 @@
-//! How many files, and so connections, the system lets this process have open.
+//! The limit of open files, and so of connections.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
@@ -7,11 +7,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::settings::Config;
 
-/// What a server has open beside connections of POP3 and LMTP: the database, sockets, threads, the
-/// admin endpoint, and some to spare.
+/// The files that a server has open beside connections of POP3 and LMTP: the database, sockets, threads, the
+/// admin endpoint, and a reserve.
 const OTHERS: u64 = 100;
 
-/// What POP3 and LMTP leave to the database and the admin endpoint.
+/// The files that POP3 and LMTP leave to the database and the admin endpoint.
 const LEFT_TO_OTHERS: u64 = OTHERS / 2;
 
 /// POP3 leaves at most a quarter of a low limit to others, so that there is room beside it.
@@ -20,7 +20,7 @@ const POP3_LEAVES_AT_MOST: u64 = 4;
 /// LMTP leaves at most an eighth.
 const LMTP_LEAVES_AT_MOST: u64 = 8;
 
-/// How often a connection that waits for room looks for it.
+/// How often a waiting connection checks for room.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Files that a listener leaves to others.
@@ -30,12 +30,12 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Copy)]
 pub struct Reserve {
     files: u64,
-    /// It is at most the limit divided by this.
+    /// The reserve is at most the limit divided by this.
     part: u64,
 }
 
 impl Reserve {
-    /// What POP3 leaves to LMTP, the admin endpoint and the database.
+    /// Returns what POP3 leaves to LMTP, the admin endpoint and the database.
     pub fn of_pop3(config: &Config) -> Self {
         Self {
             files: LEFT_TO_OTHERS + u64::from(config.lmtp.sessions()),
@@ -43,7 +43,7 @@ impl Reserve {
         }
     }
 
-    /// What LMTP leaves to the admin endpoint and the database.
+    /// Returns what LMTP leaves to the admin endpoint and the database.
     pub fn of_lmtp() -> Self {
         Self {
             files: LEFT_TO_OTHERS,
@@ -51,7 +51,7 @@ impl Reserve {
         }
     }
 
-    /// Does this connection leave the reserve untouched?
+    /// Returns whether this connection leaves the reserve untouched.
     pub fn is_left_by(self, connection: &impl AsFd) -> bool {
         let number = connection.as_fd().as_raw_fd().unsigned_abs();
         let limit = getrlimit(Resource::Nofile).current;
@@ -74,17 +74,17 @@ impl Reserve {
         }
     }
 
-    /// The first number of the reserve.
+    /// Returns the first file number of the reserve.
     fn first(self, limit: u64) -> u64 {
         limit - self.files.min(limit / self.part)
     }
 }
 
-/// Why a connection waits, for the log.
+/// The reason for the log why a connection waits.
 pub const NO_ROOM: &str = "the files that may still be opened are kept for others; raise \
     LimitNOFILE (systemd) or ulimit -n, or lower Pop3__MaxConnections";
 
-/// Raises the limit as far as it goes without asking anybody, and warns if it is too low for the
+/// Raises the soft limit to the hard limit, and warns if that is too low for the
 /// connections that the settings allow.
 pub fn raise(config: &Config) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
@@ -109,13 +109,13 @@ pub fn raise(config: &Config) {
     }
 }
 
-/// How many files this process could have open, at most.
+/// Returns the hard limit of open files.
 pub fn highest_limit() -> Option<u64> {
     getrlimit(Resource::Nofile).maximum
 }
 
-/// How many files the connections need that the settings allow; `None` if there may be any number
-/// of them.
+/// Returns how many files the settings may need; `None` if the number of connections has no
+/// limit.
 pub fn needed(config: &Config) -> Option<u64> {
     let pop3 = config.pop3.max_connections;
     (pop3 > 0).then(|| u64::from(pop3) + u64::from(config.lmtp.sessions()) + OTHERS)

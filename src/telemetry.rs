@@ -28,17 +28,17 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::registry::LookupSpan;
 
-/// The target of spans that are exported and never logged. Nobody listens to it unless there is a
-/// collector, and then a span costs no more than to look that up.
+/// The target of spans that are exported and never logged. It has no subscriber unless there is a
+/// collector, and then a span costs one lookup.
 pub(crate) const TRACES_ONLY: &str = "restante::traces";
 
 /// The target of the span of a session, which the log has too.
 const SESSIONS: &str = "restante::session";
 
-/// How many spans wait to be exported, each about 500 octets.
+/// The length of the queue of spans, each about 500 octets.
 const QUEUED_SPANS: usize = 8192;
 
-/// How many attributes, and so on, a span may have; ours have fewer.
+/// The most attributes, events and links of a span; ours have fewer.
 const ATTRIBUTES: u32 = 16;
 
 /// How long the collector may take to answer.
@@ -47,10 +47,10 @@ const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often metrics are exported.
 const METRICS_INTERVAL: Duration = Duration::from_secs(30);
 
-/// What a collector may answer, in octets.
+/// The largest answer of a collector in octets.
 const ANSWER_OCTETS: u64 = 64 * 1024;
 
-/// What exports traces.
+/// Exports traces.
 #[derive(Debug)]
 pub struct Traces(SdkTracerProvider);
 
@@ -86,7 +86,7 @@ impl Traces {
         Ok(Self(provider))
     }
 
-    /// What listens to the spans that are exported.
+    /// Returns the layer that receives the spans to export.
     pub fn layer<S>(&self) -> impl Layer<S> + use<S>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
@@ -101,21 +101,21 @@ impl Traces {
             .with_filter(ours)
     }
 
-    /// Exports what is left, for no longer than this.
+    /// Exports the rest, for no longer than this.
     ///
     /// It blocks its thread.
     pub fn finish(self, timeout: Duration) {
-        // The collector may be down, and nothing could be done about it now.
+        // The collector may be down, and the process ends.
         let _ = self.0.shutdown_with_timeout(timeout);
     }
 }
 
-/// Only spans: an event says to whoever reads the log what a collector need not know.
+/// Exports spans only: events are for the log.
 fn is_exported(metadata: &Metadata<'_>) -> bool {
     metadata.is_span() && [TRACES_ONLY, SESSIONS].contains(&metadata.target())
 }
 
-/// What exports metrics to the collector at this URL.
+/// Returns an exporter of metrics to the collector at this URL.
 ///
 /// # Errors
 /// If it is no URL.
@@ -132,10 +132,10 @@ pub fn metrics(endpoint: &str) -> anyhow::Result<PeriodicReader<MetricExporter>>
     Ok(reader.build())
 }
 
-/// The port on which collectors speak gRPC, which we don't.
+/// The port on which collectors speak gRPC.
 const GRPC_PORT: u16 = 4317;
 
-/// Would the collector at this URL not understand us, as far as the URL tells?
+/// Returns whether this URL has the port of gRPC, which is not spoken here.
 ///
 /// # Errors
 /// If it is no URL.
@@ -144,7 +144,7 @@ pub fn speaks_grpc(endpoint: &str) -> anyhow::Result<bool> {
     Ok(url::Url::parse(&url)?.port() == Some(GRPC_PORT))
 }
 
-/// Who it is that exports.
+/// Returns the resource that the data is from.
 pub fn resource() -> Resource {
     Resource::builder()
         .with_service_name("restante")
@@ -152,7 +152,7 @@ pub fn resource() -> Resource {
         .build()
 }
 
-/// Where a kind of data goes, as the specification of OTLP has it.
+/// Returns the URL for a kind of data, as OTLP specifies it.
 fn signal_url(endpoint: &str, signal: &str) -> anyhow::Result<String> {
     let url = url::Url::parse(endpoint).context("Otel__Endpoint is no URL")?;
     anyhow::ensure!(
@@ -163,13 +163,13 @@ fn signal_url(endpoint: &str, signal: &str) -> anyhow::Result<String> {
     Ok(format!("{endpoint}/v1/{signal}"))
 }
 
-/// The span of a command; the client's line is no part of it.
+/// Returns the span of a command, without the client's line.
 pub(crate) fn command(verb: Verb) -> Span {
     let name = || format!("pop3.command.{}", verb.as_str().to_ascii_lowercase());
     tracing::info_span!(target: TRACES_ONLY, "pop3.command", otel.name = name())
 }
 
-/// The span of a login; [`note_refusal`] says how it failed.
+/// Returns the span of a login; [`note_refusal`] notes why it failed.
 pub(crate) fn validation() -> Span {
     tracing::info_span!(
         target: TRACES_ONLY,
@@ -179,19 +179,19 @@ pub(crate) fn validation() -> Span {
     )
 }
 
-/// Ends the span of a login with why it was refused; how long the client waits then is no part of
+/// Ends the span of a login with the reason of the refusal; the delay that follows is no part of
 /// it.
 pub(crate) fn note_refusal(validation: Span, reason: &'static str) {
     validation.record("reason", reason);
     validation.record("otel.status_code", "ERROR");
 }
 
-/// The span of reading a maildrop from the database.
+/// Returns the span of reading a maildrop from the database.
 pub(crate) fn loading() -> Span {
     tracing::info_span!(target: TRACES_ONLY, "pop3.messages.load")
 }
 
-/// Sends to the collector, from a thread that has nothing else to do.
+/// Sends to the collector, from a thread of its own.
 #[derive(Debug)]
 struct Client {
     agent: ureq::Agent,
@@ -220,7 +220,7 @@ impl Client {
         Ok(Response::from_parts(head, Bytes::from(body)))
     }
 
-    /// Says once that the collector does not take what it gets, and once that it does again.
+    /// Logs once that the collector fails, and once that it works again.
     fn note(&self, result: &Result<Response<Bytes>, HttpError>) {
         let trouble = match result {
             Ok(response) if response.status().is_success() => None,
@@ -230,7 +230,10 @@ impl Client {
         let worked = self.works.swap(trouble.is_none(), Relaxed);
         match trouble {
             Some(error) if worked => {
-                tracing::warn!(error, "the collector of Otel__Endpoint takes nothing");
+                tracing::warn!(
+                    error,
+                    "the collector of Otel__Endpoint fails; traces and metrics are dropped"
+                );
             }
             None if !worked => tracing::info!("the collector of Otel__Endpoint is back"),
             Some(_) | None => {}

@@ -1,8 +1,8 @@
-//! TLS: the server's certificates, whom they are shown to, and which clients' are believed.
+//! TLS: the server's certificates, and the trust in clients' certificates.
 //!
-//! What the files say is read at the start and again whenever they change ([`RenewalActor`]).
-//! A handshake works with what was in force when it began, and a session with its handshake, so
-//! nobody notices a renewal.
+//! The files are read at the start, and again when they change ([`RenewalActor`]).
+//! A handshake uses the certificates that were in force when it began, and so does its session: a
+//! renewal disturbs no session.
 
 mod certificate;
 mod certificate_file;
@@ -38,17 +38,17 @@ const EXPORTER_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
 /// How many octets it exports.
 const EXPORTER_OCTETS: usize = 32;
 
-/// How this server shakes hands.
+/// The TLS of this server.
 #[derive(Debug)]
 pub struct Tls {
     sources: Sources,
     metrics: Arc<Metrics>,
-    // Held for as long as it takes to clone the Arc.
+    // The lock is held only to clone the Arc.
     current: Mutex<Arc<Current>>,
     watch: Mutex<renewal::Watch>,
 }
 
-/// What the files said when they were last read without a mistake.
+/// The contents of the files when they were last read without a mistake.
 #[derive(Debug)]
 struct Current {
     certificates: Vec<Arc<Certificate>>,
@@ -58,7 +58,7 @@ struct Current {
 /// Whether a client may ask for another protocol than POP3 (ALPN, RFC 7301).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Alpn {
-    /// It may, and none is agreed on: some clients name a protocol of another port.
+    /// It may, and no protocol is agreed on: some clients name the protocol of another port.
     Lenient,
     /// It is refused.
     Strict,
@@ -89,7 +89,7 @@ impl Tls {
         let Some(sources) = Sources::of(settings)? else {
             return Ok(None);
         };
-        // The look comes first: what changes while we read is then seen at the next one.
+        // The files are stamped before they are read, so that a later check sees a change in between.
         let watch = renewal::Watch::begin(&sources);
         let current = Current::load(&sources)?;
         let tls = Self {
@@ -102,12 +102,12 @@ impl Tls {
         Ok(Some(tls))
     }
 
-    /// The files that hold private keys, as they are now.
+    /// Returns the files that hold private keys.
     pub fn key_files(&self) -> Vec<PathBuf> {
         certificate::key_files(&self.sources)
     }
 
-    /// The certificates that new handshakes choose from.
+    /// Returns the certificates that new handshakes choose from.
     pub fn certificates(&self) -> Vec<CertificateReport> {
         let current = self.current();
         let report = |certificate: &Arc<Certificate>| CertificateReport {
@@ -118,11 +118,11 @@ impl Tls {
         current.certificates.iter().map(report).collect()
     }
 
-    /// Shakes hands. Whoever calls sets the deadline.
+    /// Shakes hands. The caller sets the deadline.
     ///
     /// # Errors
     /// If the connection breaks, the two have no version or cipher suite in common, or the
-    /// client's certificate is not a good one.
+    /// client's certificate is refused.
     pub async fn accept(&self, stream: TcpStream, alpn: Alpn) -> Result<Secured, HandshakeError> {
         let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
         let current = self.current();
@@ -134,7 +134,7 @@ impl Tls {
         let (_, connection) = stream.get_ref();
         let client_addresses = match (&current.clients, connection.peer_certificates()) {
             (Some(clients), Some(chain)) => {
-                // A ticket says who the client was, and it may be older than the trust in them.
+                // A ticket names the client, and may be older than the trust in its certificate.
                 if connection.handshake_kind() == Some(HandshakeKind::Resumed) {
                     clients.verify(chain).map_err(io::Error::other)?;
                 }
@@ -164,8 +164,8 @@ impl Current {
         })
     }
 
-    /// The certificate for the name that the client asks for, else any. Of several it is the first
-    /// whose kind of key the client knows.
+    /// Returns the certificate for the name that the client asks for, else any. Of several it is the first
+    /// with a kind of key that the client knows.
     fn choose(&self, hello: &ClientHello<'_>) -> Option<Arc<Certificate>> {
         let fit = |certificate: &&Arc<Certificate>| certificate.fit(hello.server_name());
         let best = self.certificates.iter().map(|it| fit(&it)).max()?;
@@ -176,14 +176,14 @@ impl Current {
 }
 
 impl Secured {
-    /// Is there anything that a login can be bound to?
+    /// Returns whether a login can be bound to this connection.
     pub fn can_bind(&self) -> bool {
         let version = self.stream.get_ref().1.protocol_version();
         self.certificate.end_point.is_some() || version == Some(ProtocolVersion::TLSv1_3)
     }
 
-    /// What a login can be bound to, so that nobody in the middle can pass it on: the names of
-    /// RFC 5929 and RFC 9266.
+    /// Returns the channel binding of this type, which keeps a man in the middle from relaying a login:
+    /// the types of RFC 5929 and RFC 9266.
     pub fn channel_binding(&self, name: &str) -> Option<Vec<u8>> {
         let (_, connection) = self.stream.get_ref();
         match name {
@@ -199,18 +199,18 @@ impl Secured {
         }
     }
 
-    /// The addresses that the client's verified certificate is for.
+    /// Returns the addresses in the client's verified certificate.
     pub fn client_addresses(&self) -> &[String] {
         &self.client_addresses
     }
 
-    /// The version of TLS and the cipher suite.
+    /// Returns the version of TLS and the cipher suite.
     pub fn protocol(&self) -> (&'static str, &'static str) {
         let (_, connection) = self.stream.get_ref();
         let version = match connection.protocol_version() {
             Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
             Some(ProtocolVersion::TLSv1_2) => "TLS 1.2",
-            // There is no other that we speak.
+            // No other version is enabled.
             Some(_) | None => "TLS",
         };
         let suite = connection.negotiated_cipher_suite();
@@ -219,7 +219,7 @@ impl Secured {
     }
 }
 
-/// What is locked is replaced as a whole, so it can't be half made.
+/// Locks in spite of poison: the value is only ever replaced as a whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Bodies of requests are read whole before anything is done, and within a time.
+//! Reads the bodies of requests whole, within a time, before anything is done.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use actix_web::{ResponseError, web};
 
 use super::problem::Problem;
 
-/// How many octets the body of a request may have.
+/// The largest body of a request in octets.
 pub(super) const MAX_BODY_OCTETS: usize = 16 * 1024;
 
 /// How long a client may take to send it.
@@ -39,7 +39,7 @@ pub(super) async fn read(
         }
     };
     let mut response = refusal.error_response();
-    // What may still come belongs to no further request.
+    // Octets that still come belong to no other request.
     response
         .head_mut()
         .set_connection_type(ConnectionType::Close);

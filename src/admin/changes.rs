@@ -1,18 +1,18 @@
-//! What is changed through the endpoint, for the log: a line for each request that changed anything.
+//! The audit log: a line for each request that changed anything.
 
 use actix_web::body::BoxBody;
 use actix_web::dev::ServiceResponse;
 use actix_web::http::Method;
 use actix_web::{HttpMessage, HttpRequest};
 
-/// What a request has changed so far.
+/// The changes of a request so far.
 #[derive(Default)]
 struct Changes {
     what: Vec<String>,
     whom: String,
 }
 
-/// Notes that a request has changed something, as soon as it is done: what, and whose it is.
+/// Notes a change as soon as it is made: what, and which user's.
 pub(super) fn note(request: &HttpRequest, what: impl Into<String>, whom: impl Into<String>) {
     let mut extensions = request.extensions_mut();
     let mut changes = extensions.remove::<Changes>().unwrap_or_default();
@@ -21,14 +21,14 @@ pub(super) fn note(request: &HttpRequest, what: impl Into<String>, whom: impl In
     extensions.insert(changes);
 }
 
-/// Writes down who has changed what, if anything was changed.
+/// Logs the changes of a request and who made them, if there are any.
 pub(super) fn log(response: &ServiceResponse<BoxBody>, by: &'static str) {
     let request = response.request();
     let noted = request.extensions_mut().remove::<Changes>();
     let may_change = !matches!(*request.method(), Method::GET | Method::HEAD);
     let Changes { what, whom } = match noted {
         Some(changes) => changes,
-        // A path that notes nothing says by itself what it is about.
+        // Where no change was noted, the path tells what it is about.
         None if may_change && response.status().is_success() => Changes {
             what: vec![request.method().to_string()],
             whom: request.path().to_owned(),

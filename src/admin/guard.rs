@@ -1,9 +1,9 @@
-//! Who may ask for what.
+//! Access to the admin endpoint.
 //!
 //! A caller with the token may do everything; the probes and the bare page are open. An endpoint on
-//! loopback whose token nobody has set tells its metrics to this machine, too, and keeps the
-//! browsers of its users from showing anything to pages of strangers: their requests come from
-//! another origin, or name another host that they have made point here (DNS rebinding).
+//! loopback without a token in the settings shows its metrics to this machine, too, and keeps the
+//! browsers of its users from showing anything to other sites: their requests come from
+//! another origin, or name another host that was made to point here (DNS rebinding).
 
 use std::net::IpAddr;
 
@@ -20,17 +20,17 @@ use super::changes;
 use super::problem::{PROBLEM_JSON, Problem};
 use super::token::{Origin, Token};
 
-/// What orchestrators ask for, who have no token.
+/// The probes of orchestrators, which have no token.
 pub(super) const PROBES: [&str; 3] = ["/healthz", "/livez", "/readyz"];
 
-/// What anybody may see: it holds nothing but the form that asks for the token.
+/// The page, which is open: it holds only the form that asks for the token.
 const PAGE: &str = "/";
 
-/// What counts things and names nobody: a program of this machine may read it where no token is set
-/// that it could show.
+/// The metrics, which name no user: programs of this machine may read them where no token is set
+/// that they could present.
 const METRICS: &str = "/metrics";
 
-/// On every response. No page of ours is framed, guessed at, kept, or read by another origin.
+/// The headers of every response: no page is framed, sniffed, cached, or read by another origin.
 const HEADERS: [(&str, &str); 7] = [
     (
         "content-security-policy",
@@ -44,20 +44,20 @@ const HEADERS: [(&str, &str); 7] = [
     ("cross-origin-opener-policy", "same-origin"),
 ];
 
-/// Decides about requests.
+/// Decides which requests are allowed.
 #[derive(Debug)]
 pub(super) struct Guard {
-    /// Of the token its hash, so that comparing tells nothing of its length either.
+    /// The hash of the token, so that comparing does not tell its length.
     token: [u8; 32],
-    /// What the log calls who shows it.
+    /// The name of its bearer in the log.
     name: &'static str,
-    /// Is it for programs of this machine, which know no token unless it is set?
+    /// Whether programs of this machine may read metrics without a token.
     is_for_this_machine: bool,
     address: IpAddr,
 }
 
 impl Guard {
-    /// For an endpoint at this address that asks for this token.
+    /// Makes the guard of an endpoint at this address with this token.
     pub(super) fn new(token: &Token, address: IpAddr) -> Self {
         let (name, is_set) = match token.origin() {
             Origin::Set => ("the token that is set", true),
@@ -71,7 +71,7 @@ impl Guard {
         }
     }
 
-    /// May this be done?
+    /// Returns the refusal of a request, or who makes it.
     fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
         let forbidden = |detail: &str| Err(Problem::new(StatusCode::FORBIDDEN, detail));
         let path = uri.path();
@@ -97,7 +97,7 @@ impl Guard {
         is_shown(&self.token, headers)
     }
 
-    /// Is it a name that nobody else can make point here?
+    /// Returns whether only this machine can have this name: DNS can't make it point here.
     fn is_ours(&self, host: &str) -> bool {
         let name = without_port(host);
         let bare = name.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
@@ -122,7 +122,7 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-/// Is the origin of a request the host that it is for?
+/// Returns whether the origin of a request is the host that it is for.
 fn is_same(origin: Option<&str>, host: Option<&str>) -> bool {
     let schemes = ["http://", "https://"];
     let of = |origin: &str| {
@@ -148,7 +148,7 @@ fn is_shown(token: &[u8; 32], headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::new(StatusCode::UNAUTHORIZED, detail))
 }
 
-/// The scheme of RFC 6750, with the blank behind it.
+/// The scheme of RFC 6750, with the space after it.
 const BEARER: &[u8] = b"Bearer ";
 
 /// Lets a request through or not, and puts the headers on its response.
@@ -180,7 +180,7 @@ pub(super) async fn guard(
     Ok(response)
 }
 
-/// Is it an error that nobody has explained, such as actix-web's own?
+/// Returns whether it is an error without a problem document, such as actix-web's own.
 fn is_bare(response: &HttpResponse<BoxBody>) -> bool {
     let status = response.status();
     let typed = response.headers().get(header::CONTENT_TYPE);
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_nobody_has_set_is_for_this_machine_which_may_read_metrics() {
+    fn without_a_token_in_the_settings_this_machine_may_read_metrics() {
         let guard = here(None);
         for host in [
             "localhost",
@@ -248,7 +248,7 @@ mod tests {
             }
         }
         assert_eq!(ask(&guard, Method::GET, "/", &[]), 403);
-        // Who has the endpoint listen elsewhere lets others ask, who must show it.
+        // An endpoint that listens elsewhere asks other machines for the token.
         let elsewhere = at("0.0.0.0", None);
         let host = ("host", "pop.example.org");
         assert_eq!(ask(&elsewhere, Method::GET, "/healthz", &[host]), 200);

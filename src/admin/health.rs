@@ -1,4 +1,4 @@
-//! Is the server well? In the shape of ASP.NET's health checks, which monitors know.
+//! The health of the server, in the format of ASP.NET's health checks, which monitors know.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,51 +23,51 @@ use crate::tls::{CertificateReport, Tls, WARN_BEFORE};
 /// How long a check may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Who asks within so long of another gets the same answer, so that asking costs little.
+/// How long an answer is reused, so that asking costs little.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// How well something is.
+/// The health of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 pub(super) enum Status {
     /// It works.
     Healthy,
-    /// It works, and someone should see to it.
+    /// It works, and needs the operator's attention.
     Degraded,
     /// It does not work.
     Unhealthy,
 }
 
-/// What came of all checks.
+/// The results of all checks.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Report {
-    /// That of the worst check.
+    /// The status of the worst check.
     status: Status,
     /// How long all of them took, as `hh:mm:ss.fffffff`.
     #[serde(serialize_with = "time_span")]
     #[schema(value_type = String)]
     total_duration: Duration,
-    /// Each of them.
+    /// The checks.
     checks: Vec<Check>,
 }
 
-/// What came of a check.
+/// The result of a check.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct Check {
-    /// What was checked: `pop3`, `pop3s`, `lmtp`, `database`, `certificate`; and `clock`, if it is
+    /// The part that was checked: `pop3`, `pop3s`, `lmtp`, `database`, `certificate`; and `clock`, if it is
     /// not believed.
     name: &'static str,
-    /// What came of it.
+    /// Its status.
     status: Status,
     /// How long it took, as `hh:mm:ss.fffffff`.
     #[serde(serialize_with = "time_span")]
     #[schema(value_type = String)]
     duration: Duration,
-    /// The same in words.
+    /// The status in words.
     description: String,
 }
 
-/// Checks the server, and remembers what came of it for a moment.
+/// Checks the server, and reuses the results for a moment.
 #[derive(Debug)]
 pub(crate) struct Health {
     listeners: Vec<(SocketAddr, ListenerKind)>,
@@ -97,9 +97,9 @@ impl Health {
         }
     }
 
-    /// What came of all checks, at most so long ago.
+    /// Returns the results of all checks, at most so old.
     pub(super) async fn report(&self, fresh: Duration) -> Report {
-        // Whoever comes while the checks are made waits for the same answer.
+        // Requests that come during the checks wait for the same answer.
         let mut last = self.last.lock().await;
         if let Some((at, report)) = last.as_ref()
             && at.elapsed() < fresh
@@ -166,15 +166,15 @@ impl Health {
     }
 }
 
-/// What an operator should see to although the database answers. The caller needs no token, so the
+/// Returns what the operator should fix although the database answers. The caller needs no token, so the
 /// numbers are in the metrics.
 fn concern(condition: Condition) -> Option<(Status, &'static str)> {
     if condition.is_full {
-        let full = "its disk is full: no mail is taken in, and deletions may fail";
+        let full = "its disk is full: no mail is accepted, and deletions may fail";
         return Some((Status::Unhealthy, full));
     }
     if condition.is_low {
-        let low = "there is too little room on its disk: no mail is taken in";
+        let low = "there is too little room on its disk: no mail is accepted";
         return Some((Status::Degraded, low));
     }
     let damaged = "it is damaged in places; the log says which";
@@ -201,7 +201,7 @@ async fn check(
     }
 }
 
-/// Whether mail expires, if the clock by which it does is not believed.
+/// Returns what is wrong with the clock by which mail expires.
 fn check_clock(verdict: ClockVerdict) -> Option<Check> {
     let why = match verdict {
         ClockVerdict::Right => return None,
@@ -222,13 +222,13 @@ fn check_clock(verdict: ClockVerdict) -> Option<Check> {
     })
 }
 
-/// How long the certificates are good for: that which ends first is told.
+/// Returns how long the certificates are valid: the time of the first that ends.
 fn check_certificates(certificates: &[CertificateReport], now: SystemTime) -> Check {
     let began = Instant::now();
     let first = certificates.iter().min_by_key(|it| it.not_after);
     let (status, description) = match first {
         None => (Status::Unhealthy, "there is none".to_owned()),
-        // Whoever asks needs no token, and is not told where files are; `restante check` tells it.
+        // A caller needs no token, and is not told where files are; `restante check` tells it.
         Some(first) => match first.not_after.duration_since(now) {
             Err(_) => (Status::Unhealthy, "the certificate has expired".to_owned()),
             Ok(left) => {
@@ -267,7 +267,7 @@ pub(super) async fn healthz(admin: web::Data<Admin>) -> HttpResponse {
     HttpResponse::build(status).json(report)
 }
 
-/// Tells that the process answers.
+/// Answers while the process lives.
 #[utoipa::path(
     get, path = "/livez", tag = "probes", security(()),
     responses((status = 200, description = "It does", body = String, content_type = "text/plain"))
@@ -278,7 +278,7 @@ pub(super) async fn livez() -> HttpResponse {
         .body("alive\n")
 }
 
-/// Tells whether new sessions are taken and the database answers.
+/// Answers whether new sessions are accepted and the database answers.
 #[utoipa::path(
     get, path = "/readyz", tag = "probes", security(()),
     responses(
@@ -299,7 +299,7 @@ pub(super) async fn readyz(admin: web::Data<Admin>) -> Result<HttpResponse, Prob
         .body("ready\n"))
 }
 
-/// As .NET writes a `TimeSpan`.
+/// Formats a duration as .NET writes a `TimeSpan`.
 fn time_span<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     let seconds = duration.as_secs();
     let (minutes, ticks) = (seconds / 60, duration.subsec_nanos() / 100);

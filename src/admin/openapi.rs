@@ -1,4 +1,4 @@
-//! What the endpoint can do, for programs: generated from the handlers.
+//! The description of the endpoint for programs (`openapi.json`), generated from the handlers.
 
 use actix_web::HttpResponse;
 use utoipa::openapi::path::Operation;
@@ -16,7 +16,7 @@ use super::{health, overview, sessions, users};
 #[openapi(
     info(
         title = "Restante",
-        description = "The endpoint for whoever runs the POP3 server. Errors are problem details (RFC 9457)."
+        description = "The endpoint for operators of the POP3 server. Errors are problem details (RFC 9457)."
     ),
     paths(
         health::healthz,
@@ -55,7 +55,7 @@ impl Modify for Token {
     }
 }
 
-/// What is refused before a handler sees it.
+/// The refusals before a handler is called.
 struct Refusals;
 
 impl Modify for Refusals {
@@ -104,7 +104,7 @@ fn refuse(operation: &mut Operation, status: &str, why: &str) {
         .or_insert_with(|| response.into());
 }
 
-/// Tells what this endpoint can do.
+/// Returns this description of the endpoint.
 #[utoipa::path(
     get, path = "/api/openapi.json", tag = "overview",
     responses((status = 200, description = "An OpenAPI document", body = Object))

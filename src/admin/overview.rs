@@ -1,4 +1,4 @@
-//! All that the page shows, once or again and again.
+//! The data of the page, once or as a stream.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -22,52 +22,52 @@ use crate::metrics::Totals;
 use crate::networks::client_network;
 use crate::registry::{AdmissionLimits, SessionHandle, State};
 
-/// How often a stream tells anew.
+/// The interval of a stream.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// How old the health may be that is shown.
+/// The age of the health that may be shown.
 const HEALTH_KEPT: Duration = Duration::from_secs(10);
 
-/// How many streams there may be. A person needs one.
+/// The largest number of streams. A person needs one.
 pub(super) const MAX_STREAMS: usize = 16;
 
-/// How many sessions are shown unless told.
+/// The number of sessions shown by default.
 const ROWS: u32 = 50;
 
-/// How many sessions are shown at most, however many are asked for.
+/// The largest number of sessions shown.
 const MAX_ROWS: u32 = 500;
 
-/// The server at one moment.
+/// The state of the server.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Overview {
     /// The version of the program.
     version: &'static str,
-    /// For how many seconds it has run.
+    /// How many seconds it has run.
     uptime_seconds: u64,
-    /// Does it stop, so that no new sessions are taken?
+    /// Whether it stops and takes no new sessions.
     stopping: bool,
-    /// What has been counted since the start.
+    /// The counters since the start.
     totals: Totals,
-    /// The limits that sessions may come up against.
+    /// The limits of sessions.
     limits: Vec<Limit>,
-    /// How well the server is.
+    /// The health of the server.
     health: Report,
     /// The sessions that are shown.
     sessions: Sessions,
 }
 
-/// A limit, and how near to it the server is.
+/// A limit and how much of it is used.
 #[derive(Debug, Serialize, ToSchema)]
 struct Limit {
     /// The setting.
     setting: &'static str,
-    /// How much of it is used; for limits of each user, by the one who uses most.
+    /// How much of it is used; for limits of each user, by the user with the most.
     used: u32,
-    /// How much may be; none is no limit.
+    /// The limit; none is no limit.
     limit: Option<u32>,
 }
 
-/// Tells all that the page shows.
+/// Returns all that the page shows.
 #[utoipa::path(
     get, path = "/api/overview", tag = "overview", params(Shown),
     responses(
@@ -82,7 +82,7 @@ pub(super) async fn overview(
     admin.overview(shown.into_inner()).await.map(web::Json)
 }
 
-/// Tells all that the page shows, each second, as server-sent events.
+/// Returns all that the page shows each second, as server-sent events.
 #[utoipa::path(
     get, path = "/api/events", tag = "overview", params(Shown),
     responses(
@@ -101,7 +101,7 @@ pub(super) async fn events(
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     })?;
     let shown = shown.into_inner();
-    // What makes no sense is refused here, rather than in the stream.
+    // A bad query is refused here, rather than in the stream.
     admin.overview(shown.clone()).await?;
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -121,7 +121,7 @@ pub(super) async fn events(
         .streaming(Box::pin(events)))
 }
 
-/// A client that is told again and again.
+/// The stream of a client.
 struct Events {
     admin: Arc<Admin>,
     shown: Shown,
@@ -130,7 +130,7 @@ struct Events {
 }
 
 impl Events {
-    /// The next event; none when the server ends.
+    /// Returns the next event; `None` when the server ends.
     async fn next(&mut self) -> Option<Bytes> {
         let closing = &self.admin.closing;
         closing.run_until_cancelled(self.ticks.tick()).await?;
@@ -166,7 +166,7 @@ fn limits(limits: AdmissionLimits, all: &[Arc<SessionHandle>]) -> Vec<Limit> {
             Some((user, _)) => *of_user.entry(user).or_default() += 1,
             None => before_login += u32::from(live.state() == State::Authorization),
         }
-        // Unless it is set, the limit is not for this machine.
+        // Unless it is set, the limit does not apply to this machine.
         if limits.loopback_counts || !live.ip().is_loopback() {
             *of_address.entry(client_network(live.ip())).or_default() += 1;
         }

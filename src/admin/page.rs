@@ -1,4 +1,4 @@
-//! The page for people: one file, without any other request but for what it shows.
+//! The page for people: one file, which requests only its data.
 
 use std::sync::LazyLock;
 
@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 /// The page, with its style and its script inside.
 const PAGE: &str = include_str!("page.html");
 
-/// Only what stands in the page runs, and it asks only here.
+/// Only the page's own script runs, and it asks only this server.
 static POLICY: LazyLock<String> = LazyLock::new(|| {
     let [style, script] = ["style", "script"].map(|element| BASE64.encode(&hash_of(element)));
     format!(
@@ -19,7 +19,7 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// Of what stands between the tags of an element.
+/// Returns the hash of the text of an element.
 fn hash_of(element: &str) -> [u8; 32] {
     let (begin, end) = (format!("<{element}>"), format!("</{element}>"));
     let behind = PAGE.split_once(&begin).map_or("", |(_, behind)| behind);
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_asks_nobody_else_for_anything() {
+    fn the_page_requests_nothing_from_other_hosts() {
         for elsewhere in [
             "http://", "https://", "//cdn", "src=", "<link", "@import", "url(",
         ] {

@@ -1,4 +1,4 @@
-//! What went wrong with a request, in the form of RFC 9457.
+//! Problem documents (RFC 9457).
 
 use std::fmt;
 
@@ -13,16 +13,16 @@ use crate::supervision::ActorUnavailable;
 /// The media type of a [`Problem`].
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 
-/// Why a request was not done.
+/// The reason why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct Problem {
-    /// The meaning of the status, and nothing more special.
+    /// `about:blank`: the status says all.
     r#type: &'static str,
-    /// What the status is called.
+    /// The name of the status.
     title: &'static str,
     /// The status of the response.
     status: u16,
-    /// What was wrong, and what to do.
+    /// The mistake, and what to do.
     detail: String,
 }
 

@@ -1,7 +1,7 @@
-//! The token of the admin endpoint: the one that is set, or one that the server makes for itself.
+//! The token of the admin endpoint: the one in the settings, or one that the server makes.
 //!
-//! A token that is made lies in a file that only the server's user can read: beside a database of
-//! SQLite, else in a state directory. The commands look in the same places.
+//! A token that is made is kept in a file that only the server's user can read: beside a database of
+//! SQLite, else in a state directory. The commands look for it in the same places.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, Permissions};
@@ -15,33 +15,33 @@ use crate::identity::new_secret;
 use crate::settings::Config;
 use crate::store::sqlite_file;
 
-/// The name of the file in a state directory; behind that of a database it follows a hyphen.
+/// The name of the file in a state directory. Beside a database, it follows its name and a hyphen.
 const FILE_NAME: &str = "admin-token";
 
 /// The state directory of the service on Debian and in a container.
 const STATE_DIRECTORY: &str = "/var/lib/restante";
 
-/// The name of our folder among those of other programs.
+/// The name of our folder in a state directory of several programs.
 const PROGRAM: &str = "restante";
 
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 
-/// What a caller must present.
+/// The token that a caller must present.
 #[derive(Clone)]
 pub struct Token {
     text: String,
     origin: Origin,
 }
 
-/// Where a token comes from.
+/// The origin of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// `Admin__Token` or `Admin__TokenPath`.
     Set,
-    /// The server has made it and keeps it in this file.
+    /// Made by the server and kept in this file.
     File(PathBuf),
-    /// The server has made it and could keep it nowhere, so nobody knows it.
+    /// Made by the server, which could not keep it: no caller knows it.
     Unkept,
 }
 
@@ -54,7 +54,7 @@ impl std::fmt::Debug for Token {
 }
 
 impl Token {
-    /// The token itself.
+    /// Returns the token itself.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -66,14 +66,14 @@ impl Token {
         Self { text, origin }
     }
 
-    /// Where it comes from.
+    /// Returns its origin.
     pub fn origin(&self) -> &Origin {
         &self.origin
     }
 }
 
-/// The token that a server with these settings asks for. If none is set, the one of an earlier
-/// start is used, or one is made.
+/// Returns the token that a server with these settings asks for. If none is set, the one of an earlier
+/// start is used, or a new one is made.
 ///
 /// # Errors
 /// If a token is set and can't be read.
@@ -102,10 +102,10 @@ pub fn of_server(config: &Config) -> anyhow::Result<Token> {
     Ok(Token { text, origin })
 }
 
-/// The token that a command shows to a server of these settings, as far as it may know it.
+/// Returns the token that a command presents to a server with these settings, if it can know it.
 ///
 /// # Errors
-/// If a token is set and can't be read, or the server's may not be read by this user.
+/// If a token is set and can't be read, or this user may not read the server's.
 pub fn of_command(config: &Config) -> anyhow::Result<Option<Token>> {
     if let Some(token) = set(config)? {
         return Ok(Some(token));
@@ -133,7 +133,7 @@ pub fn of_command(config: &Config) -> anyhow::Result<Option<Token>> {
     }
 }
 
-/// The token that is set, if one is.
+/// Returns the token in the settings, if there is one.
 ///
 /// # Errors
 /// If it can't be read.
@@ -145,7 +145,7 @@ pub fn set(config: &Config) -> anyhow::Result<Option<Token>> {
     }))
 }
 
-/// Where a token may be kept, the best place first.
+/// Returns the files that may hold a token, the best first.
 fn places(config: &Config) -> Vec<PathBuf> {
     if let Ok(Some(database)) = sqlite_file(&config.database.url) {
         let mut file = OsString::from(database);
@@ -159,7 +159,7 @@ fn places(config: &Config) -> Vec<PathBuf> {
     files
 }
 
-/// The state directories, the best first: that of systemd, that of the service, that of the user.
+/// Returns the state directories, the best first: of systemd, of the service, of the user.
 fn state_directories(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
     let folder = |name| {
         variable(name)
@@ -192,7 +192,7 @@ fn read(file: &Path) -> io::Result<String> {
     Ok(text.to_owned())
 }
 
-/// The token that is in the file already; if there is none, this one, which is in it from now on.
+/// Returns the token in the file; if there is none, writes this one and returns it.
 fn keep(file: &Path, text: &str) -> io::Result<String> {
     match read(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -206,7 +206,7 @@ fn keep(file: &Path, text: &str) -> io::Result<String> {
             .mode(FOLDER_MODE)
             .create(folder)?;
     }
-    // It has its name when all of it is there.
+    // It gets its name when all of it is written.
     let mut made = NamedTempFile::new_in(folder)?;
     made.as_file()
         .set_permissions(Permissions::from_mode(FILE_MODE))?;
@@ -214,7 +214,7 @@ fn keep(file: &Path, text: &str) -> io::Result<String> {
     made.as_file().sync_all()?;
     match made.persist_noclobber(file) {
         Ok(_) => Ok(text.to_owned()),
-        // Another server was quicker, or the file was empty.
+        // Another server was first, or the file was empty.
         Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => match read(file) {
             Ok(text) => Ok(text),
             Err(_) => {

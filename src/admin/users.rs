@@ -17,7 +17,7 @@ use crate::store::{Directory, KeyId};
 /// All users.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Users {
-    /// By address.
+    /// The users, by address.
     users: Vec<UserReport>,
 }
 
@@ -25,17 +25,17 @@ pub(super) struct Users {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewUser {
-    /// Where mail reaches them, and how they log in.
+    /// The address for mail and logins.
     address: String,
     /// Further addresses.
     #[serde(default)]
     aliases: Vec<String>,
-    /// How much the maildrop may hold; no limit unless told.
+    /// How much the maildrop may hold; no limit by default.
     #[serde(default, deserialize_with = "quota")]
     quota: Option<Quota>,
 }
 
-/// What to change about a user.
+/// A change of a user.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UserChange {
@@ -47,7 +47,7 @@ pub(super) struct UserChange {
     quota: Option<Quota>,
 }
 
-/// Reads a quota from an object alone; left to itself, serde takes an array too.
+/// Reads a quota from an object only; serde would take an array too.
 fn quota<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Quota>, D::Error> {
     let object = Option::<serde_json::Map<_, _>>::deserialize(deserializer)?;
     let quota = object.map(|object| serde_json::from_value(object.into()));
@@ -57,7 +57,7 @@ fn quota<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Quota>, D:
 /// All keys of a user.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Keys {
-    /// The oldest first, with those that no longer work.
+    /// The keys, the oldest first, with those that no longer work.
     keys: Vec<KeyReport>,
 }
 
@@ -67,13 +67,13 @@ pub(super) struct Keys {
 pub(super) struct KeyRequest {
     /// What to call it, such as the program that will use it.
     name: String,
-    /// What it may be used for; `pop3` unless told.
+    /// Its scopes; `pop3` by default.
     #[serde(default)]
     scopes: Option<Vec<String>>,
-    /// From where it may be used, such as `192.0.2.0/24`; from everywhere unless told.
+    /// The networks from which it may be used, such as `192.0.2.0/24`; all by default.
     #[serde(default)]
     networks: Vec<String>,
-    /// How long it works, such as `90d`; for ever unless told.
+    /// How long it works, such as `90d`; without an end by default.
     #[serde(default)]
     expires_in: Option<String>,
     /// Whether it is a short one, of 27 letters and digits, for a device whose field for a password
@@ -278,7 +278,7 @@ pub(super) async fn revoke_key(
 }
 
 impl Admin {
-    /// At once, rather than within the few seconds in which it would be noticed anyway.
+    /// Ends sessions at once, rather than within the few seconds of the next look for revoked keys.
     async fn end_revoked_sessions(&self) {
         end_revoked(&self.registry, &self.mailbox).await;
     }

@@ -1,4 +1,4 @@
-//! `restante check`: is all as the server needs it? Nothing is started, and nothing changed.
+//! `restante check`: checks what the server needs. It starts nothing and changes nothing.
 
 mod certificate;
 mod listeners;
@@ -14,27 +14,27 @@ use super::output::print;
 use crate::settings::{Config, Loaded};
 use crate::telemetry;
 
-/// How good or bad it is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Level {
-    /// As it should be.
+    /// In order.
     Ok,
-    /// The server starts, but somebody may wait in vain for something.
+    /// The server starts, but a part of it may not do what is expected.
     Warning,
     /// The server does not start, or not all of it works.
     Problem,
 }
 
-/// What was found in one place.
+/// The result of one check.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Finding {
     level: Level,
-    /// What was looked at, for programs: `settings`, `pop3`, `database`…
+    /// The part that was checked, for programs: `settings`, `pop3`, `database`…
     about: &'static str,
-    /// What was found.
+    /// The result.
     message: String,
-    /// What to do about it.
+    /// The fix.
     #[serde(skip_serializing_if = "Option::is_none")]
     fix: Option<String>,
 }
@@ -65,7 +65,7 @@ impl Finding {
     }
 }
 
-/// Looks at everything and tells what was found; fails if there is a problem.
+/// Runs all checks and prints their results; the exit status says whether there is a problem.
 pub(super) async fn run(file: Option<&Path>, as_json: bool) -> anyhow::Result<ExitCode> {
     let findings = match Config::load(file, std::env::vars_os()) {
         Ok(loaded) => {
@@ -142,7 +142,7 @@ fn collector(endpoint: Option<&str>) -> Option<Finding> {
     }
 }
 
-/// A line for each finding, its fix below it, and the sum at the end.
+/// Returns a line for each finding, its fix below it, and the totals at the end.
 fn as_text(findings: &[Finding]) -> String {
     let mut lines = Vec::new();
     for finding in findings {
@@ -167,14 +167,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_finding_is_a_line_and_its_mend_is_below_it() {
+    fn each_finding_is_a_line_with_its_fix_below_it() {
         let findings = [
-            Finding::ok("database", "the database is there"),
+            Finding::ok("database", "the database is available"),
             Finding::problem("pop3", "port 110 is taken", "take another"),
         ];
         assert_eq!(
             as_text(&findings),
-            "ok       the database is there\n\
+            "ok       the database is available\n\
              problem  port 110 is taken\n\
              \x20        -> take another\n\
              1 problems, 0 warnings"

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::output::print;
 use crate::settings::Loaded;
 
-/// Where a setting came from that nobody has set.
+/// The origin of a setting that is not set.
 const DEFAULT: &str = "default";
 
 pub(super) fn run(loaded: &Loaded, as_json: bool) -> anyhow::Result<ExitCode> {
@@ -38,7 +38,7 @@ fn described(loaded: &Loaded, section: &str, key: &str, value: &Value) -> Value 
     json!({ "value": value, "origin": origin(loaded, section, key).unwrap_or(DEFAULT) })
 }
 
-/// A section as the file has it: `key = value`, and behind it where the value came from.
+/// Returns a section as the file has it: `key = value`, then a comment with its origin.
 fn as_text<'a>(
     loaded: &Loaded,
     section: &str,
@@ -63,7 +63,7 @@ fn origin<'a>(loaded: &'a Loaded, section: &str, key: &str) -> Option<&'a str> {
     loaded.origins.get(&path).map(String::as_str)
 }
 
-/// A value in the spelling of the file, where nothing is the empty text.
+/// Returns a value as the file spells it; no value is the empty text.
 fn as_toml(value: &Value) -> String {
     match value {
         Value::Null => r#""""#.to_owned(),

@@ -19,13 +19,13 @@ use crate::session::ListenerKind;
 use crate::settings::{Config, LogSettings};
 use crate::store::{Database, MessageWriter};
 
-/// The port that a demo listens on if nobody else does.
+/// The port that a demo listens on if it is free.
 const PORT: u16 = 1110;
 
-/// Who has mail in the demo.
+/// The user of the demo.
 const ADDRESS: &str = "ada@example.com";
 
-/// The messages arrive so long after each other.
+/// The time between the arrivals of two messages.
 const APART: Duration = Duration::from_secs(600);
 
 /// How long open sessions may go on after Ctrl-C.

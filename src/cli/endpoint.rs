@@ -1,7 +1,7 @@
 //! Asks the running server, through its admin endpoint.
 //!
 //! ureq does it without TLS and without a runtime of its own: these are a few requests to this
-//! machine, or to one that is reached as safely as this.
+//! machine, or to one over a network that is as safe.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -20,21 +20,21 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 /// How many octets are read of an answer.
 const MAX_ANSWER_OCTETS: u64 = 64 * 1024 * 1024;
 
-/// The endpoint of the server that the settings describe.
+/// The admin endpoint of the server that the settings describe.
 pub(super) struct Endpoint {
     agent: Agent,
     address: SocketAddr,
     authorization: Option<String>,
 }
 
-/// What it answered.
+/// An answer of the endpoint.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) body: Value,
 }
 
 impl Endpoint {
-    /// Finds it by the settings that the server has.
+    /// Finds the endpoint by the settings of its server.
     ///
     /// # Errors
     /// If it is off, or the token can't be read.
@@ -43,7 +43,7 @@ impl Endpoint {
         Self::shown(config, token.as_ref().map(Token::text))
     }
 
-    /// The same, for what needs no token.
+    /// Finds the endpoint for requests that need no token.
     ///
     /// # Errors
     /// If it is off.
@@ -99,14 +99,14 @@ impl Endpoint {
         &self,
         answered: Result<Response<ureq::Body>, ureq::Error>,
     ) -> anyhow::Result<Answer> {
-        let nobody = || {
+        let no_answer = || {
             format!(
                 "no answer from the admin endpoint at {} (is the server running, with the same \
                  Admin__BindAddress and Admin__Port?)",
                 self.address
             )
         };
-        let mut response = answered.with_context(nobody)?;
+        let mut response = answered.with_context(no_answer)?;
         let status = response.status();
         anyhow::ensure!(
             status != StatusCode::UNAUTHORIZED,
@@ -115,14 +115,14 @@ impl Endpoint {
             self.address
         );
         let body = response.body_mut().with_config().limit(MAX_ANSWER_OCTETS);
-        let text = body.read_to_string().with_context(nobody)?;
+        let text = body.read_to_string().with_context(no_answer)?;
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
         Ok(Answer { status, body })
     }
 }
 
 impl Answer {
-    /// What the server says went wrong.
+    /// Returns the server's account of what went wrong.
     pub(super) fn problem(&self) -> anyhow::Error {
         let detail = self.body.get("detail").and_then(Value::as_str);
         anyhow::anyhow!("{}", detail.unwrap_or(self.status.as_str()))

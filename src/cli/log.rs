@@ -1,4 +1,4 @@
-//! Where log lines go, and in which form.
+//! The log: its lines, their form and their level.
 
 mod apart;
 mod form;
@@ -24,13 +24,13 @@ use crate::telemetry::{TRACES_ONLY, Traces};
 use apart::{Flush, Lines};
 use form::{ForJournal, ForPrograms};
 
-/// What libraries tell that nobody asked for.
+/// Libraries whose lines are left out unless asked for.
 const QUIET: &str = "sqlx=warn,sea_orm_migration=warn,actix_server=warn,actix_http=off";
 
-/// What the admin endpoint logs twice a second while it can accept no connection.
+/// The target that logs twice a second while the admin endpoint can accept no connection.
 const ACCEPTS: &str = "actix_server::accept";
 
-/// How often a running server looks whether lines were dropped.
+/// How often a running server checks whether lines were dropped.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Changes what is logged while the program runs.
@@ -41,13 +41,13 @@ impl Level {
     /// Logs at this level from now on.
     ///
     /// # Errors
-    /// If nothing logs any more.
+    /// If the subscriber is gone.
     pub(super) fn change(&self, level: EnvFilter) -> anyhow::Result<()> {
         Ok(self.0.reload(level)?)
     }
 }
 
-/// How the lines of a program that goes on for long get to stderr. Dropped, it writes the last.
+/// The log of a daemon, written by its own thread. Dropping it writes the last lines.
 pub(super) struct Apart {
     lines: Lines,
     _flush: Flush,
@@ -62,7 +62,7 @@ pub(super) fn start(settings: &LogSettings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts to log to stderr by a thread of its own, so that nobody waits for who reads it, and to
+/// Starts to log to stderr by a thread of its own, so that no session waits for its reader, and to
 /// export traces if there are any.
 ///
 /// # Errors
@@ -90,13 +90,13 @@ pub(super) fn start_apart(
 }
 
 impl Apart {
-    /// How many lines have been dropped since the start.
+    /// Returns how many lines have been dropped since the start.
     pub(super) fn dropped(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
         let lines = self.lines.clone();
         move || lines.dropped()
     }
 
-    /// Says in the log how many lines are missing in it, whenever that can be read again.
+    /// Logs how many lines are missing, once stderr is read again.
     pub(super) fn tell_what_was_dropped(&self) -> impl Future<Output = ()> + 'static {
         let lines = self.lines.clone();
         async move {
@@ -106,7 +106,7 @@ impl Apart {
                 let dropped = lines.dropped();
                 if dropped > told && lines.flows() {
                     let missing = dropped - told;
-                    tracing::warn!(missing, "log lines were dropped: nobody has read stderr");
+                    tracing::warn!(missing, "log lines were dropped: stderr was not read");
                     told = dropped;
                 }
             }
@@ -141,13 +141,13 @@ fn init(
     Ok(Level(level))
 }
 
-/// Lets through what this module logs once a minute, and all else.
+/// Limits this module to one line a minute; other lines pass.
 fn throttled(module: &'static str) -> impl Filter<Registry> {
     let throttle = LogThrottle::default();
     let is_let_through = move |line: &Metadata<'_>, _: &Context<'_, Registry>| {
         line.target() != module || throttle.allow().is_some()
     };
-    // Only lines of the module are looked at one by one.
+    // Only lines of the module are checked one by one.
     dynamic_filter_fn(is_let_through).with_callsite_filter(move |line| {
         if line.target() == module {
             Interest::sometimes()
@@ -157,12 +157,12 @@ fn throttled(module: &'static str) -> impl Filter<Registry> {
     })
 }
 
-/// What is logged at this level.
+/// Returns the filter for a level.
 ///
 /// # Errors
 /// If the level is no filter.
 pub(super) fn filter(level: &str) -> anyhow::Result<EnvFilter> {
-    // A word that is no level would pass for the name of a module, and silence everything.
+    // A word that is no level would be taken for the name of a module, and silence everything.
     let is_level = level.parse::<LevelFilter>().is_ok();
     anyhow::ensure!(
         is_level || level.contains('='),
@@ -174,7 +174,7 @@ pub(super) fn filter(level: &str) -> anyhow::Result<EnvFilter> {
     })
 }
 
-/// Does what is written to stderr go to the journal of systemd? It says so by naming the file.
+/// Returns whether stderr goes to the journal of systemd, which names the file in `JOURNAL_STREAM`.
 fn stderr_is_the_journal() -> bool {
     let stderr = std::fs::metadata("/proc/self/fd/2");
     let stderr = stderr.map(|file| format!("{}:{}", file.dev(), file.ino()));
@@ -192,7 +192,7 @@ mod tests {
     use crate::telemetry;
 
     #[test]
-    fn what_libraries_tell_is_heard_only_if_it_is_asked_for() {
+    fn lines_of_libraries_are_logged_only_if_they_are_asked_for() {
         fn enabled(level: &str) -> [bool; 3] {
             let lines = fmt::layer().with_writer(std::io::sink);
             let lines = lines.with_filter(filter(level).unwrap());
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_admin_endpoint_can_not_accept_is_told_once_a_minute() {
+    fn a_failed_accept_of_the_admin_endpoint_is_logged_once_a_minute() {
         let lines = Arc::new(AtomicUsize::new(0));
         let written = Arc::clone(&lines);
         let writer = move || {

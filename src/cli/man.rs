@@ -1,4 +1,4 @@
-//! `restante man` and `restante completions`: the command line tells of itself.
+//! `restante man` and `restante completions`.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

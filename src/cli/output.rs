@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Prints a text and ends its line. A reader that has seen enough and closed is no fault.
+/// Prints a text and ends its line. A reader that has closed the pipe is no error.
 ///
 /// # Errors
 /// If stdout can't be written to.
@@ -47,7 +47,7 @@ fn line<'a>(widths: &[usize], cells: impl Iterator<Item = &'a str>) -> String {
     cells.join("  ").trim_end().to_owned()
 }
 
-/// A bar with rate and time left, where there is a terminal to draw it on.
+/// Returns a progress bar with rate and time left, which is hidden unless stderr is a terminal.
 pub(super) fn progress_bar(octets: u64) -> ProgressBar {
     const TEMPLATE: &str = "{bar:40} {percent}% {binary_bytes_per_sec}, {eta} left";
     let style = ProgressStyle::with_template(TEMPLATE);

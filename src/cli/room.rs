@@ -1,11 +1,11 @@
-//! Room on the disk of the database for mail that a command takes in.
+//! Free space on the disk of the database for mail that a command stores.
 
 use crate::store::Database;
 
-/// How many octets of a message are taken in before the disk is looked at again.
+/// How many octets of a message are read between two checks of the disk.
 const LOOK_AGAIN_OCTETS: usize = 1 << 20;
 
-/// Looks at the disk while a message is read, since it is not known how large the message is.
+/// Checks the disk while a message is read, whose size is not known beforehand.
 #[derive(Debug, Default)]
 pub(super) struct RoomCheck {
     octets: usize,
@@ -26,7 +26,7 @@ impl RoomCheck {
     }
 }
 
-/// Makes sure that there is room for mail of so many octets.
+/// Checks that there is room for mail of so many octets.
 ///
 /// # Errors
 /// If there is not.

@@ -26,15 +26,15 @@ use crate::settings::{AdminSettings, Config, Loaded};
 use crate::store::{open_to_others, sqlite_file};
 use crate::telemetry::Traces;
 
-/// How long the collector of traces and metrics may hold up a stop.
+/// How long the collector of traces and metrics may delay a stop.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How to serve.
+/// The options of `restante serve`.
 #[derive(Debug, Args)]
 pub(super) struct Serve {
     /// The user to run as, if root starts the server.
     ///
-    /// Ports are bound and certificates read as root; then root's rights are given up for good, and
+    /// Ports are bound and certificates read as root; then root's rights are given up, and
     /// the database is opened as this user.
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
@@ -80,7 +80,7 @@ async fn serve(
         }
         None => None,
     };
-    // A database may be far away and not answer; a stop does not wait for that.
+    // A database may not answer; a stop does not wait for it.
     let database = tokio::select! {
         opened = waiting::open(&config, prepared.as_ref()) => match &user {
             Some(user) => opened.with_context(|| format!("as the user {}", user.name()))?,
@@ -141,7 +141,7 @@ async fn serve(
     }
     let timeout = server.settings().pop3.shutdown_timeout;
     systemd::stopping(timeout);
-    tracing::info!("stopping: no new sessions, and time for those that are here to QUIT");
+    tracing::info!("stopping: no new sessions; open ones may go on to their QUIT");
     tokio::select! {
         () = server.stop(timeout) => {
             in_time(EXPORT_TIMEOUT, move || metrics.flush()).await;
@@ -155,8 +155,8 @@ async fn serve(
     }
 }
 
-/// The admin endpoint's socket, with its token if one is set. Of several servers on a machine, those
-/// that nobody has given a port do without.
+/// Binds the admin endpoint's socket; returns it with its token if one is set. Of several servers on
+/// a machine, only one has an endpoint on the default port.
 fn bind_admin(config: &Config) -> anyhow::Result<Option<(AdminSocket, Option<Token>)>> {
     let socket = match admin::bind(&config.admin) {
         Err(error) if config.admin.port == AdminSettings::default().port && is_taken(&error) => {
@@ -171,17 +171,17 @@ fn bind_admin(config: &Config) -> anyhow::Result<Option<(AdminSocket, Option<Tok
     }
 }
 
-/// What only root may have: ports below 1024, and files that only root can read.
+/// What needs root's rights: ports below 1024, and files that only root can read.
 struct Prepared {
     sockets: Vec<Bound>,
-    /// With its token, if one is set.
+    /// The admin endpoint's socket, with its token if one is set.
     admin: Option<(AdminSocket, Option<Token>)>,
     lmtp: Option<LmtpSocket>,
     preloaded: Preloaded,
 }
 
 impl Prepared {
-    /// The sockets that the settings ask for beside those that systemd gave, and the certificates.
+    /// Binds the sockets that systemd did not pass, and reads the certificates.
     ///
     /// # Errors
     /// If one can't be had.
@@ -200,7 +200,7 @@ impl Prepared {
     }
 }
 
-/// A key that only root can read is in use, but a renewed one can't be.
+/// Warns of keys that only root can read: a renewed one could not be read.
 fn warn_of_unreadable(keys: &[PathBuf], user: &ServiceUser) {
     for key in keys {
         let opened = std::fs::File::open(key);
@@ -214,7 +214,7 @@ fn warn_of_unreadable(keys: &[PathBuf], user: &ServiceUser) {
     }
 }
 
-/// The endpoint with its token; says where both are.
+/// Returns the endpoint with its token, and logs where both are.
 fn guarded(socket: AdminSocket, token: Option<Token>, config: &Config) -> anyhow::Result<Endpoint> {
     let token = match token {
         Some(token) => token,
@@ -229,7 +229,7 @@ fn guarded(socket: AdminSocket, token: Option<Token>, config: &Config) -> anyhow
     Ok(endpoint)
 }
 
-/// What exists is left as it is: that others may read it can be on purpose.
+/// Warns of a database that other users may read. Its permissions stay: they may be on purpose.
 fn warn_of_open_files(config: &Config) {
     let Ok(Some(file)) = sqlite_file(&config.database.url) else {
         return;
@@ -245,10 +245,10 @@ fn is_taken(error: &anyhow::Error) -> bool {
     error.is_some_and(|error| error.kind() == io::ErrorKind::AddrInUse)
 }
 
-/// Does something that blocks its thread, and goes on when it is done or when the time is over.
+/// Runs blocking work on a thread of its own, and waits for it until a deadline.
 async fn in_time(timeout: Duration, work: impl FnOnce() + Send + 'static) {
     let (done, is_done) = oneshot::channel::<()>();
-    // No thread of the runtime, whose end would wait for it.
+    // The runtime would wait for a thread of its own when it ends.
     std::thread::spawn(move || {
         work();
         drop(done);

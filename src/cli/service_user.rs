@@ -48,7 +48,7 @@ impl ServiceUser {
         })
     }
 
-    /// Its name.
+    /// Returns its name.
     pub(super) fn name(&self) -> &str {
         &self.name
     }

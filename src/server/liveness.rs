@@ -1,4 +1,4 @@
-//! Whether a server is alive, for whoever watches it from outside.
+//! Whether a server is alive, for a watchdog.
 
 use actix_rt::ArbiterHandle;
 use tokio::sync::oneshot;
@@ -14,14 +14,14 @@ pub struct Liveness {
 }
 
 impl Liveness {
-    /// How many sessions are here, once the registry and every thread of sessions have answered.
+    /// Returns the number of sessions, once the registry and every thread of sessions have answered.
     ///
-    /// This may take for ever, which is an answer too.
+    /// Never resolves if a thread hangs: use a timeout. `None` if the registry or a thread is gone.
     pub async fn probe(&self) -> Option<usize> {
         let sessions = self.registry.ask(|| Count).await.ok()?;
         for thread in &self.threads {
             let (answer, answered) = oneshot::channel();
-            // Who asked may have given up meanwhile.
+            // The caller may have given up meanwhile.
             thread.spawn_fn(move || {
                 let _ = answer.send(());
             });

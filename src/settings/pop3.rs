@@ -64,10 +64,10 @@ section! {
         reload max_connections_per_address: Option<u32> = None;
         /// The largest number of sessions before login; one more ends the oldest of them.
         reload max_connections_before_login: u32 = 2000,
-            refuse |most| *most == 0 => "0 would let nobody log in; the least is 1";
+            refuse |most| *most == 0 => "0 would allow no login; the least is 1";
         /// The largest number of sessions of one user.
         reload max_connections_per_user: u32 = 5,
-            refuse |most| *most == 0 => "0 would let nobody log in; the least is 1";
+            refuse |most| *most == 0 => "0 would allow no login; the least is 1";
         /// How long a session must have been idle before a new login with the same key from the same
         /// address may end it, when the user has no session left; 0 is never.
         reload evict_idle_after: Duration = 2 * MINUTE;
@@ -77,10 +77,10 @@ section! {
                 "0 would end every session at once; RFC 1939 asks for 10m or more";
         /// How long a client may take to log in.
         reload login_timeout: Duration = 180 * SECOND,
-            refuse Duration::is_zero => "0 would let nobody log in; give a time such as 180s";
+            refuse Duration::is_zero => "0 would allow no login; give a time such as 180s";
         /// How long a client may read nothing of what is sent to it.
         reload write_timeout: Duration = 10 * MINUTE, follows session_timeout,
-            refuse Duration::is_zero => "0 would let nobody read a message; give a time such as 10m";
+            refuse Duration::is_zero => "0 would let no client read a message; give a time such as 10m";
         /// The number of bad commands in a row that ends a session.
         reload max_bad_commands: u32 = 20,
             refuse |most| *most == 0 => "0 would end every session at once; the least is 1";

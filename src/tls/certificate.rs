@@ -1,4 +1,4 @@
-//! The certificates of the server, each with its key, and which of them suits a client.
+//! The certificates of the server with their keys, and the choice of one for a client.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -49,14 +49,14 @@ pub(super) struct Certificate {
     key: Arc<dyn SigningKey>,
 }
 
-/// How well a certificate's names fit what the client asks for.
+/// How well a certificate's names match the name that the client asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Fit {
-    /// It has another name, or the client does not say which one it wants.
+    /// It has other names, or the client names no server.
     Other,
-    /// By `*` for the first label.
+    /// It has a wildcard for the first label.
     Wildcard,
-    /// It is the same name.
+    /// It has this name.
     Name,
 }
 
@@ -87,7 +87,7 @@ pub(super) fn load(
     Ok(certificates)
 }
 
-/// The files that hold a private key, of all that are read.
+/// Returns those of the files that hold a private key.
 pub(super) fn key_files(sources: &Sources) -> Vec<PathBuf> {
     let paths = sources
         .certificates
@@ -101,7 +101,7 @@ pub(super) fn key_files(sources: &Sources) -> Vec<PathBuf> {
     files.filter(has_key).collect()
 }
 
-/// Finds the key of each chain. In a folder, authorities without a key are passed over: certbot
+/// Finds the key of each chain. In a folder, authorities without a key are skipped: certbot
 /// puts the chain alone beside the others.
 fn pair(
     path: &Path,
@@ -141,7 +141,7 @@ fn is_authority(certificate: &CertificateDer<'static>) -> bool {
     X509Certificate::from_der(certificate).is_ok_and(|(_, it)| it.is_ca())
 }
 
-/// The chain that begins with the certificate that one of the keys fits.
+/// Returns the chain that begins with the certificate of one of the keys.
 fn certified(
     certificates: &[CertificateDer<'static>],
     keys: &[&PrivateKeyDer<'static>],
@@ -171,8 +171,8 @@ fn certified(
     bail!("its private key belongs to another certificate")
 }
 
-/// The certificate, then who issued it, and so on; what does not belong to it comes last, as it
-/// was given.
+/// Sorts the certificate first, then its issuer, and so on; certificates outside the chain come last, as
+/// they were given.
 fn chain(
     first: &CertificateDer<'static>,
     given: &[CertificateDer<'static>],
@@ -216,8 +216,8 @@ impl Certificate {
         })
     }
 
-    /// How to shake hands with this client. With a protocol list of our own, the library refuses a
-    /// client that has none of it in its list.
+    /// Returns the configuration for this client. With a protocol list, the library refuses a
+    /// client that has none of the protocols in its list.
     pub(super) fn config(&self, hello: &ClientHello<'_>, alpn: Alpn) -> Arc<ServerConfig> {
         let asks_for_pop3 = match hello.alpn() {
             Some(mut protocols) => protocols.any(|protocol| protocol == ALPN_POP3),
@@ -230,7 +230,7 @@ impl Certificate {
         Arc::clone(config)
     }
 
-    /// Is it for this name? A dot at its end is no part of it.
+    /// Returns how well it matches this name, without a dot at its end.
     pub(super) fn fit(&self, name: Option<&str>) -> Fit {
         let Some(name) = name.map(str::to_ascii_lowercase) else {
             return Fit::Other;
@@ -251,7 +251,7 @@ impl Certificate {
         }
     }
 
-    /// Can the client check signatures of its key, and is there a cipher suite for it?
+    /// Returns whether the client can verify signatures of its key and shares a cipher suite.
     pub(super) fn is_usable(&self, hello: &ClientHello<'_>) -> bool {
         let suites = ring::ALL_CIPHER_SUITES.iter();
         let mut shared = suites.filter(|suite| hello.cipher_suites().contains(&suite.suite()));
@@ -278,7 +278,7 @@ fn config(pair: CertifiedKey, clients: Option<&Clients>) -> anyhow::Result<Serve
     Ok(config)
 }
 
-/// What this makes of the names in the subjectAltName.
+/// Returns what a function finds in the names of the subjectAltName.
 pub(super) fn alternative_names(
     certificate: &X509Certificate<'_>,
     read: impl Fn(&GeneralName<'_>) -> Option<String>,
@@ -295,7 +295,7 @@ fn dns_name(name: &GeneralName<'_>) -> Option<String> {
     Some(name.to_ascii_lowercase())
 }
 
-/// The hash of the certificate, by the hash function of its signature, and by SHA-256 in place of
+/// Returns the hash of the certificate by the hash function of its signature, with SHA-256 in place of
 /// MD5 and SHA-1 (RFC 5929, section 4.1).
 fn end_point(parsed: &X509Certificate<'_>, der: &[u8]) -> Option<Vec<u8>> {
     let pss = match SignatureAlgorithm::try_from(&parsed.signature_algorithm) {
@@ -314,7 +314,7 @@ fn end_point(parsed: &X509Certificate<'_>, der: &[u8]) -> Option<Vec<u8>> {
     } else if is(&BY_SHA512) {
         Some(Sha512::digest(der).to_vec())
     } else {
-        // Of Ed25519 the RFC says nothing, and clients differ.
+        // The RFC does not cover Ed25519, and clients differ.
         None
     }
 }
@@ -347,7 +347,7 @@ const BY_SHA512: [Oid<'_>; 3] = [
 /// `ecdsa-with-SHA1`.
 const OID_ECDSA_WITH_SHA1: Oid<'_> = oid!(1.2.840.10045.4.1);
 
-/// A time before 1970 is 1970: long past, too.
+/// Returns a time; one before 1970 is 1970, which is long past too.
 pub(super) fn time(timestamp: i64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(timestamp).unwrap_or(0))
 }

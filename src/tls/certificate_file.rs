@@ -1,4 +1,4 @@
-//! What a file holds: certificates, private keys and revocation lists, in PEM, DER or PKCS#12.
+//! Reads files of certificates, private keys and revocation lists, in PEM, DER or PKCS#12.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use x509_parser::revocation_list::CertificateRevocationList;
 
 use crate::settings::SecretText;
 
-/// The largest file that is read. The chains and lists of real authorities are far below it.
+/// The largest file that is read. Chains and lists of real authorities are far smaller.
 const LARGEST_FILE: u64 = 64 * 1024 * 1024;
 
 const PEM_BEGIN: &[u8] = b"-----BEGIN ";
@@ -27,7 +27,7 @@ const ENCRYPTED_KEY: [&str; 2] = [
 /// How OpenSSL marked an encrypted key before there was PKCS#8.
 const OLD_ENCRYPTED_KEY: &[u8] = b"Proc-Type: 4,ENCRYPTED";
 
-/// What a file holds.
+/// The contents of a file.
 #[derive(Default)]
 pub(super) struct CertificateFile {
     pub(super) certificates: Vec<CertificateDer<'static>>,
@@ -36,7 +36,7 @@ pub(super) struct CertificateFile {
 }
 
 impl CertificateFile {
-    /// Reads a file, whatever its name.
+    /// Reads a file of any name.
     pub(super) fn read(file: &Path, password: Option<&SecretText>) -> anyhow::Result<Self> {
         let read = || {
             let metadata = std::fs::metadata(file)?;
@@ -81,7 +81,7 @@ impl CertificateFile {
                 SectionKind::PrivateKey => self.keys.push(PrivateKeyDer::Pkcs8(der.into())),
                 SectionKind::RsaPrivateKey => self.keys.push(PrivateKeyDer::Pkcs1(der.into())),
                 SectionKind::EcPrivateKey => self.keys.push(PrivateKeyDer::Sec1(der.into())),
-                // Not ours to use.
+                // It has no use here.
                 SectionKind::PublicKey | SectionKind::Csr | SectionKind::EchConfigList | _ => {}
             }
         }
@@ -103,7 +103,7 @@ impl CertificateFile {
     }
 }
 
-/// The key in the first section of this kind, which the reader of PEM passes over.
+/// Returns the key in the first section of this kind, which the reader of PEM skips.
 fn encrypted_section(pem: &[u8]) -> Option<anyhow::Result<Vec<u8>>> {
     let [begin, end] = ENCRYPTED_KEY;
     let (_, rest) = split_once(pem, begin)?;
@@ -133,7 +133,7 @@ fn decrypted(key: &[u8], password: Option<&SecretText>) -> anyhow::Result<Privat
     Ok(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()).into())
 }
 
-/// Is it a PFX of RFC 7292, a sequence that begins with the version 3?
+/// Returns whether it is a PFX of RFC 7292: a sequence that begins with the version 3.
 fn is_pkcs12(octets: &[u8]) -> bool {
     let content = Any::from_der(octets).map(|(_, pfx)| pfx.data);
     content.is_ok_and(|content| content.starts_with(&[0x02, 0x01, 0x03]))
@@ -149,8 +149,8 @@ fn open_pkcs12(octets: &[u8], password: Option<&SecretText>) -> anyhow::Result<P
             Err(error) => refused = refused.or(Some(error)),
         }
     }
-    // "No password" is not the empty one: the MAC has another key then, and is of no use, since
-    // everybody knows it. What is encrypted is so with the empty password.
+    // "No password" is not the empty password: the MAC has another key then, and is of no use, since
+    // that key is known. Its contents are encrypted with the empty password.
     if let Some(archive) =
         without_mac(octets).and_then(|octets| Pkcs12Archive::from_pkcs12(&octets, "").ok())
     {
@@ -168,7 +168,7 @@ fn open_pkcs12(octets: &[u8], password: Option<&SecretText>) -> anyhow::Result<P
     })
 }
 
-/// The same PFX (version, content, MAC) but for its MAC.
+/// Returns the same PFX (version, content, MAC) without its MAC.
 fn without_mac(octets: &[u8]) -> Option<Vec<u8>> {
     let (_, pfx) = Any::from_der(octets).ok()?;
     let (after_version, _) = Any::from_der(pfx.data).ok()?;

@@ -1,4 +1,4 @@
-//! Whose certificates are believed when clients show them.
+//! Verifies clients' certificates.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,11 +24,11 @@ use super::files::{ClientSources, Sources};
 /// `SmtpUTF8Mailbox`, an address that is not all ASCII (RFC 9598).
 const SMTP_UTF8_MAILBOX: Oid<'_> = oid!(1.3.6.1.5.5.7.8.9);
 
-/// The authorities of clients, and what these have revoked.
+/// The authorities of clients' certificates, with their revocation lists.
 #[derive(Debug)]
 pub(super) struct Clients {
     verifier: Arc<dyn ClientCertVerifier>,
-    /// The revocation lists and until when they are good.
+    /// The revocation lists, with the time until which each is valid.
     pub(super) lists: Vec<(PathBuf, Option<SystemTime>)>,
 }
 
@@ -51,7 +51,7 @@ impl Clients {
             file.display()
         );
         let provider = Arc::new(ring::default_provider());
-        // Whoever shows no certificate logs in by a key.
+        // A client without a certificate logs in by a key.
         let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
             .allow_unauthenticated();
         let mut lists = Vec::new();
@@ -68,9 +68,9 @@ impl Clients {
             }
         }
         if !lists.is_empty() {
-            // Safe rather than sorry: a list that should have been renewed can't tell who is
-            // revoked by now, and of an authority without a list nobody can. Both refuse the
-            // client (rustls does so for the second unless told otherwise), in the whole chain.
+            // A list that should have been renewed can't tell which certificates are revoked by now, and
+            // an authority without a list can't at all. Both refuse the client, in the whole chain; for
+            // the second, rustls does so by default.
             builder = builder.enforce_revocation_expiration();
         }
         let verifier = builder.build();
@@ -82,7 +82,7 @@ impl Clients {
         Arc::clone(&self.verifier)
     }
 
-    /// Checks a client's certificate, with what follows it, as a handshake does.
+    /// Verifies a client's certificate chain, as a handshake does.
     pub(super) fn verify(&self, chain: &[CertificateDer<'_>]) -> Result<(), Error> {
         let (first, rest) = chain.split_first().ok_or(Error::NoCertificatesPresented)?;
         let verified = self
@@ -92,7 +92,7 @@ impl Clients {
     }
 }
 
-/// The addresses that the first of these certificates is for.
+/// Returns the addresses in the first of these certificates.
 pub(super) fn addresses(chain: &[CertificateDer<'_>]) -> Vec<String> {
     let parsed = chain.first().map(|first| X509Certificate::from_der(first));
     let Some(Ok((_, certificate))) = parsed else {
@@ -111,7 +111,7 @@ fn address(name: &GeneralName<'_>) -> Option<String> {
     if *kind != SMTP_UTF8_MAILBOX {
         return None;
     }
-    // Explicitly tagged: the text stands inside of another element.
+    // Explicitly tagged: the text is inside another element.
     let (_, outer) = Any::from_der(value).ok()?;
     let (_, address) = Utf8String::from_der(outer.data).ok()?;
     Some(address.string())

@@ -4,38 +4,38 @@ use std::io;
 
 use tokio_rustls::rustls::{Error, InvalidMessage, PeerIncompatible, PeerMisbehaved};
 
-/// Why a handshake failed, as the log and the metric's label say it.
+/// The cause of a failed handshake, as the log and the metric's label name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HandshakeFailure {
-    /// No cipher suite, group or signature that both know.
+    /// There is no cipher suite, group or signature scheme that both support.
     NoSharedCipher,
     /// The client speaks neither TLS 1.2 nor 1.3.
     ProtocolVersion,
-    /// What the client sent is no TLS.
+    /// The client did not send TLS.
     NotTls,
     /// The client refused to go on, for instance because of the server's certificate.
     ClientAlert,
-    /// The client wants another protocol, and that is looked at.
+    /// The client asks for another protocol, and `StrictAlpn` is on.
     Alpn,
-    /// The client asks for a server by a name that can't be one.
+    /// The client asks for an impossible server name.
     ServerName,
-    /// The client's certificate is not a good one.
+    /// The client's certificate is refused.
     ClientCertificate,
     /// The client closed the connection.
     Closed,
     /// The client took too long.
     Timeout,
-    /// Anything else.
+    /// Another cause.
     Other,
 }
 
-/// A handshake that failed: why, and what the library says.
+/// An error of a handshake.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
 pub struct HandshakeError {
-    /// Why it failed.
+    /// Its cause.
     pub failure: HandshakeFailure,
-    /// What the library says.
+    /// The error of the library.
     #[source]
     pub error: io::Error,
 }
@@ -54,7 +54,7 @@ impl HandshakeFailure {
         Self::Other,
     ];
 
-    /// As the log and the metric's label say it.
+    /// Returns the name in the log and in the metric's label.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NoSharedCipher => "no_shared_cipher",

@@ -1,4 +1,4 @@
-//! Which files the settings name, and whether they have changed.
+//! The files that the settings name, and a stamp that shows whether they have changed.
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
@@ -10,28 +10,28 @@ use anyhow::Context;
 
 use crate::settings::{Pop3Settings, SecretText};
 
-/// What the name of a file in a folder of certificates ends in.
+/// The endings of file names in a folder of certificates.
 const ENDINGS: [&str; 6] = ["pem", "crt", "cer", "key", "p12", "pfx"];
 
-/// The files with all that a handshake needs.
+/// The files that a handshake needs.
 #[derive(Debug)]
 pub(super) struct Sources {
-    /// Each certificate's file or folder, and its key's.
+    /// The file or folder of each certificate, and that of its key.
     pub(super) certificates: Vec<(PathBuf, Option<PathBuf>)>,
     pub(super) password: Option<SecretText>,
     pub(super) clients: Option<ClientSources>,
 }
 
-/// The files that say which clients' certificates are good.
+/// The files that clients' certificates are verified with.
 #[derive(Debug)]
 pub(super) struct ClientSources {
     pub(super) authorities: PathBuf,
-    /// The revocation lists; none if clients are not checked against any.
+    /// The revocation lists; `None` if revocation is not checked.
     pub(super) lists: Vec<PathBuf>,
 }
 
 impl Sources {
-    /// `None` if there is no certificate, and so no TLS.
+    /// Takes the files from the settings; `None` if there is no certificate, and so no TLS.
     pub(super) fn of(settings: &Pop3Settings) -> anyhow::Result<Option<Self>> {
         let (paths, keys) = (&settings.certificate_path, &settings.certificate_key_path);
         anyhow::ensure!(
@@ -54,7 +54,7 @@ impl Sources {
         }))
     }
 
-    /// How all files look now. If one is changed or replaced, so is this.
+    /// Returns a stamp of all files, which changes when one of them does.
     pub(super) fn stamp(&self) -> Stamp {
         let mut stamp = Stamp::default();
         for (certificate, key) in &self.certificates {
@@ -93,11 +93,11 @@ impl ClientSources {
     }
 }
 
-/// How files look from outside.
+/// The stamp of several files.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Stamp(BTreeMap<PathBuf, Option<Look>>);
 
-/// Inode, size, and when the content and the inode were changed.
+/// Inode, size, and the times of the last change of content and inode.
 type Look = (u64, u64, (i64, i64), (i64, i64));
 
 impl Stamp {
@@ -117,7 +117,7 @@ impl Stamp {
     }
 }
 
-/// The file itself, or those of a folder that may hold certificates or keys.
+/// Returns the file itself, or the files of a folder that may hold certificates or keys.
 pub(super) fn files_at(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);

@@ -217,7 +217,7 @@ fn a_certificate_is_told_with_its_days() {
     for words in [
         "is valid for 5 days",
         "no certificate is for localhost, only for: *.example.org",
-        "everybody on this machine may read the private key",
+        "every user of this machine may read the private key",
     ] {
         assert!(tells(&findings, "warning", words), "{words}: {findings:#?}");
     }
@@ -244,7 +244,7 @@ fn in_a_folder_it_is_the_files_of_keys_that_nobody_else_may_read() {
         let folder = [("Pop3__CertificatePath", folder.to_str().unwrap())];
         let (code, findings) = check(&place.url, &folder);
         assert_eq!(code, Some(0), "{findings:#?}");
-        tells(&findings, "warning", "everybody on this machine may read")
+        tells(&findings, "warning", "every user of this machine may read")
     };
     assert!(may_read(0o644));
     assert!(!may_read(0o640));

@@ -121,7 +121,7 @@ fn a_server_of_root_has_root_s_ports_and_keys_and_is_another_user_in_all_else() 
     assert_eq!(shown_by(secure), first);
     chown(&certificate, Some(uid), None).unwrap();
     daemon.signal("HUP");
-    daemon.wait_for_log("certificates taken up");
+    daemon.wait_for_log("certificates reloaded");
     assert_eq!(shown_by(secure), renewed.der());
 
     daemon.signal("TERM");

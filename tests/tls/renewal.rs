@@ -130,7 +130,7 @@ fn a_renewal_is_taken_up_on_sighup_and_without_it() {
     assert_eq!(shown_by(address), issued[0].der());
     link("1.pem");
     daemon.signal("HUP");
-    daemon.wait_for_log("certificates taken up");
+    daemon.wait_for_log("certificates reloaded");
     assert_eq!(shown_by(address), issued[1].der());
     link("broken.pem");
     daemon.signal("HUP");

@@ -1,4 +1,4 @@
-//! Is there a certificate that clients will take, and for how long?
+//! Checks the certificate: its names, its key and its end.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -47,7 +47,7 @@ fn validity(certificate: &CertificateReport) -> Finding {
     Finding::ok(ABOUT, message)
 }
 
-/// Clients compare the name that they connect to with those of the certificate.
+/// Checks that a certificate is for the server's name, with which clients compare it.
 fn name(settings: &Pop3Settings, certificates: &[CertificateReport]) -> Option<Finding> {
     let name = settings.server_name.as_str();
     let parent = name
@@ -71,7 +71,7 @@ fn name(settings: &Pop3Settings, certificates: &[CertificateReport]) -> Option<F
     ))
 }
 
-/// Whoever has the key can pass for this server.
+/// Checks who may read the private key: with it, another server can pass for this one.
 fn open_keys(tls: &Tls) -> Vec<Finding> {
     let everybody_reads = |file: &PathBuf| {
         let metadata = std::fs::metadata(file);
@@ -79,7 +79,7 @@ fn open_keys(tls: &Tls) -> Vec<Finding> {
     };
     let tell = |file: PathBuf| {
         let file = file.display();
-        let message = format!("everybody on this machine may read the private key in {file}");
+        let message = format!("every user of this machine may read the private key in {file}");
         Finding::warning(ABOUT, message, format!("chmod o= {file}"))
     };
     let keys = tls.key_files().into_iter();

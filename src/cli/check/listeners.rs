@@ -1,4 +1,4 @@
-//! Can the server listen where it is told to?
+//! Checks that the server can listen where the settings say.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -14,16 +14,16 @@ use crate::server;
 use crate::session::ListenerKind;
 use crate::settings::{AdminSettings, Config, LmtpSettings, Pop3Settings};
 
-/// How long whoever listens on a port of ours may take to greet.
+/// How long a program that has our port may take to greet.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long a greeting may be, in octets (RFC 1939, section 3).
+/// The longest greeting in octets (RFC 1939, section 3).
 const GREETING_OCTETS: u64 = 512;
 
-/// What each port is asked for, in the words of its setting.
+/// The fix for a port that is in use.
 const CHOOSE_ANOTHER: &str = "stop that program, or choose another port";
 
-/// What to do if a port below 1024 is not for whoever checks.
+/// The fix for a port below 1024 that this user may not have.
 const CHECK_AS_THE_SERVICE: &str = "if the service may, check as it: systemd-run --pipe --wait \
     --uid=restante --property=AmbientCapabilities=CAP_NET_BIND_SERVICE restante check --config FILE; \
     else give it that capability, or set Pop3__Port and Pop3__SecurePort";
@@ -72,7 +72,7 @@ fn authentication(settings: &Pop3Settings) -> Option<Finding> {
         Ok(()) => Finding::warning(
             "pop3",
             "any key opens any maildrop: Pop3__RequireAuthentication is false",
-            "set it to true, unless nobody else has an account on this machine",
+            "set it to true, unless you alone have an account on this machine",
         ),
         Err(error) => Finding::problem(
             "pop3",
@@ -125,7 +125,7 @@ fn pop3_port(
 }
 
 /// The error of `serve` holds the fix behind a semicolon, but for ports that need a right: the
-/// service may have it, and whoever checks may not.
+/// service may have it although this user has not.
 fn refused(about: &'static str, error: &BindError) -> Finding {
     if error.reason.kind() == ErrorKind::PermissionDenied {
         let message = format!("cannot listen on {}: this user may not", error.socket);
@@ -138,19 +138,19 @@ fn refused(about: &'static str, error: &BindError) -> Finding {
     Finding::problem(about, message, fix)
 }
 
-/// Is whoever listens there a server of the same settings?
+/// Returns whether the program on this port is a server with the same settings.
 fn greets_as_we_do(settings: &Pop3Settings, port: u16) -> bool {
     let greeting = greeting(SocketAddr::new(here(settings), port));
     greeting.is_ok_and(|line| line == Reply::greeting(&settings.server_name).as_bytes())
 }
 
-/// Where this machine reaches the listeners.
+/// Returns the address at which this machine reaches the listeners.
 fn here(settings: &Pop3Settings) -> IpAddr {
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
     settings.bind_address.unwrap_or(loopback)
 }
 
-/// Does the admin endpoint of the settings answer? It tells what a listener for proxies does not.
+/// Returns whether the admin endpoint answers, which tells more than a listener for proxies.
 fn admin_is_alive(config: &Config) -> bool {
     let silent = config.pop3.proxy_networks.contain(here(&config.pop3));
     silent
@@ -172,7 +172,7 @@ fn admin(settings: &AdminSettings, is_running: bool) -> Vec<Finding> {
     if settings.port != 0
         && let Err(error) = settings.token()
     {
-        let fix = "set Admin__Token or Admin__TokenPath, or neither for a token that is made";
+        let fix = "set Admin__Token or Admin__TokenPath, or neither: then the server makes a token";
         findings.push(Finding::problem("admin", format!("{error:#}"), fix));
     }
     findings.extend(other_port(
@@ -234,7 +234,7 @@ fn socket(path: &Path, is_running: bool) -> Finding {
     }
 }
 
-/// Two settings that ask for the same port: only one of them can have it.
+/// Finds two settings that ask for the same port.
 fn collisions(config: &Config) -> Vec<Finding> {
     let ports = [
         ("Pop3__Port", config.pop3.port),

@@ -1,4 +1,4 @@
-//! Does the system let us have as many connections as the settings promise, and who are we?
+//! Checks the limit of open files and the user.
 
 use super::super::service_user::{INSTEAD_OF_ROOT, is_root};
 use super::Finding;
@@ -7,7 +7,7 @@ use crate::settings::Config;
 
 pub(super) fn check(config: &Config) -> Vec<Finding> {
     let root = is_root().then(|| {
-        let message = "this is root, and a server that runs as root does so without need";
+        let message = "this is root, and the server needs no root";
         Finding::warning("user", message, INSTEAD_OF_ROOT)
     });
     std::iter::once(open_files(config)).chain(root).collect()

@@ -1,4 +1,4 @@
-//! Is the database there, may we write to it, and is its schema up to date?
+//! Checks that the database can be opened and written to, and that its schema is up to date.
 
 use std::path::Path;
 
@@ -19,9 +19,9 @@ pub(super) async fn check(settings: &DatabaseSettings) -> Vec<Finding> {
 async fn usable(settings: &DatabaseSettings) -> Finding {
     let shown = settings.url.redacted();
     match sqlite_file(&settings.url) {
-        // To open it would make it.
+        // Opening it would create it.
         Ok(Some(file)) if !file.exists() => return not_made_yet(&file),
-        // To open it would write the first page.
+        // Opening it would write the first page.
         Ok(Some(file)) if is_empty(&file) => return empty(&file),
         Ok(_) => {}
         Err(error) => return Finding::problem(ABOUT, error.to_string(), "set Database__Url"),
@@ -34,7 +34,7 @@ async fn usable(settings: &DatabaseSettings) -> Finding {
         }
     };
     let pending = database.pending_migrations().await;
-    // Nothing was written, so nothing can get lost by it.
+    // Nothing was written, so a failure to close loses nothing.
     let _ = database.close().await;
     match pending {
         Ok(0) => Finding::ok(
@@ -54,8 +54,8 @@ async fn usable(settings: &DatabaseSettings) -> Finding {
     }
 }
 
-/// Mail and the hashes of keys are for the server's user alone. What exists is left as it is: that
-/// others may read it can be on purpose.
+/// Checks that only the server's user can read mail and hashes of keys. Permissions stay as they are:
+/// they may be on purpose.
 fn open_files(file: &Path) -> Option<Finding> {
     let open = open_to_others(file);
     let shown: Vec<_> = open.iter().map(|it| it.display().to_string()).collect();
@@ -70,7 +70,7 @@ fn is_empty(file: &Path) -> bool {
     std::fs::metadata(file).is_ok_and(|file| file.is_file() && file.len() == 0)
 }
 
-/// An empty file is a database without tables.
+/// Checks an empty file, which is a database without tables.
 fn empty(file: &Path) -> Finding {
     let shown = file.display();
     match std::fs::OpenOptions::new().write(true).open(file) {
@@ -86,7 +86,7 @@ fn empty(file: &Path) -> Finding {
     }
 }
 
-/// The file and its folder are made at the first start, if they can be.
+/// Checks that the file and its folder can be created at the first start.
 fn not_made_yet(file: &Path) -> Finding {
     let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
     let folder = absolute.ancestors().skip(1).find(|folder| folder.exists());

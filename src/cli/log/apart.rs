@@ -1,8 +1,8 @@
-//! Log lines that are written by a thread of their own.
+//! Writes log lines by a thread of its own.
 //!
-//! Who reads stderr may stop to read: a pipe then holds 64 KiB, and the next who writes to it waits.
-//! That is to be this thread and no session. `tracing-appender` does the same, but what it prints
-//! when it ends late goes to the very pipe that is stuck.
+//! The reader of stderr may stop reading: a pipe holds 64 KiB, and then a write to it blocks.
+//! So this thread writes, and no session. `tracing-appender` does the same, but the message that it prints
+//! when it ends late goes to the pipe that is stuck.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -12,17 +12,17 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How many octets of lines wait at most; further lines are dropped.
+/// The size of the queue in octets; further lines are dropped.
 const WAITING_OCTETS: usize = 4 * 1024 * 1024;
 
 /// How long the last lines may take when the program ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Where lines wait for the thread.
+/// The queue of lines for the thread.
 #[derive(Debug, Clone)]
 pub(in crate::cli) struct Lines(Arc<Queue>);
 
-/// Writes what waits when it is dropped, as far as somebody reads it.
+/// Writes the queued lines when it is dropped, as far as stderr is read.
 #[derive(Debug)]
 pub(in crate::cli) struct Flush(Lines);
 
@@ -38,7 +38,7 @@ struct Queue {
 struct Waiting {
     lines: VecDeque<Vec<u8>>,
     octets: usize,
-    /// Is the thread at work on lines that it has taken out?
+    /// Whether the thread is writing lines that it has taken out.
     is_writing: bool,
 }
 
@@ -48,7 +48,7 @@ impl Lines {
     /// # Errors
     /// If the system refuses.
     pub(in crate::cli) fn to_stderr() -> io::Result<(Self, Flush)> {
-        // Not by the standard library's: a thread that panics would wait for its lock.
+        // The standard library's stderr has a lock, which a thread that panics would wait for.
         let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
         Self::to(stderr, WAITING_OCTETS)
     }
@@ -67,12 +67,12 @@ impl Lines {
         Ok((lines, flush))
     }
 
-    /// How many lines have been dropped.
+    /// Returns how many lines have been dropped.
     pub(in crate::cli) fn dropped(&self) -> u64 {
         self.0.dropped.load(Relaxed)
     }
 
-    /// Is there room again, after lines were dropped?
+    /// Returns whether there is room again after lines were dropped.
     pub(in crate::cli) fn flows(&self) -> bool {
         self.0.waiting().octets < self.0.most / 2
     }
@@ -124,7 +124,7 @@ impl Queue {
             let lines = std::mem::take(&mut waiting.lines);
             drop(waiting);
             for line in lines {
-                // Nobody could be told.
+                // There is no place to report it.
                 let _ = output.write_all(&line);
             }
         }

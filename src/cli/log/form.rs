@@ -1,4 +1,4 @@
-//! The form of a log line for programs, and for the journal of systemd.
+//! The form of log lines for programs and for the journal of systemd.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// An object per line: timestamp, level and message, then the fields of the event and of the
+/// Writes an object per line: timestamp, level and message, then the fields of the event and of the
 /// spans around it, all beside each other.
 pub(super) struct ForPrograms;
 
@@ -53,7 +53,7 @@ where
     }
 }
 
-/// Takes up the fields of an event.
+/// Collects the fields of an event.
 struct Fields<'a>(&'a mut Map<String, Value>);
 
 impl Fields<'_> {
@@ -88,7 +88,7 @@ impl Visit for Fields<'_> {
     }
 }
 
-/// A line for people, which begins with its priority as the journal wants it. The journal notes
+/// Writes a line for people that begins with its priority, as the journal wants it. The journal notes
 /// the time itself.
 pub(super) struct ForJournal(Format<Full, ()>);
 

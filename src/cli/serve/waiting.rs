@@ -11,16 +11,16 @@ use crate::log_throttle::LogThrottle;
 use crate::settings::Config;
 use crate::store::Database;
 
-/// How long to wait before the database is tried again.
+/// The pause between two attempts to open the database.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How much more time systemd is asked for with each attempt.
+/// The time that systemd is asked for with each attempt.
 const MORE_TIME: Duration = Duration::from_secs(60);
 
-/// Opens the database, however long it is away. Meanwhile `/livez` of the admin endpoint answers.
+/// Opens the database, and waits for it while it is away. Meanwhile `/livez` answers.
 ///
 /// # Errors
-/// If waiting is of no use, as when the password is wrong.
+/// If waiting does not help, as when the password is wrong.
 pub(super) async fn open(config: &Config, prepared: Option<&Prepared>) -> anyhow::Result<Database> {
     let began = Instant::now();
     let said = LogThrottle::default();
@@ -30,7 +30,7 @@ pub(super) async fn open(config: &Config, prepared: Option<&Prepared>) -> anyhow
         match migrate_by_reserve(config).await {
             Err(error) if error.is_away() => {
                 if said.allow().is_some() {
-                    tracing::error!(%error, "the database is away; the server waits for it");
+                    tracing::error!(%error, "the database is not available; the server waits for it");
                 }
                 has_waited = true;
                 systemd::waiting(MORE_TIME);
@@ -49,12 +49,12 @@ pub(super) async fn open(config: &Config, prepared: Option<&Prepared>) -> anyhow
     let (database, _) = opened?;
     if has_waited {
         let waited_s = began.elapsed().as_secs();
-        tracing::info!(waited_s, "the database is there");
+        tracing::info!(waited_s, "the database is available");
     }
     Ok(database)
 }
 
-/// The endpoint on a socket of its own, or on the one that is there already.
+/// Returns the endpoint on the prepared socket, or else on a new one.
 fn admin_endpoint(
     config: &Config,
     prepared: Option<&Prepared>,

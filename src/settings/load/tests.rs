@@ -219,7 +219,7 @@ fn the_write_timeout_is_the_session_timeout_unless_it_is_set() {
     assert_eq!(
         error("Pop3__WriteTimeout", "0"),
         "environment variable Pop3__WriteTimeout: \
-         0 would let nobody read a message; give a time such as 10m"
+         0 would let no client read a message; give a time such as 10m"
     );
 }
 
