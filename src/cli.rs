@@ -52,7 +52,7 @@ struct Cli {
     command: Command,
 }
 
-/// The notes on settings at the end of the help of every command.
+/// The part on settings, at the end of the help of all commands.
 const SETTINGS: &str = "\
 Settings:
   Each has a default. A file of settings wins over it (--config), and the environment wins over the
@@ -93,8 +93,8 @@ enum Command {
     ///
     /// This is what an MTA calls. Status 0 means that the message will survive a power cut.
     ///
-    /// Exit status: 0 stored, 67 no such user, 65 bad message, 73 the maildrop is full, 75 try again
-    /// later.
+    /// Exit status: 0 stored, 67 no such user, 65 bad message, 73 the maildrop is full, 75 try
+    /// again later.
     Deliver(deliver::Deliver),
     /// Import mail: an mbox file, a Maildir, an .eml file or a folder of them.
     ///
@@ -123,19 +123,19 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show whether the clock by which mail expires is believed, or accept it.
+    /// Show whether the clock by which mail expires is trusted, or accept it.
     ///
     /// When the clock of the database has jumped by more than a day, nothing expires and deleted
     /// mail is kept, until the clock is right again or this command accepts it.
     ///
-    /// Exit status: 0 it is believed, or accepted now; 1 it has jumped.
+    /// Exit status: 0 it is trusted, or accepted now; 1 it has jumped.
     Clock(clock::Clock),
     /// Bring the database's schema up to date.
     ///
     /// All commands that use the database do it by themselves; this one does nothing else, for
     /// upgrades step by step.
     Migrate,
-    /// Check whether the server could start, and show what to do if not.
+    /// Show whether the server could start, and what to do if not.
     ///
     /// It looks at the settings, ports, database, certificate and limit of open files. Nothing is
     /// started and nothing changed. Run it as the user that the server runs as.
@@ -239,8 +239,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Where the size of files is limited, a write beyond it gets an error and not a signal that ends
-/// the process. The handler stays for the life of the process.
+/// A program that writes more than its limit allows is to get an error, and not a signal that ends
+/// the process. What is set here stays.
 fn get_errors_for_long_files() -> std::io::Result<()> {
     let signal = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
     tokio::signal::unix::signal(signal).map(drop)
@@ -274,7 +274,7 @@ async fn open_by_reserve(config: &Config) -> anyhow::Result<Database> {
     Ok(migrate_by_reserve(config).await?.0)
 }
 
-/// Opens the database; returns how many migrations were applied.
+/// Opens the database; returns the number of changes of the schema that were applied.
 async fn migrate_by_reserve(config: &Config) -> Result<(Database, usize), OpenError> {
     loop {
         match open_and_migrate(config).await {

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The interval between two such lines.
+/// Minimum interval between two such lines.
 const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Allows a line now and then, and counts the suppressed ones.
@@ -17,7 +17,8 @@ struct Throttled {
 }
 
 impl LogThrottle {
-    /// Returns how many lines were suppressed since the last one, if a line is allowed now.
+    /// Returns whether a line may be written now; if so, how many were suppressed since the last
+    /// one.
     pub fn allow(&self) -> Option<u64> {
         self.allow_at(Instant::now())
     }

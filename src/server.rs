@@ -30,7 +30,7 @@ use crate::registry::{
 use crate::self_test::SelfTests;
 use crate::session::{ListenerKind, SessionContext};
 use crate::settings::{Config, ConfigError, LiveConfig, Pop3Settings, Reloaded};
-use crate::store::{Database, Retention, SqlStore};
+use crate::store::{Database, Retention, SqlStore, Store};
 use crate::supervision::Supervised;
 use crate::tls::{CertificateReport, Renew, RenewalActor, Tls};
 
@@ -153,6 +153,20 @@ pub fn refuse_strangers(settings: &Pop3Settings, address: Option<IpAddr>) -> any
     Ok(())
 }
 
+/// Our own schema in this database, with its metrics and its upkeep.
+fn own_store(config: &Config, database: Database, metrics: &Metrics) -> Store {
+    metrics.watch_pools(&database);
+    metrics.watch_disk(&database);
+    database.set_min_free_space(config.database.min_free_space);
+    database.maintain();
+    let store = SqlStore::new(database, new_name()).with_retention(Retention {
+        deleted: config.pop3.deleted_retention,
+        expire_after: config.pop3.expire_after.duration(),
+    });
+    metrics.watch_clock(&store.clock_guard());
+    store.into()
+}
+
 impl Server {
     /// The mailbox actors of the sessions.
     #[cfg(test)]
@@ -178,8 +192,22 @@ impl Server {
     /// If a socket can't be used.
     pub fn start_with(
         config: &Config,
-        Preloaded { metrics, tls }: Preloaded,
+        preloaded: Preloaded,
         database: Database,
+        sockets: Vec<Bound>,
+    ) -> anyhow::Result<Self> {
+        let store = own_store(config, database, &preloaded.metrics);
+        Self::start_on(config, preloaded, store, sockets)
+    }
+
+    /// As [`Server::start_with`], on a store of any kind.
+    ///
+    /// # Errors
+    /// If a socket can't be used.
+    pub fn start_on(
+        config: &Config,
+        Preloaded { metrics, tls }: Preloaded,
+        store: Store,
         sockets: Vec<Bound>,
     ) -> anyhow::Result<Self> {
         if let Some(locked_out) = config.pop3.locked_out_by_binding() {
@@ -190,14 +218,8 @@ impl Server {
         let table = Table::new(limits, Arc::clone(&metrics));
         let proxy_faults = Arc::<LogThrottle>::default();
         let login_throttle = Arc::new(LoginThrottle::new(Delays::from(&config.pop3)));
-        let keeping = Retention {
-            deleted: config.pop3.deleted_retention,
-            expire_after: config.pop3.expire_after.duration(),
-        };
-        let store = SqlStore::new(database.clone(), new_name()).with_retention(keeping);
-        metrics.watch_clock(&store.clock_guard());
         let mail = MailService::new(
-            store.into(),
+            store,
             Arc::clone(&metrics),
             config.pop3.require_authentication,
             config.pop3.max_messages_per_session,
@@ -272,10 +294,6 @@ impl Server {
         );
         #[cfg(not(test))]
         drop(listener);
-        metrics.watch_pools(&database);
-        metrics.watch_disk(&database);
-        database.set_min_free_space(config.database.min_free_space);
-        database.maintain();
         let (watch, stop) = (
             revocation::watch(registry.clone(), mailbox.clone()),
             working.clone(),

@@ -55,7 +55,7 @@ pub(super) struct Report {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct Check {
     /// The part that was checked: `pop3`, `pop3s`, `lmtp`, `database`, `certificate`; and `clock`, if it is
-    /// not believed.
+    /// not trusted.
     name: &'static str,
     /// Its status.
     status: Status,

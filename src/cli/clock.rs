@@ -21,7 +21,7 @@ pub(super) struct Clock {
 pub(super) async fn run(command: &Clock, database: &Database) -> anyhow::Result<ExitCode> {
     if command.accept {
         database.accept_clock().await?;
-        print("the clock of the database is believed from now on")?;
+        print("the clock of the database is trusted from now on")?;
         return Ok(ExitCode::SUCCESS);
     }
     let record = database.clock_record().await?;

@@ -19,7 +19,7 @@ use crate::session::ListenerKind;
 use crate::settings::{Config, LogSettings};
 use crate::store::{Database, MessageWriter};
 
-/// The port that a demo listens on if it is free.
+/// The port of a demo, if it is free.
 const PORT: u16 = 1110;
 
 /// The user of the demo.
@@ -28,7 +28,7 @@ const ADDRESS: &str = "ada@example.com";
 /// The time between the arrivals of two messages.
 const APART: Duration = Duration::from_secs(600);
 
-/// How long open sessions may go on after Ctrl-C.
+/// Time for open sessions after Ctrl-C.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) async fn run() -> anyhow::Result<ExitCode> {

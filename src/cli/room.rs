@@ -2,7 +2,7 @@
 
 use crate::store::Database;
 
-/// How many octets of a message are read between two checks of the disk.
+/// Octets of a message after which the disk is looked at again.
 const LOOK_AGAIN_OCTETS: usize = 1 << 20;
 
 /// Checks the disk while a message is read, whose size is not known beforehand.

@@ -12,14 +12,14 @@ use super::opening::{Folder, Seen};
 use super::unpack::Message;
 use super::{Item, OldId, PIECE_OCTETS, begins_with_header_field, maildir, maildir_name};
 
-/// Why a file of a Maildir is left out that was listed and is not there under any name.
+/// The reason for a listed file of a Maildir that is not there under any name.
 pub(super) const GONE: &str =
     "it is gone: it was deleted since the import began (import again to be sure)";
 
-/// How often a file that is renamed again and again is looked for.
+/// Maximum number of attempts to find a file that is renamed again and again.
 const ATTEMPTS: usize = 50;
 
-/// How often a folder is listed to find it.
+/// Maximum number of listings of a folder to find it.
 const LISTINGS: usize = 5;
 
 /// A file or folder that was found.
@@ -27,13 +27,13 @@ const LISTINGS: usize = 5;
 pub(super) struct Entry {
     /// Its path below the source.
     pub(super) below: PathBuf,
-    /// How many octets it had when it was found; none if it is left out.
+    /// Its size when it was found, in octets; none if it is left out.
     pub(super) octets: u64,
     pub(super) modified_at: SystemTime,
     inode: u64,
-    /// Why it is no message to import, if so.
+    /// The reason why it is no message to import, if it is none.
     pub(super) left_out: Option<String>,
-    /// What UIDL called it where it comes from.
+    /// Its unique-id in the source.
     pub(super) old_id: OldId,
 }
 
@@ -73,7 +73,7 @@ pub(super) struct Files {
     octets_behind: u64,
 }
 
-/// Where the files are.
+/// The kinds of files.
 #[derive(Debug)]
 enum Form {
     /// Below this folder.
@@ -90,7 +90,7 @@ struct Current {
     /// As they were counted in the total.
     octets: u64,
     octets_read: u64,
-    /// How many octets there are by the name of the file.
+    /// The size in octets that the name of the file says.
     octets_by_name: Option<u64>,
 }
 
@@ -120,12 +120,12 @@ impl Files {
         }
     }
 
-    /// What UIDL called the messages that have not been read yet.
+    /// Returns the unique-ids of the messages that have not been read yet.
     pub(super) fn old_ids(&self) -> impl Iterator<Item = &OldId> {
         self.waiting.as_slice().iter().map(|entry| &entry.old_id)
     }
 
-    /// How much has been read or skipped.
+    /// Returns the octets that were read or skipped so far.
     pub(super) fn octets_read(&self) -> u64 {
         let current = self.current.as_ref();
         // A file that has grown must not make the progress go back when it ends.
@@ -172,7 +172,7 @@ impl Files {
         Ok(octets > 0)
     }
 
-    /// What is odd about the current message, which has been read to its end.
+    /// Returns a remark on the current message, which has been read to its end.
     pub(super) fn remark(&self) -> Option<String> {
         let current = self.current.as_ref()?;
         let (by_name, read) = (current.octets_by_name?, current.octets_read);
@@ -260,7 +260,7 @@ fn name_of(below: &Path) -> Cow<'_, str> {
 #[derive(Debug)]
 struct Maildir {
     root: Folder,
-    /// What is in one of its folders: where the files of a name without flags are now.
+    /// A listing of one of its folders: the present files of each name without flags.
     renamed: Option<(PathBuf, HashMap<String, Vec<PathBuf>>)>,
 }
 
@@ -270,7 +270,7 @@ impl Maildir {
         Self { root, renamed }
     }
 
-    /// Opens a message, wherever it is by now: its flags change when somebody reads it.
+    /// Opens a message, also under another name: its flags change when a mail client reads it.
     fn open(&mut self, entry: &Entry) -> io::Result<(File, Seen)> {
         let mut below = entry.below.clone();
         for _ in 0..ATTEMPTS {
@@ -284,7 +284,7 @@ impl Maildir {
         Err(io::Error::other("its name changes all the time"))
     }
 
-    /// Where a file is now that is not there any more.
+    /// Returns the present path of a file that was renamed.
     fn find(&mut self, lost: &Path, inode: u64) -> io::Result<PathBuf> {
         let gone = || io::Error::other(GONE);
         let folder = lost.parent().and_then(Path::parent).unwrap_or(lost);
@@ -333,172 +333,4 @@ impl Maildir {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::fixtures::{folder_of, opened};
-    use super::*;
-    use std::fs;
-    use tempfile::TempDir;
-
-    fn read(files: &mut Files) -> Vec<u8> {
-        let mut message = Vec::new();
-        while files.read(&mut message).unwrap() {}
-        message
-    }
-
-    fn reason(item: Option<Item>) -> String {
-        match item {
-            Some(Item::Skipped { reason, .. }) => reason,
-            Some(Item::Message { name, .. }) => panic!("{name} is a message"),
-            None => panic!("nothing is left"),
-        }
-    }
-
-    fn entries(folder: &Folder, names: &[&str]) -> Vec<Entry> {
-        let entry = |name: &&str| {
-            let path = Path::new(name);
-            let holder = folder.folder(path.parent().unwrap()).unwrap();
-            let seen = holder.look(path.file_name().unwrap()).unwrap();
-            Entry::new(path.to_owned(), &seen)
-        };
-        names.iter().map(entry).collect()
-    }
-
-    /// Files of a folder.
-    fn below(folder: &TempDir, names: &[&str]) -> Files {
-        let folder = opened(folder.path());
-        let entries = entries(&folder, names);
-        Files::below(folder, entries)
-    }
-
-    fn maildir(folder: &TempDir, names: &[&str]) -> Files {
-        let folder = opened(folder.path());
-        let entries = entries(&folder, names);
-        Files::of_maildir(folder, entries)
-    }
-
-    #[test]
-    fn a_large_file_comes_in_pieces_and_the_progress_follows() {
-        let folder = tempfile::tempdir().unwrap();
-        let octets = [b'x'].repeat(2 * PIECE_OCTETS + 1);
-        fs::write(folder.path().join("large.eml"), &octets).unwrap();
-        let mut files = below(&folder, &["large.eml", "large.eml"]);
-        let mut message = Vec::new();
-        assert!(!files.read(&mut message).unwrap());
-
-        files.next_item().unwrap();
-        assert!(files.read(&mut message).unwrap());
-        assert_eq!(message.len(), PIECE_OCTETS);
-        assert_eq!(files.octets_read(), PIECE_OCTETS as u64);
-
-        files.next_item().unwrap();
-        assert_eq!(files.octets_read(), octets.len() as u64);
-        assert_eq!(read(&mut files), octets);
-        assert!(files.next_item().is_none());
-        assert_eq!(files.octets_read(), 2 * octets.len() as u64);
-    }
-
-    #[test]
-    fn a_file_that_is_empty_or_gone_is_skipped_with_the_reason() {
-        let folder = folder_of(&[("gone", 1), ("empty", 1), ("last", 1)]);
-        let path = |name: &str| folder.path().join(name);
-        fs::write(path("empty"), b"").unwrap();
-        fs::write(path("last"), b"A: \0\xff\r\n").unwrap();
-        let mut files = below(&folder, &["gone", "empty", "last"]);
-        fs::remove_file(path("gone")).unwrap();
-
-        assert!(reason(files.next_item()).starts_with("No such file"));
-        assert_eq!(files.octets_read(), 5);
-        assert_eq!(reason(files.next_item()), "the file is empty");
-        let message = Item::Message {
-            name: path("last").display().to_string(),
-            received_at: Some(fs::metadata(path("last")).unwrap().modified().unwrap()),
-            old_id: OldId::Unknown,
-            octets: None,
-        };
-        assert_eq!(files.next_item(), Some(message));
-        assert_eq!(read(&mut files), b"A: \0\xff\r\n");
-    }
-
-    #[test]
-    fn what_has_become_something_else_is_not_read() {
-        let folder = folder_of(&[("link", 1), ("pipe", 1), ("folder/x", 1)]);
-        let path = |name: &str| folder.path().join(name);
-        let mut files = below(&folder, &["link", "pipe", "folder/x"]);
-        for name in ["link", "pipe"] {
-            fs::remove_file(path(name)).unwrap();
-        }
-        std::os::unix::fs::symlink("/etc/passwd", path("link")).unwrap();
-        make_pipe(&path("pipe"));
-        fs::rename(path("folder"), path("moved")).unwrap();
-        std::os::unix::fs::symlink(path("moved"), path("folder")).unwrap();
-        assert!(reason(files.next_item()).starts_with("it is a symbolic link"));
-        assert!(reason(files.next_item()).starts_with("it is a pipe"));
-        assert!(reason(files.next_item()).starts_with("it is a symbolic link"));
-    }
-
-    fn make_pipe(path: &Path) {
-        let made = std::process::Command::new("mkfifo").arg(path).status();
-        assert!(made.unwrap().success());
-    }
-
-    #[test]
-    fn a_message_whose_name_changes_while_it_is_read_is_found_again() {
-        let folder = folder_of(&[
-            ("new/1.host", 1),
-            ("cur/2.host:2,", 2),
-            ("cur/3.host:2,", 3),
-            ("cur/4.host:2,", 4),
-            ("cur/4.host:2,S", 5),
-            (".Sent/cur/5.host:2,", 6),
-        ]);
-        let path = |name: &str| folder.path().join(name);
-        fs::write(path("cur/4.host:2,"), b"A: first\n").unwrap();
-        let names = [
-            "new/1.host",
-            "cur/2.host:2,",
-            "cur/3.host:2,",
-            "cur/4.host:2,",
-            ".Sent/cur/5.host:2,",
-        ];
-        let mut files = maildir(&folder, &names);
-        let rename = |from: &str, to: &str| fs::rename(path(from), path(to)).unwrap();
-        rename("new/1.host", "cur/1.host:2,S");
-        rename("cur/2.host:2,", "cur/2.host:2,RS");
-        fs::remove_file(path("cur/3.host:2,")).unwrap();
-        rename("cur/4.host:2,", "cur/4.host:2,RST");
-        rename(".Sent/cur/5.host:2,", ".Sent/cur/5.host:2,S");
-        assert!(matches!(files.next_item(), Some(Item::Message { .. })));
-        rename("cur/2.host:2,RS", "cur/2.host:2,FRS");
-        assert!(matches!(files.next_item(), Some(Item::Message { .. })));
-        assert!(reason(files.next_item()).starts_with("it is gone"));
-        // Two have this name, and it is still the one that it was.
-        files.next_item().unwrap();
-        assert_eq!(read(&mut files), b"A: first\n");
-        assert!(matches!(files.next_item(), Some(Item::Message { .. })));
-        assert!(files.next_item().is_none());
-    }
-
-    #[test]
-    fn a_name_that_says_another_size_is_told() {
-        let names = ["cur/1.host,S=5:2,S", "cur/2.host,S=6,W=7:2,"];
-        let folder = folder_of(&names.map(|name| (name, 1)));
-        let mut files = maildir(&folder, &names);
-        files.next_item().unwrap();
-        read(&mut files);
-        assert_eq!(files.remark(), None);
-        files.next_item().unwrap();
-        read(&mut files);
-        let remark = "by its name it has 6 octets, but it has 5";
-        assert_eq!(files.remark().as_deref(), Some(remark));
-    }
-
-    #[test]
-    fn what_is_flagged_as_packed_and_is_nothing_known_is_skipped() {
-        let names = ["cur/1.host:2,SZ", "cur/2.host:2,SZ"];
-        let folder = folder_of(&names.map(|name| (name, 1)));
-        fs::write(folder.path().join(names[1]), b"\x80what?").unwrap();
-        let mut files = maildir(&folder, &names);
-        assert!(matches!(files.next_item(), Some(Item::Message { .. })));
-        assert!(reason(files.next_item()).starts_with("its flag Z"));
-    }
-}
+mod tests;

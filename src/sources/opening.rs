@@ -1,4 +1,4 @@
-//! Opening files that somebody else may have prepared.
+//! Opens files in folders that other users can write.
 //!
 //! A Maildir belongs to its user, and often root imports it. So nothing in it is opened through a
 //! symbolic link, and nothing is read but regular files: another user's mail, a pipe that never
@@ -22,29 +22,29 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{CWD, Dir, Mode, OFlags, openat, readlinkat};
 
-/// How many symbolic links may lead to a source, as for the system itself.
+/// Maximum number of symbolic links on the path of a source, as for the system itself.
 const MAX_LINKS: usize = 40;
 
 /// The group and all others may write, by the mode of a file.
 const OTHERS_MAY_WRITE: u32 = 0o022;
 
-/// How a file is opened: a pipe must not make it wait, and a terminal must not become ours.
+/// Flags for a file to read: a pipe must not make it wait, and a terminal must not become ours.
 const READING: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC);
 
-/// How a folder is opened whose names are read.
+/// Flags for a folder to list.
 const LISTING: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
 
-/// How something is opened that is only looked at.
+/// Flags for an entry that is only looked at.
 const LOOKING: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// What the path of a source leads to.
+/// The target of the path of a source.
 #[derive(Debug)]
 pub(super) enum Opened {
     /// A folder.
@@ -64,16 +64,16 @@ pub(super) struct Folder {
     owners: Owners,
 }
 
-/// Whose files may be read.
+/// The owners whose files may be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Owners {
-    /// Anybody's: the system knows what the user of this process may read.
+    /// Any owner: the system knows which files the user of this process may read.
     Any,
     /// Those of the owner of their folder, since this process may read everything.
     Same,
 }
 
-/// What is known of a file without opening it.
+/// The metadata of a file, known without opening it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) kind: Kind,
@@ -85,7 +85,7 @@ pub(super) struct Seen {
     mode: u32,
 }
 
-/// What a name stands for.
+/// The kinds of directory entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     File,
@@ -97,7 +97,7 @@ pub(super) enum Kind {
 
 /// Opens what an operator has named. Links on the way are followed as the system does it; where
 /// root imports, only those that root or the owner of the source has made, since otherwise a user
-/// could have somebody else's mail imported.
+/// could have mail of another user imported.
 ///
 /// # Errors
 /// If it is not there, or may not be read.
@@ -130,7 +130,7 @@ pub(super) fn open(path: &Path) -> io::Result<Opened> {
     }
 }
 
-/// Where a path leads.
+/// The target of a path.
 #[derive(Debug)]
 struct Found {
     holder: File,
@@ -138,7 +138,7 @@ struct Found {
     name: OsString,
     seen: Seen,
     holder_uid: u32,
-    /// Who has made the links that lead there.
+    /// The owners of the links on the way.
     link_uids: Vec<u32>,
 }
 
@@ -177,7 +177,7 @@ impl Found {
         }
     }
 
-    /// Whether nobody but root and the owner of the source has had a hand in what it is.
+    /// Refuses a source that another user than root or its owner can have put there.
     fn check(&self) -> io::Result<()> {
         let is_trusted = |uid: &u32| *uid == 0 || *uid == self.seen.uid;
         if let Some(uid) = self.link_uids.iter().find(|uid| !is_trusted(uid)) {
@@ -225,7 +225,7 @@ impl Folder {
     /// Opens a folder in it, or somewhere below.
     ///
     /// # Errors
-    /// If it is not there, or there is a link on the way, or somebody else's folder.
+    /// If it is not there, if a link is on the way, or if the folder belongs to another user.
     pub(super) fn folder(&self, below: &Path) -> io::Result<Self> {
         let mut folder = Self {
             file: self.file.try_clone()?,
@@ -271,17 +271,17 @@ impl Folder {
         Ok(open_in(&self.file, name.as_ref(), LOOKING)?.1)
     }
 
-    /// Whether a path below leads to a folder, also through links; nothing is read of it.
+    /// Returns whether a path below leads to a folder, also through links; nothing is read of it.
     pub(super) fn leads_to_folder(&self, below: &Path) -> bool {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         open_in(&self.file, below.as_os_str(), flags)
             .is_ok_and(|(_, seen)| seen.kind == Kind::Folder)
     }
 
-    /// Why a file in it is not to be read, if so.
+    /// Refuses a file in it that is not to be read.
     ///
     /// # Errors
-    /// If it is no regular file, or somebody else's.
+    /// If it is no regular file, or belongs to another user.
     pub(super) fn check(&self, seen: &Seen) -> io::Result<()> {
         if seen.kind != Kind::File {
             return Err(seen.kind.refused("regular file"));
@@ -296,7 +296,7 @@ impl Folder {
     /// Opens a file in it.
     ///
     /// # Errors
-    /// If it is not there, is no regular file, or somebody else's.
+    /// If it is not there, is no regular file, or belongs to another user.
     pub(super) fn file(&self, name: impl AsRef<OsStr>) -> io::Result<(File, Seen)> {
         let name = name.as_ref();
         // To open a device may have consequences of its own.
@@ -342,7 +342,7 @@ impl Seen {
         }
     }
 
-    /// What was opened, if it is what was looked at before.
+    /// Returns the opened file's metadata, if it is the file that was looked at before.
     fn same_as(self, before: &Self) -> io::Result<Self> {
         let is_same = (self.inode, self.kind, self.uid) == (before.inode, before.kind, before.uid);
         is_same
@@ -374,201 +374,4 @@ fn foreign(uid: u32, holder: u32) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::fixtures::opened;
-    use super::*;
-    use std::fs;
-    use std::os::unix::fs::{chown, lchown, symlink};
-    use tempfile::TempDir;
-
-    /// Some user, and another.
-    const ADA: u32 = 54_321;
-    const EVE: u32 = 54_322;
-
-    /// A folder with files of one octet.
-    fn folder_of(names: &[&str]) -> TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        for name in names {
-            let path = folder.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, "x").unwrap();
-        }
-        folder
-    }
-
-    fn is_root() -> bool {
-        let is_root = rustix::process::geteuid().is_root();
-        if !is_root {
-            eprintln!("skipped: only root can give files to others");
-        }
-        is_root
-    }
-
-    fn refused<T>(result: io::Result<T>) -> String {
-        match result {
-            Ok(_) => panic!("it was not refused"),
-            Err(error) => error.to_string(),
-        }
-    }
-
-    #[test]
-    fn what_is_no_regular_file_is_named_and_not_opened() {
-        let folder = folder_of(&["file", "folder/file"]);
-        let path = |name: &str| folder.path().join(name);
-        symlink("file", path("link")).unwrap();
-        symlink("folder", path("way")).unwrap();
-        let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
-        let pipe = std::process::Command::new("mkfifo")
-            .arg(path("pipe"))
-            .status();
-        assert!(pipe.unwrap().success());
-        let root = opened(folder.path());
-        assert_eq!(root.file("file").unwrap().1.octets, 1);
-        for (name, words) in [
-            ("link", "it is a symbolic link, which is not followed"),
-            ("folder", "it is a folder, not a regular file"),
-            ("socket", "it is a socket, not a regular file"),
-            ("pipe", "it is a pipe, not a regular file"),
-        ] {
-            assert_eq!(refused(root.file(name)), words);
-        }
-        assert!(root.folder(Path::new("folder")).is_ok());
-        let refusal = refused(root.folder(Path::new("way")));
-        assert_eq!(refusal, "it is a symbolic link, which is not followed");
-        assert!(root.leads_to_folder(Path::new("way")));
-        assert!(matches!(open(&path("pipe")).unwrap(), Opened::Special));
-        assert!(matches!(open(&path("socket")).unwrap(), Opened::Special));
-        assert!(matches!(
-            open(Path::new("/dev/zero")).unwrap(),
-            Opened::Special
-        ));
-        let device = opened(Path::new("/dev"));
-        assert_eq!(
-            refused(device.file("zero")),
-            "it is a device, not a regular file"
-        );
-    }
-
-    #[test]
-    fn the_path_of_a_source_leads_where_the_system_says() {
-        let folder = folder_of(&["a/b/file", "c/x"]);
-        let path = |name: &str| folder.path().join(name);
-        symlink("../a", path("c/relative")).unwrap();
-        symlink(path("a/b"), path("c/absolute")).unwrap();
-        symlink("c/absolute", path("twice")).unwrap();
-        symlink("loop", path("loop")).unwrap();
-        symlink("gone", path("broken")).unwrap();
-        for name in [
-            "a/b/file",
-            "c/relative/b/file",
-            "c/absolute/file",
-            "twice/file",
-            "twice/../b/./file",
-            "a//b/file",
-        ] {
-            let opened = open(&path(name)).unwrap();
-            assert!(
-                matches!(opened, Opened::File(_, seen) if seen.octets == 1),
-                "{name}"
-            );
-        }
-        for name in [
-            "",
-            "a/",
-            "c/relative",
-            "c/relative/",
-            "twice",
-            "twice/.",
-            "a/..",
-        ] {
-            assert!(
-                matches!(open(&path(name)).unwrap(), Opened::Folder(_)),
-                "{name}"
-            );
-        }
-        for name in [".", "/", ".."] {
-            assert!(
-                matches!(open(Path::new(name)).unwrap(), Opened::Folder(_)),
-                "{name}"
-            );
-        }
-        assert!(refused(open(&path("loop"))).starts_with("Too many levels"));
-        for name in ["broken", "gone", "gone/file"] {
-            let error = open(&path(name)).unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::NotFound, "{name}");
-        }
-        assert!(refused(open(&path("a/b/file/x"))).starts_with("Not a directory"));
-    }
-
-    #[test]
-    fn root_reads_nothing_that_belongs_to_another_than_its_folder() {
-        if !is_root() {
-            return;
-        }
-        let folder = folder_of(&["cur/file", "cur/other", "new/file", "list"]);
-        let path = |name: &str| folder.path().join(name);
-        let give = |name: &str, uid| chown(path(name), Some(uid), None).unwrap();
-        // What root has made may hold what is another's.
-        give("cur", ADA);
-        give("cur/file", ADA);
-        let root = opened(folder.path());
-        let cur = root.folder(Path::new("cur")).unwrap();
-        assert!(cur.file("file").is_ok());
-        let refusal = refused(cur.file("other"));
-        assert!(refusal.starts_with("it belongs to user 0 and its folder to user 54321"));
-        give("list", EVE);
-        assert!(root.file("list").is_ok());
-        let writable = std::os::unix::fs::PermissionsExt::from_mode(0o1777);
-        fs::set_permissions(folder.path(), writable).unwrap();
-        let root = opened(folder.path());
-        assert!(refused(root.file("list")).starts_with("it belongs to user 54322"));
-        assert!(root.folder(Path::new("cur")).is_ok());
-
-        give("", ADA);
-        let root = opened(folder.path());
-        assert!(root.folder(Path::new("cur")).is_ok());
-        let refusal = refused(root.folder(Path::new("new")));
-        assert!(refusal.starts_with("it belongs to user 0 and its folder to user 54321"));
-        let refusal = refused(open(&path("list")));
-        assert!(refusal.starts_with("it belongs to user 54322 and its folder to user 54321"));
-    }
-
-    #[test]
-    fn root_follows_no_link_that_a_user_has_made_to_what_is_another_s() {
-        if !is_root() {
-            return;
-        }
-        let folder = folder_of(&["ada/Maildir/cur/file", "eve/x", "ours/x"]);
-        let path = |name: &str| folder.path().join(name);
-        let give = |name: &str, uid| lchown(path(name), Some(uid), None).unwrap();
-        give("ada", ADA);
-        give("ada/Maildir", ADA);
-        give("ada/Maildir/cur", ADA);
-        give("ada/Maildir/cur/file", ADA);
-        give("eve", EVE);
-        for (link, to, uid) in [
-            ("eve/Maildir", "ada/Maildir", EVE),
-            ("eve/mail", "ada", EVE),
-            ("ada/mail", "ada/Maildir", ADA),
-            ("ours/ada", "ada", 0),
-        ] {
-            symlink(path(to), path(link)).unwrap();
-            give(link, uid);
-        }
-        for name in ["eve/Maildir", "eve/mail/Maildir", "eve/Maildir/cur/file"] {
-            let refusal = refused(open(&path(name)));
-            assert!(
-                refusal.starts_with("a symbolic link of user 54322 leads to it"),
-                "{refusal}"
-            );
-        }
-        for name in [
-            "ada/mail",
-            "ours/ada/Maildir",
-            "ours/ada/mail",
-            "ada/mail/cur/file",
-        ] {
-            assert!(open(&path(name)).is_ok(), "{name}");
-        }
-    }
-}
+mod tests;

@@ -2,40 +2,23 @@
 //!
 //! It is only read: nothing is ever marked as deleted there.
 
+mod address;
 mod connection;
 mod unstuffing;
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, ErrorKind};
-use std::path::PathBuf;
 
 use thiserror::Error;
-use url::Url;
 
 use super::{Item, OldId};
+
+pub use address::{ServerAccess, ServerAddress};
+
 use connection::Connection;
 use unstuffing::Unstuffing;
 
-/// Where a maildrop is, and who opens it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address {
-    /// Does TLS begin with the first octet?
-    tls: bool,
-    user: String,
-    host: String,
-    port: u16,
-}
-
-/// How a server is reached.
-#[derive(Debug, Clone, Default)]
-pub struct Access {
-    /// The file with a private authority that certifies it.
-    pub authority: Option<PathBuf>,
-    /// May the password go in clear to another machine?
-    pub in_clear: bool,
-}
-
-/// Why a maildrop can't be read.
+/// Reasons why a maildrop can't be read.
 #[derive(Debug, Error)]
 pub enum ServerError {
     /// Not the form of an address.
@@ -49,12 +32,12 @@ pub enum ServerError {
          put it into RESTANTE_IMPORT_PASSWORD"
     )]
     PasswordInAddress,
-    /// Nobody answers.
+    /// No server answers.
     #[error("no connection to {place}: {reason}")]
     NoConnection {
         /// Host and port.
         place: String,
-        /// What the system says.
+        /// The error of the operating system.
         reason: io::Error,
     },
     /// No certificate of an authority could be read.
@@ -62,7 +45,7 @@ pub enum ServerError {
     BadAuthority {
         /// The file, or the machine's own.
         path: String,
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
     /// Something else than TLS is spoken there.
@@ -75,7 +58,7 @@ pub enum ServerError {
     Untrusted {
         /// Host and port.
         place: String,
-        /// What is wrong.
+        /// The reason.
         reason: io::Error,
     },
     /// The password would go in clear over a network.
@@ -87,70 +70,14 @@ pub enum ServerError {
     /// The server refuses.
     #[error("the server refuses {command}: {reply}")]
     Refused {
-        /// What it was asked.
+        /// The command.
         command: &'static str,
-        /// What it said.
+        /// The reply.
         reply: String,
     },
     /// The connection broke, or what came is not POP3.
     #[error("the connection with the server broke: {0}")]
     Broken(#[from] io::Error),
-}
-
-impl Address {
-    /// Reads an address, if it is one of POP3.
-    ///
-    /// # Errors
-    /// If it is one and can't be used.
-    pub fn parse(text: &str) -> Option<Result<Self, ServerError>> {
-        let scheme = text.split_once("://")?.0.to_ascii_lowercase();
-        let tls = match scheme.as_str() {
-            "pop3" => false,
-            "pop3s" => true,
-            _ => return None,
-        };
-        Some(Self::of(text, tls))
-    }
-
-    fn of(text: &str, tls: bool) -> Result<Self, ServerError> {
-        let malformed = || ServerError::NotAnAddress(text.to_owned());
-        let url = Url::parse(text).map_err(|_| malformed())?;
-        if url.password().is_some() {
-            return Err(ServerError::PasswordInAddress);
-        }
-        let user = percent_encoding::percent_decode_str(url.username());
-        let user = user.decode_utf8().map_err(|_| malformed())?.into_owned();
-        let host = url.host_str().unwrap_or_default();
-        let host = host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_owned();
-        let path_is_empty = matches!(url.path(), "" | "/");
-        if user.is_empty() || user.contains(['\r', '\n']) || host.is_empty() || !path_is_empty {
-            return Err(malformed());
-        }
-        let port = url.port().unwrap_or(if tls { 995 } else { 110 });
-        Ok(Self {
-            tls,
-            user,
-            host,
-            port,
-        })
-    }
-
-    /// Who opens the maildrop.
-    pub fn user(&self) -> &str {
-        &self.user
-    }
-
-    /// Host and port.
-    fn place(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
-    }
 }
 
 /// A line of LIST or UIDL: the number of a message, and what is said of it.
@@ -164,27 +91,27 @@ fn numbered(line: &str) -> Result<(u32, &str), ServerError> {
     })
 }
 
-/// The number of a message, its octets, and its unique-id if the server has told it.
+/// The number of a message, its octets, and its unique-id if the server has listed it.
 type Listed = (u32, u64, OldId);
 
-/// How many messages are asked for by number, where a server lists none.
+/// Maximum number of messages that are asked for by number, where a server lists none.
 const MAX_MESSAGES: u32 = 10_000_000;
 
-/// How often a connection may break until nothing more is read.
+/// Number of broken connections after which nothing more is read.
 const MAX_BREAKS: u32 = 10;
 
 /// An open maildrop.
 pub(super) struct Server {
     connection: Connection,
-    address: Address,
-    access: Access,
+    address: ServerAddress,
+    access: ServerAccess,
     password: String,
     /// The oldest first.
     messages: Vec<Listed>,
     next: usize,
     octets_behind: u64,
     reading: Option<Reading>,
-    /// Why the connection can't be used any more.
+    /// The reason why the connection can't be used any more.
     broken: Option<String>,
     breaks: u32,
 }
@@ -198,7 +125,7 @@ impl std::fmt::Debug for Server {
     }
 }
 
-/// How far a message has come.
+/// The progress of reading a message.
 #[derive(Debug, Default)]
 struct Reading {
     unstuffing: Unstuffing,
@@ -208,8 +135,8 @@ struct Reading {
 
 /// Logs in, and learns what is there.
 fn log_in(
-    address: &Address,
-    access: &Access,
+    address: &ServerAddress,
+    access: &ServerAccess,
     password: &str,
 ) -> Result<(Connection, Vec<Listed>), ServerError> {
     let mut connection = Connection::open(address, access)?;
@@ -227,7 +154,8 @@ fn log_in(
     Ok((connection, messages))
 }
 
-/// The messages and their octets. They need not be right: they only tell how far it is.
+/// Returns the numbers of the messages with their octets. They need not be right: they only show
+/// progress.
 fn sizes(connection: &mut Connection) -> Result<Vec<(u32, u64)>, ServerError> {
     let lines = match connection.ask("LIST", "LIST") {
         Ok(_) => connection.lines()?,
@@ -251,7 +179,7 @@ fn sizes(connection: &mut Connection) -> Result<Vec<(u32, u64)>, ServerError> {
     .collect()
 }
 
-/// What UIDL calls the messages. A server need not have it (RFC 1939, section 7).
+/// Returns the unique-ids of the messages. A server need not have UIDL (RFC 1939, section 7).
 fn unique_ids(connection: &mut Connection) -> Result<HashMap<u32, String>, ServerError> {
     let lines = match connection.ask("UIDL", "UIDL") {
         Ok(_) => connection.lines()?,
@@ -270,8 +198,8 @@ fn unique_ids(connection: &mut Connection) -> Result<HashMap<u32, String>, Serve
 
 impl Server {
     pub(super) fn open(
-        address: &Address,
-        access: &Access,
+        address: &ServerAddress,
+        access: &ServerAccess,
         password: &str,
     ) -> Result<Self, ServerError> {
         if password.contains(['\r', '\n']) {
@@ -424,48 +352,4 @@ impl Drop for Server {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parsed(text: &str) -> Option<(bool, String, String)> {
-        let address = Address::parse(text)?.ok()?;
-        Some((address.tls, address.user.clone(), address.place()))
-    }
-
-    #[test]
-    fn an_address_names_user_host_and_port() {
-        let is = |tls, user: &str, place: &str| Some((tls, user.to_owned(), place.to_owned()));
-        assert_eq!(
-            parsed("pop3://ada@mail.example"),
-            is(false, "ada", "mail.example:110")
-        );
-        assert_eq!(
-            parsed("pop3s://ada%40example.org@mail.example:1995/"),
-            is(true, "ada@example.org", "mail.example:1995")
-        );
-        assert_eq!(
-            parsed("pop3s://ada@example.org@[2001:db8::1]"),
-            is(true, "ada@example.org", "[2001:db8::1]:995")
-        );
-        assert!(Address::parse("Maildir").is_none() && Address::parse("imap://a@b").is_none());
-    }
-
-    #[test]
-    fn an_address_that_can_not_be_used_is_refused() {
-        for text in [
-            "pop3://mail.example",
-            "pop3://@mail.example",
-            "pop3s://ada@",
-            "pop3://ada@mail.example/INBOX",
-            "pop3://ada%0d%0aDELE@mail.example",
-        ] {
-            let refused = Address::parse(text).unwrap();
-            assert!(
-                matches!(refused, Err(ServerError::NotAnAddress(_))),
-                "{text}"
-            );
-        }
-        let refused = Address::parse("pop3://ada:secret@mail.example").unwrap();
-        assert!(matches!(refused, Err(ServerError::PasswordInAddress)));
-    }
-}
+mod tests;
