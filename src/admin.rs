@@ -11,7 +11,7 @@ mod overview;
 mod page;
 mod problem;
 mod sessions;
-pub mod token;
+pub(crate) mod token;
 mod users;
 
 use std::net::{SocketAddr, TcpListener};
@@ -56,7 +56,7 @@ const STOP_TIMEOUT_SECONDS: u64 = 1;
 
 /// A socket that listens for operators.
 #[derive(Debug)]
-pub struct AdminSocket {
+pub(crate) struct AdminSocket {
     socket: TcpListener,
     address: SocketAddr,
 }
@@ -72,7 +72,7 @@ pub struct Endpoint {
 ///
 /// # Errors
 /// If the address can't be had, or a token is set that can't be read.
-pub fn bind(settings: &settings::AdminSettings) -> anyhow::Result<Option<AdminSocket>> {
+pub(crate) fn bind(settings: &settings::AdminSettings) -> anyhow::Result<Option<AdminSocket>> {
     if settings.port == 0 {
         return Ok(None);
     }
@@ -87,7 +87,7 @@ pub fn bind(settings: &settings::AdminSettings) -> anyhow::Result<Option<AdminSo
 
 impl AdminSocket {
     /// Returns the endpoint on this socket that asks for this token.
-    pub fn guarded_by(self, token: &Token) -> Endpoint {
+    pub(crate) fn guarded_by(self, token: &Token) -> Endpoint {
         Endpoint {
             guard: Guard::new(token, self.address.ip()),
             socket: self.socket,

@@ -20,7 +20,7 @@ use mbox::Mbox;
 
 /// In which form mail is exported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// One file with all messages, in the form that is called mboxrd.
     Mbox,
     /// A Maildir, with a dovecot-uidlist that holds the unique-ids.
@@ -31,7 +31,7 @@ pub enum Format {
 
 /// The properties of a message besides its octets.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct About {
+pub(crate) struct About {
     /// Time of receipt.
     pub received_at: SystemTime,
     /// Its unique-id.
@@ -42,7 +42,7 @@ pub struct About {
 
 /// Reasons why nothing was exported.
 #[derive(Debug, Error)]
-pub enum ExportError {
+pub(crate) enum ExportError {
     /// Something has this name already.
     #[error("{} exists already, and is not overwritten: choose another path", .0.display())]
     Exists(PathBuf),
@@ -57,7 +57,7 @@ pub enum ExportError {
 }
 
 /// The target of an export. Unless it is finished, nothing is left of it.
-pub struct Destination {
+pub(crate) struct Destination {
     path: PathBuf,
     form: Form,
 }
@@ -72,7 +72,7 @@ impl Destination {
     ///
     /// # Errors
     /// If something is there, or the operating system refuses.
-    pub fn new(path: &Path, format: Format) -> Result<Self, ExportError> {
+    pub(crate) fn new(path: &Path, format: Format) -> Result<Self, ExportError> {
         if path.symlink_metadata().is_ok() {
             return Err(ExportError::Exists(path.to_owned()));
         }
@@ -103,7 +103,7 @@ impl Destination {
     ///
     /// # Errors
     /// If the operating system refuses.
-    pub fn begin(&mut self, about: &About) -> Result<(), ExportError> {
+    pub(crate) fn begin(&mut self, about: &About) -> Result<(), ExportError> {
         let began = match &mut self.form {
             Form::Mbox(mbox) => mbox.begin(about),
             Form::Folder(folder) => folder.begin(about),
@@ -115,7 +115,7 @@ impl Destination {
     ///
     /// # Errors
     /// If the operating system refuses.
-    pub fn write(&mut self, octets: &[u8]) -> Result<(), ExportError> {
+    pub(crate) fn write(&mut self, octets: &[u8]) -> Result<(), ExportError> {
         let written = match &mut self.form {
             Form::Mbox(mbox) => mbox.write(octets),
             Form::Folder(folder) => folder.write(octets),
@@ -127,7 +127,7 @@ impl Destination {
     ///
     /// # Errors
     /// If the operating system refuses.
-    pub fn end(&mut self) -> Result<(), ExportError> {
+    pub(crate) fn end(&mut self) -> Result<(), ExportError> {
         let ended = match &mut self.form {
             Form::Mbox(mbox) => mbox.end(),
             Form::Folder(folder) => folder.end(),
@@ -139,7 +139,7 @@ impl Destination {
     ///
     /// # Errors
     /// If the operating system refuses, or something has got that name meanwhile.
-    pub fn finish(self) -> Result<(), ExportError> {
+    pub(crate) fn finish(self) -> Result<(), ExportError> {
         let Self { path, form } = self;
         let named = match form {
             Form::Mbox(mbox) => name_file(mbox.into_inner(), &path),

@@ -1,31 +1,72 @@
 //! Restante: a POP3 server that serves maildrops from a database.
 //!
-//! `docs/ARCHITECTURE.md` tells how the parts work together.
+//! This is the map of the crate. Modules that the program alone needs are private to it; those that
+//! are `pub` are for the tests and benches of this repository. `docs/ARCHITECTURE.md` tells how the
+//! parts work together.
 
-pub mod accounts;
-pub mod admin;
+// The commands, and the server that `serve` runs.
+
+/// The command line: one file for each command. Only here is anything printed.
 pub mod cli;
+/// Sample mail, for `restante demo` and the tests.
 pub mod demo_mail;
-pub mod exports;
+/// Assembles the actors of a server, starts them and stops them.
+pub mod server;
+/// The settings, one line for each, and what a running server reads of them.
+pub mod settings;
+
+// Connections.
+
+/// The actors that accept POP3 connections, and their sockets.
+pub mod listener;
+/// Mail that comes in by LMTP: sockets, sessions, trace headers.
+pub mod lmtp;
+/// Live sessions, and the limits on their number.
+pub mod registry;
+/// The server as its own client, for its health.
+pub mod self_test;
+/// One POP3 connection: its actor, transport and conversation.
+pub mod session;
+/// Certificates and handshakes.
+pub mod tls;
+
+// Mail and users.
+
+/// Users, their addresses and their keys.
+pub mod accounts;
+/// Writes mail out: mbox, Maildir, .eml files.
+mod exports;
+/// The delays after failed logins.
+mod login_throttle;
+/// The mailbox actor: the only door to the store in a running server.
+pub mod mailbox;
+/// Starts garbage collection at intervals.
+mod maintenance;
+/// Reads mail that is imported: mbox, Maildir, .eml files, other POP3 servers.
+mod sources;
+/// Storage: the traits, and their form over our own schema.
+pub mod store;
+
+// What operators see.
+
+/// The admin endpoint over HTTP, and its page.
+mod admin;
+/// Limits log lines about frequent events.
+mod log_throttle;
+/// Counters, and their formats.
+pub mod metrics;
+/// Exports traces and metrics over OpenTelemetry.
+mod telemetry;
+
+// Tools.
+
 #[cfg(test)]
 mod faults;
+/// Random names and keys.
 pub mod identity;
-pub mod listener;
-pub mod lmtp;
-pub mod log_throttle;
-pub mod login_throttle;
-pub mod mailbox;
-pub mod maintenance;
-pub mod metrics;
-pub mod networks;
+/// Lists of networks.
+mod networks;
+/// The limit of open files.
 pub mod open_files;
-pub mod registry;
-pub mod self_test;
-pub mod server;
-pub mod session;
-pub mod settings;
-pub mod sources;
-pub mod store;
-pub mod supervision;
-pub mod telemetry;
-pub mod tls;
+/// Restarts long-lived actors that end.
+mod supervision;

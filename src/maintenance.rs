@@ -15,13 +15,13 @@ const NOTE_USE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Collects garbage and notes the use of keys.
 #[derive(Debug)]
-pub struct MaintenanceActor {
+pub(crate) struct MaintenanceActor {
     mailbox: Mailbox,
 }
 
 impl MaintenanceActor {
     /// Asks this mailbox actor.
-    pub fn new(mailbox: Mailbox) -> Self {
+    pub(crate) fn new(mailbox: Mailbox) -> Self {
         Self { mailbox }
     }
 }

@@ -45,7 +45,7 @@ impl Networks {
 
 /// Returns the network that a client counts for: an address of IPv4, or the 64 bits of IPv6 that
 /// one customer has and can choose a new address from for each connection.
-pub fn client_network(address: IpAddr) -> IpAddr {
+pub(crate) fn client_network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
         IpAddr::V6(address) => {

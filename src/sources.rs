@@ -33,11 +33,11 @@ use server::Server;
 use uidlist::UidList;
 use unpack::Message;
 
-pub use error::SourceError;
-pub use identity::Identity;
-pub use maildir::Elsewhere;
-pub use server::{ServerAccess, ServerAddress, ServerError};
-pub use uidl_format::{BadUidlFormat, UidlFormat};
+pub(crate) use error::SourceError;
+pub(crate) use identity::Identity;
+pub(crate) use maildir::Elsewhere;
+pub(crate) use server::{ServerAccess, ServerAddress, ServerError};
+pub(crate) use uidl_format::UidlFormat;
 
 /// Size of the pieces in which a message is read, in octets.
 const PIECE_OCTETS: usize = 64 * 1024;
@@ -45,7 +45,7 @@ const PIECE_OCTETS: usize = 64 * 1024;
 /// Mail to import: an mbox file, a Maildir, an .eml file or a folder of them, or the maildrop of
 /// another POP3 server.
 #[derive(Debug)]
-pub struct Source {
+pub(crate) struct Source {
     total_octets: u64,
     form: Form,
     has_uid_list: bool,
@@ -56,7 +56,7 @@ pub struct Source {
 
 /// The folders of a Maildir that are read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Folders {
+pub(crate) enum Folders {
     /// The inbox alone, which is what a POP3 server serves.
     #[default]
     Inbox,
@@ -66,7 +66,7 @@ pub enum Folders {
 
 /// The unique-id of a message in its source.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OldId {
+pub(crate) enum OldId {
     /// This.
     Told(String),
     /// Something that is not known, unless the message itself says it in a field X-UIDL.
@@ -84,7 +84,7 @@ enum Form {
 
 impl OldId {
     /// Returns the unique-id, if it is known.
-    pub fn told(&self) -> Option<&str> {
+    pub(crate) fn told(&self) -> Option<&str> {
         match self {
             Self::Told(told) => Some(told),
             Self::Unknown | Self::NeverServed => None,
@@ -94,7 +94,7 @@ impl OldId {
 
 /// The next item of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Item {
+pub(crate) enum Item {
     /// A message; read it with [`Source::read`] until that returns false.
     Message {
         /// Its file, or where in the mbox it begins.
@@ -121,7 +121,11 @@ impl Source {
     ///
     /// # Errors
     /// If it holds no mail, or can't be read.
-    pub fn open(path: &Path, format: &UidlFormat, folders: Folders) -> Result<Self, SourceError> {
+    pub(crate) fn open(
+        path: &Path,
+        format: &UidlFormat,
+        folders: Folders,
+    ) -> Result<Self, SourceError> {
         match opening::open(path).map_err(|error| SourceError::new(path, error))? {
             Opened::Folder(folder) => open_folder(folder, path, format, folders),
             Opened::File(file, seen) => open_file(file, path, &seen, format),
@@ -133,7 +137,7 @@ impl Source {
     ///
     /// # Errors
     /// If the server can't be reached, can't be trusted, or refuses the login.
-    pub fn connect(
+    pub(crate) fn connect(
         address: &ServerAddress,
         access: &ServerAccess,
         password: &str,
@@ -149,23 +153,23 @@ impl Source {
     }
 
     /// Returns whether the source itself lists the unique-ids of its messages.
-    pub fn has_uid_list(&self) -> bool {
+    pub(crate) fn has_uid_list(&self) -> bool {
         self.has_uid_list
     }
 
     /// Returns whether the source has its messages in the order in which its server had them.
-    pub fn is_ordered(&self) -> bool {
+    pub(crate) fn is_ordered(&self) -> bool {
         self.is_ordered
     }
 
     /// Returns the size of the other folders of a Maildir that were not asked for.
-    pub fn elsewhere(&self) -> Elsewhere {
+    pub(crate) fn elsewhere(&self) -> Elsewhere {
         self.elsewhere
     }
 
     /// Returns the number of messages that their user has deleted in Thunderbird, which are still
     /// in the file and are not imported.
-    pub fn expunged(&self) -> usize {
+    pub(crate) fn expunged(&self) -> usize {
         match &self.form {
             Form::Mbox(mbox) => mbox.expunged(),
             Form::Files(_) | Form::Server(_) => 0,
@@ -173,7 +177,7 @@ impl Source {
     }
 
     /// Returns the unique-ids of the messages, as far as they are known beforehand.
-    pub fn old_ids(&self) -> Vec<String> {
+    pub(crate) fn old_ids(&self) -> Vec<String> {
         let told = |old_id: &OldId| old_id.told().map(str::to_owned);
         match &self.form {
             Form::Mbox(mbox) => mbox.old_ids().filter_map(|old_id| told(&old_id)).collect(),
@@ -183,12 +187,12 @@ impl Source {
     }
 
     /// Returns the size of all messages together, in octets.
-    pub fn total_octets(&self) -> u64 {
+    pub(crate) fn total_octets(&self) -> u64 {
         self.total_octets
     }
 
     /// Returns the octets of all messages that were read or skipped so far.
-    pub fn octets_read(&self) -> u64 {
+    pub(crate) fn octets_read(&self) -> u64 {
         let octets = match &self.form {
             Form::Mbox(mbox) => mbox.octets_read(),
             Form::Files(files) => files.octets_read(),
@@ -202,7 +206,7 @@ impl Source {
     ///
     /// A message that cannot be opened is an [`Item::Skipped`]. So is the rest of an mbox that
     /// cannot be read to its end.
-    pub fn next_item(&mut self) -> Option<Item> {
+    pub(crate) fn next_item(&mut self) -> Option<Item> {
         match &mut self.form {
             Form::Mbox(mbox) => mbox.next_item(),
             Form::Files(files) => files.next_item(),
@@ -213,7 +217,7 @@ impl Source {
     /// Appends the next piece of the current message to `out`; false says that it has ended.
     ///
     /// After an error the message is incomplete, and [`Source::next_item`] goes on behind it.
-    pub fn read(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
+    pub(crate) fn read(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
         match &mut self.form {
             Form::Mbox(mbox) => mbox.read(out),
             Form::Files(files) => files.read(out),
@@ -223,7 +227,7 @@ impl Source {
 
     /// Returns a remark on the current message, which has been read to its end: something odd that
     /// is no reason to leave it out.
-    pub fn remark(&self) -> Option<String> {
+    pub(crate) fn remark(&self) -> Option<String> {
         match &self.form {
             Form::Files(files) => files.remark(),
             Form::Mbox(_) | Form::Server(_) => None,
@@ -232,12 +236,12 @@ impl Source {
 }
 
 /// Returns the time of receipt of a message, by its header.
-pub fn received_at(beginning: &[u8]) -> Option<SystemTime> {
+pub(crate) fn received_at(beginning: &[u8]) -> Option<SystemTime> {
     header::received_at(beginning)
 }
 
 /// Returns the unique-id that a server has written into the header of a message.
-pub fn x_uidl(beginning: &[u8]) -> Option<String> {
+pub(crate) fn x_uidl(beginning: &[u8]) -> Option<String> {
     header::x_uidl(beginning)
 }
 

@@ -52,14 +52,14 @@ const ANSWER_OCTETS: u64 = 64 * 1024;
 
 /// The exporter of traces.
 #[derive(Debug)]
-pub struct Traces(SdkTracerProvider);
+pub(crate) struct Traces(SdkTracerProvider);
 
 impl Traces {
     /// Exports to the collector at this URL.
     ///
     /// # Errors
     /// If it is no URL.
-    pub fn new(endpoint: &str) -> anyhow::Result<Self> {
+    pub(crate) fn new(endpoint: &str) -> anyhow::Result<Self> {
         let exporter = SpanExporter::builder()
             .with_http()
             .with_protocol(Protocol::HttpBinary)
@@ -87,7 +87,7 @@ impl Traces {
     }
 
     /// Returns the layer that exports spans.
-    pub fn layer<S>(&self) -> impl Layer<S> + use<S>
+    pub(crate) fn layer<S>(&self) -> impl Layer<S> + use<S>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
@@ -104,7 +104,7 @@ impl Traces {
     /// Exports the rest, for no longer than this.
     ///
     /// It blocks its thread.
-    pub fn finish(self, timeout: Duration) {
+    pub(crate) fn finish(self, timeout: Duration) {
         // The collector may be down, and the process ends.
         let _ = self.0.shutdown_with_timeout(timeout);
     }
@@ -119,7 +119,7 @@ fn is_exported(metadata: &Metadata<'_>) -> bool {
 ///
 /// # Errors
 /// If it is no URL.
-pub fn metrics(endpoint: &str) -> anyhow::Result<PeriodicReader<MetricExporter>> {
+pub(crate) fn metrics(endpoint: &str) -> anyhow::Result<PeriodicReader<MetricExporter>> {
     let exporter = MetricExporter::builder()
         .with_http()
         .with_protocol(Protocol::HttpBinary)
@@ -139,13 +139,13 @@ const GRPC_PORT: u16 = 4317;
 ///
 /// # Errors
 /// If it is no URL.
-pub fn speaks_grpc(endpoint: &str) -> anyhow::Result<bool> {
+pub(crate) fn speaks_grpc(endpoint: &str) -> anyhow::Result<bool> {
     let url = signal_url(endpoint, "traces")?;
     Ok(url::Url::parse(&url)?.port() == Some(GRPC_PORT))
 }
 
 /// Returns the resource that exports.
-pub fn resource() -> Resource {
+pub(crate) fn resource() -> Resource {
     Resource::builder()
         .with_service_name("restante")
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))

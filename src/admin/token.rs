@@ -29,14 +29,14 @@ const FILE_MODE: u32 = 0o600;
 
 /// The token that a caller must present.
 #[derive(Clone)]
-pub struct Token {
+pub(crate) struct Token {
     text: String,
     origin: Origin,
 }
 
 /// The origin of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// `Admin__Token` or `Admin__TokenPath`.
     Set,
     /// Made by the server and kept in this file.
@@ -55,7 +55,7 @@ impl std::fmt::Debug for Token {
 
 impl Token {
     /// Returns the token itself.
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
@@ -67,7 +67,7 @@ impl Token {
     }
 
     /// Returns its origin.
-    pub fn origin(&self) -> &Origin {
+    pub(crate) fn origin(&self) -> &Origin {
         &self.origin
     }
 }
@@ -77,7 +77,7 @@ impl Token {
 ///
 /// # Errors
 /// If a token is set and can't be read.
-pub fn of_server(config: &Config) -> anyhow::Result<Token> {
+pub(crate) fn of_server(config: &Config) -> anyhow::Result<Token> {
     if let Some(token) = set(config)? {
         return Ok(token);
     }
@@ -106,7 +106,7 @@ pub fn of_server(config: &Config) -> anyhow::Result<Token> {
 ///
 /// # Errors
 /// If a token is set and can't be read, or this user may not read the server's.
-pub fn of_command(config: &Config) -> anyhow::Result<Option<Token>> {
+pub(crate) fn of_command(config: &Config) -> anyhow::Result<Option<Token>> {
     if let Some(token) = set(config)? {
         return Ok(Some(token));
     }
@@ -137,7 +137,7 @@ pub fn of_command(config: &Config) -> anyhow::Result<Option<Token>> {
 ///
 /// # Errors
 /// If it can't be read.
-pub fn set(config: &Config) -> anyhow::Result<Option<Token>> {
+pub(crate) fn set(config: &Config) -> anyhow::Result<Option<Token>> {
     let token = config.admin.token()?;
     Ok(token.map(|text| Token {
         text,

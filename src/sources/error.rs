@@ -9,7 +9,7 @@ use super::unpack::Packing;
 
 /// Reasons why there is nothing to import.
 #[derive(Debug, Error)]
-pub enum SourceError {
+pub(crate) enum SourceError {
     /// The path leads nowhere.
     #[error("{} does not exist", .0.display())]
     NotFound(PathBuf),

@@ -33,7 +33,7 @@ const FROM: &[u8] = b"From ";
 /// So a message is the same before and after a client has read it, and whether its server or the
 /// server's file was the source. Of most messages it is the SHA-256 of what RETR sends.
 #[derive(Debug, Default)]
-pub struct Identity {
+pub(crate) struct Identity {
     canonical: Canonical,
     digest: Sha256,
     place: Place,
@@ -60,14 +60,14 @@ impl Default for Place {
 
 impl Identity {
     /// Takes the next octets of the message.
-    pub fn push(&mut self, octets: &[u8]) {
+    pub(crate) fn push(&mut self, octets: &[u8]) {
         let mut canonical = Vec::with_capacity(octets.len() + octets.len() / 32);
         self.canonical.push(octets, &mut canonical);
         self.take(&canonical);
     }
 
     /// The message is complete.
-    pub fn finish(mut self) -> [u8; 32] {
+    pub(crate) fn finish(mut self) -> [u8; 32] {
         let mut rest = Vec::new();
         std::mem::take(&mut self.canonical).finish(&mut rest);
         self.take(&rest);

@@ -29,7 +29,7 @@ pub(super) struct Found {
 
 /// The size of the other folders than the inbox.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Elsewhere {
+pub(crate) struct Elsewhere {
     /// Number of messages.
     pub messages: usize,
     /// In how many folders.

@@ -13,14 +13,14 @@ use thiserror::Error;
 
 use super::{Item, OldId};
 
-pub use address::{ServerAccess, ServerAddress};
+pub(crate) use address::{ServerAccess, ServerAddress};
 
 use connection::Connection;
 use unstuffing::Unstuffing;
 
 /// Reasons why a maildrop can't be read.
 #[derive(Debug, Error)]
-pub enum ServerError {
+pub(crate) enum ServerError {
     /// Not the form of an address.
     #[error(
         "{0} is no address of a maildrop: the form is pop3s://USER@HOST, with %40 for an @ in USER"

@@ -12,7 +12,7 @@ use filter::{Filter, Value};
 
 /// A pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UidlFormat(Vec<Part>);
+pub(crate) struct UidlFormat(Vec<Part>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
@@ -44,7 +44,7 @@ pub(super) struct Facts<'a> {
 
 /// Reasons why a pattern can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum BadUidlFormat {
+pub(crate) enum BadUidlFormat {
     /// A variable that has no value here.
     #[error(
         "%{0} is not known of a Maildir: what is, are %u (UID), %v (UIDVALIDITY), %f (file name) and \

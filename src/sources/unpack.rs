@@ -28,7 +28,7 @@ const BEGINNING_OCTETS: u64 = mbox::BEGINNING_OCTETS as u64;
 
 /// The formats of compressed messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Packing {
+pub(crate) enum Packing {
     /// gzip.
     Gzip,
     /// bzip2.

@@ -8,7 +8,7 @@ use super::ServerError;
 
 /// The address of a maildrop, with its user.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerAddress {
+pub(crate) struct ServerAddress {
     /// Whether TLS begins with the first octet.
     pub(super) tls: bool,
     pub(super) user: String,
@@ -18,7 +18,7 @@ pub struct ServerAddress {
 
 /// The ways to reach a server.
 #[derive(Debug, Clone, Default)]
-pub struct ServerAccess {
+pub(crate) struct ServerAccess {
     /// The file with a private authority that certifies it.
     pub authority: Option<PathBuf>,
     /// Whether the password may go in clear to another machine.
@@ -30,7 +30,7 @@ impl ServerAddress {
     ///
     /// # Errors
     /// If it is one and can't be used.
-    pub fn parse(text: &str) -> Option<Result<Self, ServerError>> {
+    pub(crate) fn parse(text: &str) -> Option<Result<Self, ServerError>> {
         let scheme = text.split_once("://")?.0.to_ascii_lowercase();
         let tls = match scheme.as_str() {
             "pop3" => false,
@@ -67,7 +67,7 @@ impl ServerAddress {
     }
 
     /// Returns the user.
-    pub fn user(&self) -> &str {
+    pub(crate) fn user(&self) -> &str {
         &self.user
     }
 
