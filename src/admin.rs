@@ -1,4 +1,4 @@
-//! The HTTP endpoint for operators: sessions, health, metrics, users and keys.
+//! The HTTP endpoint for operators: live sessions, health, metrics, users and keys.
 //!
 //! It asks the other parts and keeps no state of its own.
 

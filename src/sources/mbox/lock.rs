@@ -140,8 +140,8 @@ impl DotLock {
         let mut name = name.to_owned();
         name.push(".lock");
         let name = PathBuf::from(name);
-        // The folder may belong to another user: a file made in it is removed from it, to whichever
-        // it is by then, and a link of this name is not followed.
+        // The folder may belong to another user: a file made in it is removed through the
+        // same open folder, and a link of this name is not followed.
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         let Ok(folder) = rustix::fs::open(folder, flags, Mode::empty()) else {
             return Ok(Ok(None));
