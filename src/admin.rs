@@ -223,7 +223,15 @@ fn configure(app: &mut web::ServiceConfig) {
         web::QueryConfig::default()
             .error_handler(|error, _| Problem::bad_request(error.to_string()).into()),
     );
-    let resources = [
+    for resource in probes_and_page().into_iter().chain(sessions_and_users()) {
+        app.service(resource);
+    }
+    app.default_service(web::to(nowhere));
+}
+
+/// Returns what is there to watch the server.
+fn probes_and_page() -> Vec<Resource> {
+    vec![
         resource("/", [("GET, HEAD", get().to(page::page))]),
         resource("/healthz", [("GET, HEAD", get().to(health::healthz))]),
         resource("/livez", [("GET, HEAD", get().to(health::livez))]),
@@ -239,6 +247,12 @@ fn configure(app: &mut web::ServiceConfig) {
         ),
         // A HEAD would hold a stream without a reader.
         resource("/api/events", [("GET", web::get().to(overview::events))]),
+    ]
+}
+
+/// Returns what is there to change the server's sessions, users and keys.
+fn sessions_and_users() -> Vec<Resource> {
+    vec![
         resource(
             "/api/sessions",
             [
@@ -278,11 +292,7 @@ fn configure(app: &mut web::ServiceConfig) {
             "/api/keys/{id}",
             [("DELETE", web::delete().to(users::revoke_key))],
         ),
-    ];
-    for resource in resources {
-        app.service(resource);
-    }
-    app.default_service(web::to(nowhere));
+    ]
 }
 
 /// Answers HEAD wherever GET is answered.

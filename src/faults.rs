@@ -9,10 +9,10 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 use crate::accounts::{Accounts, KeyOptions, SCOPE_POP3};
-use crate::listener::{Bound, ListenerActor};
+use crate::listener::{Bound, ListenerActor, Worker};
 use crate::mailbox::MailboxActor;
 use crate::registry::RegistryActor;
-use crate::server::Server;
+use crate::server::{Parts, Preloaded, Server};
 use crate::session::ListenerKind;
 use crate::settings::Config;
 use crate::store::{Database, MessageWriter};
@@ -98,8 +98,11 @@ async fn world() -> World {
     config.pop3.max_connections_per_user = 2;
     let here = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let socket = Bound::new(here, 0, ListenerKind::Plain).unwrap();
+    let preloaded = Preloaded::new(&config).unwrap();
+    let store = preloaded.store_in(database, &config);
+    let parts = Parts::of_pop3(preloaded, store, vec![socket]);
     World {
-        server: Server::start(&config, database, vec![socket]).unwrap(),
+        server: Server::start(config, parts).unwrap(),
         key,
         _folder: folder,
     }
@@ -230,14 +233,20 @@ async fn the_registry_is_built_again_after_a_stop_and_counts_as_before() {
     live_sessions_go_on("registry", |server| vec![server.registry.clone()], Halt).await;
 }
 
+/// The mailbox actors of the sessions.
+fn mailboxes(server: &Server) -> Vec<Supervised<MailboxActor>> {
+    let actor = |worker: &Worker| worker.service().mailbox.actor().clone();
+    server.workers.iter().map(actor).collect()
+}
+
 #[actix_rt::test]
 async fn the_mailbox_is_built_again_after_a_panic() {
-    live_sessions_go_on("mailbox", |server| server.mailboxes(), Crash).await;
+    live_sessions_go_on("mailbox", mailboxes, Crash).await;
 }
 
 #[actix_rt::test]
 async fn the_mailbox_is_built_again_after_a_stop() {
-    live_sessions_go_on("mailbox", |server| server.mailboxes(), Halt).await;
+    live_sessions_go_on("mailbox", mailboxes, Halt).await;
 }
 
 #[actix_rt::test]

@@ -1,40 +1,33 @@
-//! Puts the actors together, starts them and stops them.
+//! Assembles the actors of a server, starts them and stops them.
 
 mod liveness;
+mod parts;
+mod shared;
+mod sockets;
 
-use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use actix_rt::Arbiter;
 use actix_web::dev::ServerHandle;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Admin, Endpoint, Health};
-use crate::identity::new_name;
-use crate::listener::{Acceptor, Bound, ListenerActor, Worker};
-use crate::lmtp::{self, LmtpListenerActor, LmtpService, LmtpSocket};
-use crate::log_throttle::LogThrottle;
-use crate::login_throttle::{Delays, LoginThrottle};
-#[cfg(test)]
-use crate::mailbox::MailboxActor;
-use crate::mailbox::{MailService, Mailbox};
-use crate::maintenance::MaintenanceActor;
+use crate::listener::{Bound, ListenerActor, Worker};
+use crate::lmtp::{self, LmtpService, LmtpSocket};
+use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
-use crate::open_files::Reserve;
-use crate::registry::{
-    AdmissionLimits, End, EndReason, Inspect, RegistryActor, SessionReport, Table, revocation,
-};
-use crate::self_test::SelfTests;
-use crate::session::{ListenerKind, SessionContext};
-use crate::settings::{Config, ConfigError, LiveConfig, Pop3Settings, Reloaded};
-use crate::store::{Database, Retention, SqlStore, Store};
+use crate::registry::{End, EndReason, Inspect, RegistryActor, SessionReport};
+use crate::session::ListenerKind;
+use crate::settings::{Config, ConfigError, Reloaded};
 use crate::supervision::Supervised;
-use crate::tls::{CertificateReport, Renew, RenewalActor, Tls};
+use crate::tls::{CertificateReport, Renew, RenewalActor};
+use shared::Shared;
 
 pub use liveness::Liveness;
+pub use parts::{Parts, Preloaded};
+pub use sockets::{bind, listeners, refuse_strangers};
 
 /// How long a commit that has begun may take when the server stops.
 const COMMIT_GRACE: Duration = Duration::from_secs(10);
@@ -42,384 +35,112 @@ const COMMIT_GRACE: Duration = Duration::from_secs(10);
 /// How long the database may take to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often a stopping server looks whether sessions are left.
+/// How often a stopping server checks whether sessions are left.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
 
 /// A server that accepts sessions.
 pub struct Server {
+    shared: Shared,
     addresses: Vec<SocketAddr>,
-    listeners: Vec<(SocketAddr, ListenerKind)>,
-    self_tests: SelfTests,
-    since: SystemTime,
-    admin: Option<ServerHandle>,
-    lmtp: Option<Arc<LmtpService>>,
     lmtp_endpoints: Vec<lmtp::Endpoint>,
-    table: Table,
-    metrics: Arc<Metrics>,
-    mail: Arc<MailService>,
-    mailbox: Mailbox,
-    tls: Option<Arc<Tls>>,
-    renewal: Option<Supervised<RenewalActor>>,
     pub(crate) registry: Supervised<RegistryActor>,
-    #[cfg(test)]
     pub(crate) listener: Supervised<ListenerActor>,
-    workers: Arc<Vec<Worker>>,
-    settings: LiveConfig,
+    pub(crate) workers: Arc<Vec<Worker>>,
+    lmtp: Option<Arc<LmtpService>>,
+    renewal: Option<Supervised<RenewalActor>>,
+    admin: Option<ServerHandle>,
     arbiters: Vec<Arbiter>,
-    maintenance_arbiter: Arbiter,
-    listening: CancellationToken,
-    drain: CancellationToken,
-    working: CancellationToken,
-}
-
-/// What a server reads before it opens its database: its certificates.
-pub struct Preloaded {
-    metrics: Arc<Metrics>,
-    tls: Option<Arc<Tls>>,
-}
-
-impl Preloaded {
-    /// Reads the certificates and their keys.
-    ///
-    /// # Errors
-    /// If a certificate can't be used.
-    pub fn new(config: &Config) -> anyhow::Result<Self> {
-        let metrics = Arc::new(Metrics::exporting_to(config.otel.endpoint.as_deref())?);
-        let tls = Tls::load(&config.pop3, Arc::clone(&metrics))?.map(Arc::new);
-        Ok(Self { metrics, tls })
-    }
-
-    /// The files that the keys of the certificates are in.
-    pub fn key_files(&self) -> Vec<PathBuf> {
-        let tls = self.tls.as_ref();
-        tls.map(|tls| tls.key_files()).unwrap_or_default()
-    }
-}
-
-/// The sockets that the settings ask for.
-///
-/// # Errors
-/// If one can't be had, or there would be none, or anybody could reach maildrops without a key.
-pub fn bind(settings: &Pop3Settings) -> anyhow::Result<Vec<Bound>> {
-    let address = settings.bind_address;
-    refuse_strangers(settings, address)?;
-    let listeners = listeners(settings)?.into_iter();
-    let sockets = listeners.map(|(port, kind)| Bound::new(address, port, kind));
-    let sockets = sockets.collect::<Result<_, _>>()?;
-    if settings.secure_port != 0 && settings.certificate_path.is_empty() {
-        tracing::warn!(
-            "no POP3S on port {}: Pop3__CertificatePath is not set",
-            settings.secure_port
-        );
-    }
-    Ok(sockets)
-}
-
-/// The ports that the settings ask for, and what is spoken there.
-///
-/// # Errors
-/// If there is none.
-pub fn listeners(settings: &Pop3Settings) -> anyhow::Result<Vec<(u16, ListenerKind)>> {
-    let has_certificate = !settings.certificate_path.is_empty();
-    let secure_port = settings.secure_port * u16::from(has_certificate);
-    let listeners: Vec<_> = [
-        (settings.port, ListenerKind::Plain),
-        (secure_port, ListenerKind::Tls),
-    ]
-    .into_iter()
-    .filter(|(port, _)| *port != 0)
-    .collect();
-    anyhow::ensure!(
-        !listeners.is_empty(),
-        "nothing to listen on: set Pop3__Port, or Pop3__SecurePort and Pop3__CertificatePath"
-    );
-    Ok(listeners)
-}
-
-/// Refuses to serve other machines where maildrops need no key.
-///
-/// # Errors
-/// If keys are not looked at, and this address is none of loopback.
-pub fn refuse_strangers(settings: &Pop3Settings, address: Option<IpAddr>) -> anyhow::Result<()> {
-    if settings.require_authentication {
-        return Ok(());
-    }
-    anyhow::ensure!(
-        address.is_some_and(|address| address.is_loopback()),
-        "Pop3__RequireAuthentication=false opens every maildrop to every client, \
-         so it needs Pop3__BindAddress=127.0.0.1 (or ::1)"
-    );
-    tracing::warn!("any key opens any maildrop: Pop3__RequireAuthentication is false");
-    Ok(())
-}
-
-/// Our own schema in this database, with its metrics and its upkeep.
-fn own_store(config: &Config, database: Database, metrics: &Metrics) -> Store {
-    metrics.watch_pools(&database);
-    metrics.watch_disk(&database);
-    database.set_min_free_space(config.database.min_free_space);
-    database.maintain();
-    let store = SqlStore::new(database, new_name()).with_retention(Retention {
-        deleted: config.pop3.deleted_retention,
-        expire_after: config.pop3.expire_after.duration(),
-    });
-    metrics.watch_clock(&store.clock_guard());
-    store.into()
+    maintenance: Arbiter,
 }
 
 impl Server {
-    /// The mailbox actors of the sessions.
-    #[cfg(test)]
-    pub(crate) fn mailboxes(&self) -> Vec<Supervised<MailboxActor>> {
-        let actor = |worker: &Worker| worker.service().mailbox.actor().clone();
-        self.workers.iter().map(actor).collect()
-    }
-
-    /// Starts to accept sessions on these sockets.
+    /// Starts a server of these parts.
     ///
-    /// The listener and the registry live on the calling thread's arbiter. Each core has one more,
-    /// for sessions and the mailbox that they use.
+    /// The listeners and the registry live on the calling thread's arbiter. Each core has one more,
+    /// for sessions and the mailbox actor that they use, and the maintenance has its own.
     ///
     /// # Errors
-    /// If a certificate can't be used.
-    pub fn start(config: &Config, database: Database, sockets: Vec<Bound>) -> anyhow::Result<Self> {
-        Self::start_with(config, Preloaded::new(config)?, database, sockets)
-    }
-
-    /// As [`Server::start`], with certificates that were read before.
-    ///
-    /// # Errors
-    /// If a socket can't be used.
-    pub fn start_with(
-        config: &Config,
-        preloaded: Preloaded,
-        database: Database,
-        sockets: Vec<Bound>,
-    ) -> anyhow::Result<Self> {
-        let store = own_store(config, database, &preloaded.metrics);
-        Self::start_on(config, preloaded, store, sockets)
-    }
-
-    /// As [`Server::start_with`], on a store of any kind.
-    ///
-    /// # Errors
-    /// If a socket can't be used.
-    pub fn start_on(
-        config: &Config,
-        Preloaded { metrics, tls }: Preloaded,
-        store: Store,
-        sockets: Vec<Bound>,
-    ) -> anyhow::Result<Self> {
+    /// If the system can't tell where a socket listens, or refuses a thread.
+    pub fn start(config: Config, parts: Parts) -> anyhow::Result<Self> {
         if let Some(locked_out) = config.pop3.locked_out_by_binding() {
             tracing::warn!("{locked_out}");
         }
-        let mut settings = LiveConfig::new(config.clone());
-        let limits = settings.derive(|config| AdmissionLimits::from(&config.pop3));
-        let table = Table::new(limits, Arc::clone(&metrics));
-        let proxy_faults = Arc::<LogThrottle>::default();
-        let login_throttle = Arc::new(LoginThrottle::new(Delays::from(&config.pop3)));
-        let mail = MailService::new(
-            store,
-            Arc::clone(&metrics),
-            config.pop3.require_authentication,
-            config.pop3.max_messages_per_session,
-        );
-        let [listening, drain, working] = std::array::from_fn(|_| CancellationToken::new());
-        let here = Arbiter::current();
-        let registry_of = table.clone();
-        let registry = Supervised::spawn(
-            "registry",
-            &here,
-            Arc::clone(&metrics),
-            working.clone(),
-            move || RegistryActor::new(registry_of.clone()),
-        );
-        let renewal = tls.clone().map(|tls| {
-            let stop = working.clone();
-            let build = move || RenewalActor::new(Arc::clone(&tls));
-            Supervised::spawn("renewal", &here, Arc::clone(&metrics), stop, build)
-        });
-        let addresses: Result<_, _> = sockets.iter().map(Bound::address).collect();
-        let addresses: Vec<_> = addresses?;
-        let kinds = sockets.iter().map(Bound::kind);
-        let listeners = addresses.iter().copied().zip(kinds).collect();
-        let self_tests = SelfTests::default();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let arbiters: Vec<Arbiter> = (0..cores).map(|_| Arbiter::new()).collect();
-        let maintenance_arbiter = Arbiter::new();
-        let upkeep = Mailbox::spawn(&mail, &maintenance_arbiter.handle(), working.clone());
-        Supervised::spawn(
-            "maintenance",
-            &maintenance_arbiter.handle(),
-            Arc::clone(&metrics),
-            working.clone(),
-            move || MaintenanceActor::new(upkeep.clone()),
-        );
+        let listeners = listening_at(&parts.pop3)?;
+        let lmtp_endpoints: Vec<_> = parts
+            .lmtp
+            .iter()
+            .map(LmtpSocket::endpoint)
+            .collect::<Result<_, _>>()?;
+        let mut shared = Shared::new(config, parts.preloaded, parts.store);
+        let registry = shared.spawn_registry();
+        let renewal = shared.spawn_renewal();
+        let maintenance = shared.spawn_maintenance();
         // For operators, and to look for revoked keys.
-        let mailbox = Mailbox::spawn(&mail, &here, working.clone());
-        let mut worker_on = |arbiter: &Arbiter| {
-            let arbiter = arbiter.handle();
-            let context = SessionContext {
-                settings: Arc::clone(settings.current()),
-                login_throttle: Arc::clone(&login_throttle),
-                proxy_faults: Arc::clone(&proxy_faults),
-                tls: tls.clone(),
-                mailbox: Mailbox::spawn(&mail, &arbiter, working.clone()),
-                registry: registry.clone(),
-                metrics: Arc::clone(&metrics),
-                drain: drain.clone(),
-            };
-            let contexts = settings.derive(move |config| SessionContext {
-                settings: Arc::clone(config),
-                ..context.clone()
-            });
-            Worker::new(arbiter, contexts)
-        };
-        let workers: Vec<Worker> = arbiters.iter().map(&mut worker_on).collect();
-        let (sockets, workers) = (Arc::new(sockets), Arc::new(workers));
-        let acceptor = Arc::new(Acceptor::new(
-            Arc::clone(&workers),
-            registry.clone(),
-            config.pop3.proxy_networks.clone(),
-            self_tests.clone(),
-            Arc::clone(&metrics),
-            Reserve::of_pop3(config),
-        ));
-        let listener = Supervised::spawn(
-            "listener",
-            &here,
-            Arc::clone(&metrics),
-            listening.clone(),
-            move || ListenerActor::new(Arc::clone(&sockets), Arc::clone(&acceptor)),
-        );
-        #[cfg(not(test))]
-        drop(listener);
-        let (watch, stop) = (
-            revocation::watch(registry.clone(), mailbox.clone()),
-            working.clone(),
-        );
-        actix_rt::spawn(async move { stop.run_until_cancelled(watch).await });
-        Ok(Self {
-            addresses,
+        let mailbox = shared.spawn_mailbox(&Arbiter::current());
+        shared.watch_revocations(&registry, &mailbox);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let arbiters: Vec<_> = (0..cores).map(|_| Arbiter::new()).collect();
+        let workers = shared.workers(&arbiters, &registry);
+        let listener = shared.accept_pop3(parts.pop3, Arc::clone(&workers), registry.clone());
+        let lmtp = shared.accept_lmtp(parts.lmtp, &workers);
+        let addresses = listeners.iter().map(|(address, _)| *address).collect();
+        let health = Health::new(
             listeners,
-            self_tests,
-            since: SystemTime::now(),
-            admin: None,
-            lmtp: None,
-            lmtp_endpoints: Vec::new(),
-            table,
-            metrics,
-            mail,
-            mailbox,
-            tls,
-            renewal,
+            shared.self_tests.clone(),
+            lmtp_endpoints.clone(),
+            mailbox.clone(),
+            shared.tls.clone(),
+        );
+        let admin = parts
+            .admin
+            .map(|endpoint| serve_admin(endpoint, &shared, &registry, mailbox, health))
+            .transpose()?;
+        Ok(Self {
+            shared,
+            addresses,
+            lmtp_endpoints,
             registry,
-            #[cfg(test)]
             listener,
             workers,
-            settings,
+            lmtp,
+            renewal,
+            admin,
             arbiters,
-            maintenance_arbiter,
-            listening,
-            drain,
-            working,
+            maintenance,
         })
     }
 
-    /// Begins to take mail in by LMTP on these sockets, until the server stops.
-    ///
-    /// # Errors
-    /// If the system can't say where a socket listens.
-    pub fn serve_lmtp(&mut self, sockets: Vec<LmtpSocket>) -> std::io::Result<()> {
-        if sockets.is_empty() {
-            return Ok(());
-        }
-        let endpoints: Result<_, _> = sockets.iter().map(LmtpSocket::endpoint).collect();
-        self.lmtp_endpoints = endpoints?;
-        let drain = self.drain.clone();
-        let service = LmtpService::new(&mut self.settings, Arc::clone(&self.metrics), drain);
-        let service = Arc::new(service);
-        self.lmtp = Some(Arc::clone(&service));
-        let mailboxes = self
-            .workers
-            .iter()
-            .map(|worker| worker.service().mailbox.clone());
-        let threads = self.arbiters.iter().map(Arbiter::handle).zip(mailboxes);
-        let threads = Arc::new(threads.collect());
-        let sockets = Arc::new(sockets);
-        Supervised::spawn(
-            "LMTP listener",
-            &Arbiter::current(),
-            Arc::clone(&self.metrics),
-            self.listening.clone(),
-            move || {
-                LmtpListenerActor::new(
-                    Arc::clone(&service),
-                    Arc::clone(&sockets),
-                    Arc::clone(&threads),
-                )
-            },
-        );
-        Ok(())
-    }
-
-    /// Where mail comes in by LMTP.
-    pub fn lmtp_endpoints(&self) -> &[lmtp::Endpoint] {
-        &self.lmtp_endpoints
-    }
-
-    /// Begins to answer whoever runs the server, until it has stopped.
-    ///
-    /// # Errors
-    /// If the system refuses a thread or the socket.
-    pub fn serve_admin(&mut self, endpoint: Endpoint) -> std::io::Result<()> {
-        let admin = Admin {
-            registry: self.registry.clone(),
-            mailbox: self.mailbox.clone(),
-            metrics: Arc::clone(&self.metrics),
-            health: Health::new(
-                self.listeners.clone(),
-                self.self_tests.clone(),
-                self.lmtp_endpoints.clone(),
-                self.mailbox.clone(),
-                self.tls.clone(),
-            ),
-            table: self.table.clone(),
-            drain: self.drain.clone(),
-            closing: self.working.clone(),
-            since: self.since,
-            streams: admin::streams(),
-        };
-        self.admin = Some(endpoint.serve(admin)?);
-        Ok(())
-    }
-
-    /// Where it listens, in the order of its sockets.
+    /// Returns where it accepts POP3, in the order of its sockets.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// For whoever watches whether it is alive.
+    /// Returns where it accepts LMTP.
+    pub fn lmtp_endpoints(&self) -> &[lmtp::Endpoint] {
+        &self.lmtp_endpoints
+    }
+
+    /// Returns a probe for a watchdog.
     pub fn liveness(&self) -> Liveness {
         Liveness {
             registry: self.registry.clone(),
-            threads: self.arbiters.iter().map(Arbiter::handle).collect(),
+            threads: self.workers.iter().map(|it| it.arbiter.clone()).collect(),
         }
     }
 
-    /// What is counted.
+    /// Returns the metrics.
     pub fn metrics(&self) -> &Arc<Metrics> {
-        &self.metrics
+        &self.shared.metrics
     }
 
-    /// The certificates that are shown to clients.
+    /// Returns the certificates that are shown to clients.
     pub fn certificates(&self) -> Vec<CertificateReport> {
-        let tls = self.tls.as_ref();
+        let tls = self.shared.tls.as_ref();
         tls.map(|tls| tls.certificates()).unwrap_or_default()
     }
 
-    /// Reads certificates, keys and revocation lists again. What can't be used is logged, and
-    /// the old ones stay in force.
+    /// Reads certificates, keys and revocation lists again. Files with a mistake are logged, and the
+    /// old ones stay in force.
     pub async fn renew_certificates(&self) {
         if let Some(renewal) = &self.renewal
             && let Err(error) = renewal.ask(|| Renew).await
@@ -428,9 +149,9 @@ impl Server {
         }
     }
 
-    /// The settings in force.
+    /// Returns the settings in force.
     pub fn settings(&self) -> &Arc<Config> {
-        self.settings.current()
+        self.shared.settings.current()
     }
 
     /// Puts those of the wanted settings in force that can change while the server runs. Sessions
@@ -440,7 +161,7 @@ impl Server {
     /// If they do not go together with a setting that needs a restart; then nothing changes.
     pub fn reload(&mut self, wanted: &Config) -> Result<Reloaded, ConfigError> {
         let was_locked_out = self.settings().pop3.locked_out_by_binding().is_some();
-        let reloaded = self.settings.reload(wanted)?;
+        let reloaded = self.shared.settings.reload(wanted)?;
         if let Some(locked_out) = self.settings().pop3.locked_out_by_binding()
             && !was_locked_out
         {
@@ -449,13 +170,13 @@ impl Server {
         Ok(reloaded)
     }
 
-    /// What the live sessions are doing.
+    /// Returns what the live sessions are doing.
     pub async fn sessions(&self) -> Vec<SessionReport> {
         let sessions = self.registry.ask(|| Inspect).await.unwrap_or_default();
         sessions.iter().map(|live| live.report()).collect()
     }
 
-    /// Ends a session without committing its deletions; false if there is none of this name.
+    /// Ends a session without committing its deletions; returns whether there was one with this name.
     pub async fn end_session(&self, id: &str) -> bool {
         self.end(id, EndReason::Killed).await
     }
@@ -468,10 +189,12 @@ impl Server {
         self.registry.ask(end).await.unwrap_or(false)
     }
 
-    /// Stops: no new sessions, and so long for those that are here to reach their QUIT.
+    /// Stops: no new sessions, and so long for those that are open to reach their QUIT.
     pub async fn stop(self, timeout: Duration) {
-        self.listening.cancel();
-        self.drain.cancel();
+        let stops = &self.shared.stops;
+        stops.listening.cancel();
+        self.listener.ended().await;
+        stops.drain.cancel();
         if !self.wait_until_empty(timeout).await {
             for session in self.sessions().await {
                 self.end(&session.id, EndReason::Shutdown).await;
@@ -481,19 +204,18 @@ impl Server {
             }
             self.wait_until_empty(COMMIT_GRACE).await;
         }
-        // First the actors, so that none tidies or notes anything after the last word.
-        self.working.cancel();
+        // First the actors, so that none works on a database that is being closed.
+        stops.working.cancel();
         if let Some(admin) = &self.admin {
             admin.stop(true).await;
         }
-        match tokio::time::timeout(CLOSE_TIMEOUT, self.mail.close()).await {
+        let closing = Arc::clone(&self.shared.mail).close();
+        match tokio::time::timeout(CLOSE_TIMEOUT, closing).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(error = %error, "the database was not closed cleanly")
-            }
+            Ok(Err(error)) => tracing::warn!(%error, "the database was not closed cleanly"),
             Err(_) => tracing::warn!("timed out closing the database"),
         }
-        for arbiter in self.arbiters.iter().chain([&self.maintenance_arbiter]) {
+        for arbiter in self.arbiters.iter().chain([&self.maintenance]) {
             arbiter.stop();
         }
     }
@@ -501,7 +223,7 @@ impl Server {
     async fn wait_until_empty(&self, timeout: Duration) -> bool {
         let until = Instant::now() + timeout;
         let lmtp_is_empty = || self.lmtp.as_ref().is_none_or(|lmtp| lmtp.is_empty());
-        while !(self.table.is_empty() && lmtp_is_empty()) {
+        while !(self.shared.table.is_empty() && lmtp_is_empty()) {
             if Instant::now() >= until {
                 return false;
             }
@@ -509,4 +231,31 @@ impl Server {
         }
         true
     }
+}
+
+/// Returns the address and the kind of each socket.
+fn listening_at(sockets: &[Bound]) -> std::io::Result<Vec<(SocketAddr, ListenerKind)>> {
+    let at = |socket: &Bound| Ok((socket.address()?, socket.kind()));
+    sockets.iter().map(at).collect()
+}
+
+/// Begins to answer operators.
+fn serve_admin(
+    endpoint: Endpoint,
+    shared: &Shared,
+    registry: &Supervised<RegistryActor>,
+    mailbox: Mailbox,
+    health: Health,
+) -> std::io::Result<ServerHandle> {
+    endpoint.serve(Admin {
+        registry: registry.clone(),
+        mailbox,
+        metrics: Arc::clone(&shared.metrics),
+        health,
+        table: shared.table.clone(),
+        drain: shared.stops.drain.clone(),
+        closing: shared.stops.working.clone(),
+        since: SystemTime::now(),
+        streams: admin::streams(),
+    })
 }

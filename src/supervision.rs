@@ -125,6 +125,12 @@ where
         }
     }
 
+    /// Waits until the last actor has ended, once `stop` is cancelled.
+    pub(crate) async fn ended(&self) {
+        let mut current = self.current.clone();
+        while current.changed().await.is_ok() {}
+    }
+
     async fn current(&self) -> Result<Addr<A>, ActorUnavailable> {
         if let Some(current) = self
             .current

@@ -14,7 +14,7 @@ use crate::accounts::{Accounts, KeyOptions, SCOPE_POP3};
 use crate::admin::{self, token};
 use crate::demo_mail;
 use crate::listener::Bound;
-use crate::server::Server;
+use crate::server::{Parts, Preloaded, Server};
 use crate::session::ListenerKind;
 use crate::settings::{Config, LogSettings};
 use crate::store::{Database, MessageWriter};
@@ -51,19 +51,22 @@ pub(super) async fn run() -> anyhow::Result<ExitCode> {
     let mut config = Config::default();
     // Its token lies beside its mail.
     config.database.url = url.into();
-    let mut server = Server::start(&config, database, vec![socket])?;
+    let preloaded = Preloaded::new(&config)?;
+    let store = preloaded.store_in(database, &config);
+    let mut parts = Parts::of_pop3(preloaded, store, vec![socket]);
     // The demo is of use without its page, too, where another server has the port.
     let page = match admin::bind(&config.admin) {
         Ok(Some(endpoint)) => {
             let token = token::of_server(&config)?;
             let endpoint = endpoint.guarded_by(&token);
             let address = endpoint.address()?;
-            server.serve_admin(endpoint)?;
+            parts.admin = Some(endpoint);
             let token = token.text();
             format!("\nSee who is connected:    http://{address}/#token={token} (in a browser)")
         }
         Ok(None) | Err(_) => String::new(),
     };
+    let server = Server::start(config, parts)?;
     let address = server.addresses().first().copied();
     let address = address.context("the demo does not listen")?;
     output::print(&explanation(&address.to_string(), &key, &page))?;

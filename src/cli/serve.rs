@@ -21,7 +21,7 @@ use crate::admin::token::{self, Origin, Token};
 use crate::admin::{self, AdminSocket, Endpoint};
 use crate::listener::Bound;
 use crate::lmtp::{self, LmtpSocket};
-use crate::server::{Preloaded, Server, bind};
+use crate::server::{Parts, Preloaded, Server, bind};
 use crate::settings::{AdminSettings, Config, Loaded};
 use crate::store::{open_to_others, sqlite_file};
 use crate::telemetry::Traces;
@@ -67,50 +67,18 @@ async fn serve(
     level: &Level,
     lines: &Apart,
 ) -> anyhow::Result<ExitCode> {
-    let mut inherited = systemd::inherited(&config.pop3)?;
     let mut signals = Signals::new()?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    let prepared = match &user {
-        Some(user) => {
-            let prepared = Prepared::new(&config, std::mem::take(&mut inherited))?;
-            let keys = prepared.preloaded.key_files();
-            user.switch()?;
-            warn_of_unreadable(&keys, user);
-            Some(prepared)
-        }
-        None => None,
-    };
+    let hangup = signal(SignalKind::hangup())?;
     // A database may not answer; a stop does not wait for it.
-    let database = tokio::select! {
-        opened = waiting::open(&config, prepared.as_ref()) => match &user {
-            Some(user) => opened.with_context(|| format!("as the user {}", user.name()))?,
-            None => opened?,
-        },
+    let parts = tokio::select! {
+        parts = parts(&config, user.as_ref()) => parts?,
         () = signals.next() => {
             tracing::info!("stopped before the database was open");
             return Ok(ExitCode::SUCCESS);
         }
     };
-    warn_of_open_files(&config);
-    let prepared = match prepared {
-        Some(prepared) => prepared,
-        None => Prepared::new(&config, inherited)?,
-    };
-    let endpoint = match prepared.admin {
-        Some((socket, token)) => Some(guarded(socket, token, &config)?),
-        None => None,
-    };
-    let lmtp = prepared
-        .lmtp
-        .into_iter()
-        .chain(lmtp::bind_path(&config.lmtp)?);
-    let lmtp = lmtp.collect();
-    let mut server = Server::start_with(&config, prepared.preloaded, database, prepared.sockets)?;
-    server.serve_lmtp(lmtp)?;
-    if let Some(endpoint) = endpoint {
-        server.serve_admin(endpoint)?;
-    }
-    crate::open_files::raise(&config);
+    let mut server = Server::start(config, parts)?;
+    crate::open_files::raise(server.settings());
     if user.is_none() && is_root() {
         tracing::warn!("the server runs as root without need: {INSTEAD_OF_ROOT}");
     }
@@ -120,28 +88,75 @@ async fn serve(
     for endpoint in server.lmtp_endpoints() {
         tracing::info!(%endpoint, "listening for LMTP");
     }
-    let metrics = Arc::clone(server.metrics());
-    metrics.watch_log(lines.dropped());
+    server.metrics().watch_log(lines.dropped());
     systemd::ready();
     actix_rt::spawn(systemd::watch(server.liveness()));
+    reload_until_stopped(&mut server, &mut signals, hangup, file, level).await;
+    stop(server, &mut signals).await
+}
+
+/// Collects the parts of the server: as root what needs root's rights, the rest as the user.
+async fn parts(config: &Config, user: Option<&ServiceUser>) -> anyhow::Result<Parts> {
+    let mut inherited = systemd::inherited(&config.pop3)?;
+    let mut prepared = None;
+    if let Some(user) = user {
+        let as_root = Prepared::new(config, std::mem::take(&mut inherited))?;
+        let keys = as_root.preloaded.key_files();
+        user.switch()?;
+        warn_of_unreadable(&keys, user);
+        prepared = Some(as_root);
+    }
+    let opened = waiting::open(config, prepared.as_ref()).await;
+    let database = match user {
+        Some(user) => opened.with_context(|| format!("as the user {}", user.name()))?,
+        None => opened?,
+    };
+    warn_of_open_files(config);
+    let prepared = match prepared {
+        Some(prepared) => prepared,
+        None => Prepared::new(config, inherited)?,
+    };
+    let endpoint = |(socket, token)| guarded(socket, token, config);
+    let of_path = lmtp::bind_path(&config.lmtp)?;
+    Ok(Parts {
+        admin: prepared.admin.map(endpoint).transpose()?,
+        lmtp: prepared.lmtp.into_iter().chain(of_path).collect(),
+        store: prepared.preloaded.store_in(database, config),
+        preloaded: prepared.preloaded,
+        pop3: prepared.sockets,
+    })
+}
+
+/// Reads certificates and settings again at each SIGHUP, until a signal stops the server.
+async fn reload_until_stopped(
+    server: &mut Server,
+    signals: &mut Signals,
+    mut hangup: Signal,
+    file: Option<&Path>,
+    level: &Level,
+) {
     loop {
         tokio::select! {
-            () = signals.next() => break,
-            _ = hangup.recv() => {
-                systemd::reloading();
-                // Files may hang, as on a network that is down; a stop does not wait for that.
-                tokio::select! {
-                    () = server.renew_certificates() => {}
-                    () = signals.next() => break,
-                }
-                reload(file, &mut server, level);
-                systemd::ready();
-            }
+            () = signals.next() => return,
+            _ = hangup.recv() => {}
         }
+        systemd::reloading();
+        // Files may hang, as on a network that is down; a stop does not wait for that.
+        tokio::select! {
+            () = server.renew_certificates() => {}
+            () = signals.next() => return,
+        }
+        reload(file, server, level);
+        systemd::ready();
     }
+}
+
+/// Stops the server, at once if there is another signal.
+async fn stop(server: Server, signals: &mut Signals) -> anyhow::Result<ExitCode> {
     let timeout = server.settings().pop3.shutdown_timeout;
     systemd::stopping(timeout);
     tracing::info!("stopping: no new sessions; open ones may go on to their QUIT");
+    let metrics = Arc::clone(server.metrics());
     tokio::select! {
         () = server.stop(timeout) => {
             in_time(EXPORT_TIMEOUT, move || metrics.flush()).await;

@@ -4,7 +4,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use restante::listener::Bound;
-use restante::server::{Preloaded, Server};
+use restante::server::{Parts, Preloaded, Server};
 use restante::session::ListenerKind;
 use restante::settings::Config;
 use restante::store::Store;
@@ -30,7 +30,8 @@ fn sessions_are_served_from_a_store_in_memory() {
             let preloaded = Preloaded::new(&config).unwrap();
             let bound = vec![Bound::new(Some(HERE), 0, ListenerKind::Plain).unwrap()];
             let store = Store::of_maildrops(mail);
-            let server = Server::start_on(&config, preloaded, store, bound).unwrap();
+            let parts = Parts::of_pop3(preloaded, store, bound);
+            let server = Server::start(config, parts).unwrap();
             tell.send(server.addresses()[0]).unwrap();
             stopped.await.unwrap();
             server.stop(Duration::ZERO).await;
