@@ -1,4 +1,4 @@
-//! Removes the byte-stuffing of a message from a server, and finds its end.
+//! The inverse of stuffing for messages of other POP3 servers, which may be old.
 
 use memchr::memchr;
 
@@ -8,7 +8,7 @@ use memchr::memchr;
 /// reply before the message ends so, or the first line of the message. Of all others, a bare LF is
 /// an octet like any other, and no dot behind it ends anything.
 #[derive(Debug, Default)]
-pub(super) struct Unstuffing {
+pub struct LenientUnstuffing {
     line_ends: LineEnds,
     place: Place,
 }
@@ -37,9 +37,9 @@ enum Place {
     Ended,
 }
 
-impl Unstuffing {
-    /// Begins behind a reply; did that end with LF alone?
-    pub(super) fn behind(bare_lf: bool) -> Self {
+impl LenientUnstuffing {
+    /// Begins behind a reply, which ended with LF alone if `bare_lf` is true.
+    pub fn behind(bare_lf: bool) -> Self {
         let line_ends = if bare_lf {
             LineEnds::Lf
         } else {
@@ -51,14 +51,14 @@ impl Unstuffing {
         }
     }
 
-    /// Returns whether the message has ended.
-    pub(super) fn has_ended(&self) -> bool {
+    /// Whether the message has ended.
+    pub fn has_ended(&self) -> bool {
         self.place == Place::Ended
     }
 
-    /// Takes what belongs to the message off these octets and appends it to `out`, as it was before
-    /// it was stuffed; returns how many octets were taken.
-    pub(super) fn take(&mut self, octets: &[u8], out: &mut Vec<u8>) -> usize {
+    /// Takes the octets that belong to the message and appends them to `out`, unstuffed; returns the
+    /// number of octets that were taken.
+    pub fn take(&mut self, octets: &[u8], out: &mut Vec<u8>) -> usize {
         let mut rest = octets;
         while let Some((first, behind)) = rest.split_first() {
             rest = match (self.place, *first) {
@@ -90,7 +90,7 @@ impl Unstuffing {
         octets.len() - rest.len()
     }
 
-    /// Takes a line to its end, or as much of it as there is; returns what is left.
+    /// Takes a line to its end, or as much of it as there is; returns the rest.
     fn text<'a>(&mut self, octets: &'a [u8], after_cr: bool, out: &mut Vec<u8>) -> &'a [u8] {
         let end = memchr(b'\n', octets).map(|at| at + 1);
         let (line, rest) = octets
@@ -132,7 +132,7 @@ mod tests {
 
     /// The message, and how many octets are left; none if it has not ended.
     fn taken(bare_lf: bool, pieces: &[&[u8]]) -> Option<(Vec<u8>, usize)> {
-        let (mut unstuffing, mut out) = (Unstuffing::behind(bare_lf), Vec::new());
+        let (mut unstuffing, mut out) = (LenientUnstuffing::behind(bare_lf), Vec::new());
         let mut left = 0;
         for piece in pieces {
             left += piece.len() - unstuffing.take(piece, &mut out);
