@@ -78,7 +78,8 @@ impl Database {
     /// # Errors
     /// If the database can't say.
     pub async fn clock_record(&self) -> Result<Option<ClockRecord>, StoreError> {
-        const RECORD: &str = "SELECT right_at_ms, jumped_by_ms, boot, since_boot_ms FROM clock";
+        const RECORD: &str =
+            "SELECT right_at_ms, jumped_by_ms, boot_id, uptime_ms FROM clock_checks";
         let read = self.read();
         let row = read.query_one_raw(statement(read, RECORD, [])).await?;
         let record = |row: sea_orm::QueryResult| {
@@ -101,16 +102,18 @@ impl Database {
     pub async fn accept_clock(&self) -> Result<(), StoreError> {
         let accept = || async move {
             let transaction = self.begin().await?;
-            transaction.execute_unprepared("DELETE FROM clock").await?;
+            transaction
+                .execute_unprepared("DELETE FROM clock_checks")
+                .await?;
             Ok::<_, StoreError>(transaction.commit().await?)
         };
         repeat(accept).await
     }
 
     pub(super) async fn write_clock_record(&self, record: &ClockRecord) -> Result<(), StoreError> {
-        const WRITE: &str = "INSERT INTO clock (id, right_at_ms, jumped_by_ms, boot, since_boot_ms) \
+        const WRITE: &str = "INSERT INTO clock_checks (id, right_at_ms, jumped_by_ms, boot_id, uptime_ms) \
             VALUES (1, $1, $2, $3, $4) ON CONFLICT (id) DO UPDATE SET \
-            right_at_ms = $1, jumped_by_ms = $2, boot = $3, since_boot_ms = $4";
+            right_at_ms = $1, jumped_by_ms = $2, boot_id = $3, uptime_ms = $4";
         let write = || async move {
             let transaction = self.begin().await?;
             let values = [

@@ -84,10 +84,10 @@ impl Deletion {
         transaction: &DatabaseTransaction,
         which: &str,
     ) -> Result<u64, DbErr> {
-        const INTO: &str = "INSERT INTO departures (message_id, content_id, octets, head_octets, \
-            unique_id, received_at_ms, user_id, maildrop_version, session_id, departed_at_ms, \
+        const INTO: &str = "INSERT INTO deleted_messages (message_id, content_id, octets, trace_octets, \
+            unique_id, received_at_ms, user_id, maildrop_version, session_id, deleted_at_ms, \
             kept_until_ms) \
-            SELECT m.id, m.content_id, m.octets, m.head_octets, m.unique_id, m.received_at_ms";
+            SELECT m.id, m.content_id, m.octets, m.trace_octets, m.unique_id, m.received_at_ms";
         let (UserId(user), MaildropVersion(version)) = (self.user, self.version);
         let this = format!("d.user_id = {user} AND d.maildrop_version = {version}");
         let into =

@@ -177,7 +177,7 @@ impl Database {
     pub(super) async fn broken_deliveries(&self) -> Result<Vec<ContentId>, StoreError> {
         let read = self.read();
         let broken = format!(
-            "SELECT content_id FROM unfinished WHERE {}",
+            "SELECT content_id FROM pending_contents WHERE {}",
             is_broken(read)
         );
         let rows = read.query_all_raw(statement(read, &broken, [])).await?;
@@ -215,7 +215,7 @@ impl Database {
 /// The condition that nothing has been written of an unfinished delivery for too long.
 fn is_broken(connection: &impl ConnectionTrait) -> String {
     let (now, expires_after) = (clock(connection), UNFINISHED_EXPIRES_AFTER.as_millis());
-    format!("touched_at_ms < {now} - {expires_after}")
+    format!("written_at_ms < {now} - {expires_after}")
 }
 
 /// Runs an INSERT that returns the key of its row.
@@ -250,7 +250,7 @@ async fn remove_content(
     condition: &str,
 ) -> Result<bool, DbErr> {
     let unfinished = format!(
-        "DELETE FROM unfinished WHERE content_id = {} {condition}",
+        "DELETE FROM pending_contents WHERE content_id = {} {condition}",
         content.0
     );
     let removed = transaction.execute_unprepared(&unfinished).await?;
@@ -267,7 +267,7 @@ async fn remove_content(
 async fn begin_content(transaction: &DatabaseTransaction) -> Result<Written, StoreError> {
     let content = insert_content(transaction, 0, &[0; 32]).await?;
     let begin = format!(
-        "INSERT INTO unfinished (content_id, touched_at_ms) VALUES ($1, {})",
+        "INSERT INTO pending_contents (content_id, written_at_ms) VALUES ($1, {})",
         clock(transaction)
     );
     let begin = statement(transaction, &begin, [content.0.into()]);
@@ -277,7 +277,7 @@ async fn begin_content(transaction: &DatabaseTransaction) -> Result<Written, Sto
 
 async fn touch(transaction: &DatabaseTransaction, content: ContentId) -> Result<(), StoreError> {
     let touch = format!(
-        "UPDATE unfinished SET touched_at_ms = {} WHERE content_id = $1",
+        "UPDATE pending_contents SET written_at_ms = {} WHERE content_id = $1",
         clock(transaction)
     );
     let touch = statement(transaction, &touch, [content.0.into()]);
@@ -292,7 +292,7 @@ pub(super) async fn finish_content(
     octets: i64,
     digest: &[u8; 32],
 ) -> Result<bool, StoreError> {
-    const FINISHED: &str = "DELETE FROM unfinished WHERE content_id = $1";
+    const FINISHED: &str = "DELETE FROM pending_contents WHERE content_id = $1";
     const UPDATE: &str = "UPDATE contents SET octets = $2, digest = $3 WHERE id = $1";
     const IS_FINISHED: &str =
         "SELECT 1 FROM contents WHERE id = $1 AND octets = $2 AND digest = $3";
@@ -334,7 +334,7 @@ pub(super) async fn insert_chunks(
     mut written: Written,
     octets: &[u8],
 ) -> Result<i32, StoreError> {
-    const INSERT: &str = "INSERT INTO chunks (content_id, number, octets) VALUES ($1, $2, $3)";
+    const INSERT: &str = "INSERT INTO chunks (content_id, number, data) VALUES ($1, $2, $3)";
     for chunk in octets.chunks(CHUNK_OCTETS) {
         let values = [
             written.content.0.into(),

@@ -218,7 +218,7 @@ impl SqlStore {
         // SQLite goes by the index only for a join.
         let next = format!(
             "WITH deleted(user_id, maildrop_version) AS (VALUES {}) \
-             SELECT d.message_id, d.content_id FROM deleted e JOIN departures d \
+             SELECT d.message_id, d.content_id FROM deleted e JOIN deleted_messages d \
              ON d.user_id = e.user_id AND d.maildrop_version = e.maildrop_version {but_for} \
              LIMIT {REMOVED_AT_ONCE}",
             DeletionKey::list(deletions)
@@ -242,7 +242,7 @@ impl SqlStore {
             for forget in [
                 format!(
                     "DELETE FROM deletions AS e WHERE {among} \
-                     AND NOT EXISTS (SELECT 1 FROM departures d WHERE d.user_id = e.user_id \
+                     AND NOT EXISTS (SELECT 1 FROM deleted_messages d WHERE d.user_id = e.user_id \
                      AND d.maildrop_version = e.maildrop_version)"
                 ),
                 format!(
@@ -420,11 +420,11 @@ async fn remove(
     let contents = sql_list(departures.iter().map(|(_, content)| *content));
     for sql in [
         format!(
-            "DELETE FROM departures WHERE content_id IN ({contents}) AND message_id IN ({messages})"
+            "DELETE FROM deleted_messages WHERE content_id IN ({contents}) AND message_id IN ({messages})"
         ),
         format!(
-            "DELETE FROM heads WHERE message_id IN ({messages}) \
-             AND NOT EXISTS (SELECT 1 FROM messages WHERE messages.id = heads.message_id)"
+            "DELETE FROM trace_headers WHERE message_id IN ({messages}) \
+             AND NOT EXISTS (SELECT 1 FROM messages WHERE messages.id = trace_headers.message_id)"
         ),
     ] {
         transaction.execute_unprepared(&sql).await?;
@@ -433,7 +433,7 @@ async fn remove(
         let sql = format!(
             "DELETE FROM {table} WHERE {key} IN ({contents}) \
              AND NOT EXISTS (SELECT 1 FROM messages WHERE messages.content_id = {table}.{key}) \
-             AND NOT EXISTS (SELECT 1 FROM departures WHERE departures.content_id = {table}.{key})"
+             AND NOT EXISTS (SELECT 1 FROM deleted_messages WHERE deleted_messages.content_id = {table}.{key})"
         );
         transaction.execute_unprepared(&sql).await?;
     }
@@ -455,7 +455,7 @@ async fn lock(
         ""
     };
     let lock = format!(
-        "SELECT d.message_id, d.content_id, c.octets FROM departures d \
+        "SELECT d.message_id, d.content_id, c.octets FROM deleted_messages d \
          JOIN contents c ON c.id = d.content_id \
          WHERE d.content_id IN ({contents}) AND d.message_id IN ({messages}) \
          ORDER BY c.id, d.message_id {skip}"

@@ -223,9 +223,9 @@ impl Database {
     pub async fn known(&self, user: UserId) -> Result<ImportHistory, StoreError> {
         self.finish_deletions(user).await?;
         const IMPORTED: &str = "SELECT i.id, i.unique_id, i.digest, i.octets, i.message_id, \
-            m.unique_id, m.received_at_ms FROM imports i LEFT JOIN messages m ON m.id = i.message_id \
+            m.unique_id, m.received_at_ms FROM imported_messages i LEFT JOIN messages m ON m.id = i.message_id \
             WHERE i.user_id = $1 ORDER BY i.id";
-        const PRESENT: &str = "SELECT m.id, m.content_id, m.head_octets, m.received_at_ms, m.octets, \
+        const PRESENT: &str = "SELECT m.id, m.content_id, m.trace_octets, m.received_at_ms, m.octets, \
             m.unique_id, c.digest FROM messages m JOIN contents c ON c.id = m.content_id \
             WHERE m.user_id = $1 ORDER BY m.received_at_ms, m.id";
         let mut known = ImportHistory::default();
@@ -303,7 +303,7 @@ impl Database {
         adoptions: &[Rename],
     ) -> Result<i64, StoreError> {
         const REMEMBER: &str =
-            "INSERT INTO imports (user_id, unique_id, digest, octets, message_id)";
+            "INSERT INTO imported_messages (user_id, unique_id, digest, octets, message_id)";
         let Some((transaction, maildrop)) = self.lock_maildrop(user).await? else {
             return Err(StoreError::NoSuchUser);
         };
@@ -346,7 +346,7 @@ impl Database {
 }
 
 async fn last_import(transaction: &DatabaseTransaction, user: UserId) -> Result<i64, StoreError> {
-    const LAST: &str = "SELECT COALESCE(MAX(id), 0) FROM imports WHERE user_id = $1";
+    const LAST: &str = "SELECT COALESCE(MAX(id), 0) FROM imported_messages WHERE user_id = $1";
     let last = statement(transaction, LAST, [user.0.into()]);
     let row = transaction.query_one_raw(last).await?;
     let row = row.ok_or_else(|| StoreError::Corrupt("a maximum has no row".into()))?;
@@ -359,7 +359,7 @@ async fn adopt(
     user: UserId,
     Rename { from, to }: &Rename,
 ) -> Result<(), StoreError> {
-    const REMEMBER: &str = "UPDATE imports SET unique_id = $3 WHERE user_id = $1 \
+    const REMEMBER: &str = "UPDATE imported_messages SET unique_id = $3 WHERE user_id = $1 \
         AND message_id IN (SELECT id FROM messages WHERE user_id = $1 AND unique_id = $2)";
     const RENAME: &str = "UPDATE messages SET unique_id = $3 WHERE user_id = $1 AND unique_id = $2";
     for sql in [REMEMBER, RENAME] {

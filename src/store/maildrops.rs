@@ -113,11 +113,11 @@ impl MailStore for SqlStore {
     }
 
     async fn beginning(&self, message: Stored, octets: u32) -> Result<Beginning, StoreError> {
-        const BEGINNING: &str = "SELECT 0, content_id, SUBSTR(octets, 1, $2) FROM chunks \
+        const BEGINNING: &str = "SELECT 0, content_id, SUBSTR(data, 1, $2) FROM chunks \
             WHERE content_id = $1 AND number = 0";
-        const WITH_HEAD: &str = "SELECT 0, content_id, SUBSTR(octets, 1, $2) FROM chunks \
+        const WITH_HEAD: &str = "SELECT 0, content_id, SUBSTR(data, 1, $2) FROM chunks \
             WHERE content_id = $1 AND number = 0 \
-            UNION ALL SELECT 1, message_id, octets FROM heads WHERE message_id = $3";
+            UNION ALL SELECT 1, message_id, data FROM trace_headers WHERE message_id = $3";
         let octets = i32::try_from(octets).unwrap_or(i32::MAX);
         let mut values: Vec<Value> = vec![message.content.0.into(), octets.into()];
         let mut sql = BEGINNING;
@@ -139,7 +139,7 @@ impl MailStore for SqlStore {
         content: ContentId,
         numbers: Range<u32>,
     ) -> Result<Vec<Bytes>, StoreError> {
-        const CHUNKS: &str = "SELECT number, octets FROM chunks \
+        const CHUNKS: &str = "SELECT number, data FROM chunks \
             WHERE content_id = $1 AND number >= $2 AND number < $3 ORDER BY number";
         let number = |n: u32| Value::from(i32::try_from(n).unwrap_or(i32::MAX));
         let values = [content.0.into(), number(numbers.start), number(numbers.end)];
@@ -264,7 +264,7 @@ pub(super) fn filled(keys: Vec<i64>) -> Vec<Value> {
 fn first_chunks_of(messages: &[Stored]) -> (String, Vec<Value>) {
     let contents: Vec<i64> = messages.iter().map(|message| message.content.0).collect();
     let mut sql = format!(
-        "SELECT 0, content_id, octets FROM chunks WHERE number = 0 AND content_id IN ({})",
+        "SELECT 0, content_id, data FROM chunks WHERE number = 0 AND content_id IN ({})",
         places_for(contents.len(), 1)
     );
     let mut keys = filled(contents);
@@ -272,7 +272,7 @@ fn first_chunks_of(messages: &[Stored]) -> (String, Vec<Value>) {
     let heads: Vec<i64> = heads.map(|message| message.message.0).collect();
     if !heads.is_empty() {
         sql.push_str(&format!(
-            " UNION ALL SELECT 1, message_id, octets FROM heads WHERE message_id IN ({})",
+            " UNION ALL SELECT 1, message_id, data FROM trace_headers WHERE message_id IN ({})",
             places_for(heads.len(), 1 + keys.len())
         ));
         keys.extend(filled(heads));

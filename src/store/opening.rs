@@ -20,13 +20,13 @@ const NO_LIMIT: i64 = i64::MAX;
 /// How many messages a page has where the maildrop is read in pages.
 const PAGE: i64 = 5000;
 
-const ALL: &str = "SELECT id, content_id, octets, unique_id, head_octets, \
+const ALL: &str = "SELECT id, content_id, octets, unique_id, trace_octets, \
     (SELECT COUNT(*) FROM deletion_batches WHERE user_id = $1) FROM messages \
     WHERE user_id = $1 ORDER BY received_at_ms, id LIMIT $2";
 
 /// One statement, so that what is counted is the maildrop whose newest messages it reads. The
 /// database counts once, and by the same index.
-const NEWEST: &str = "SELECT id, content_id, octets, unique_id, head_octets, \
+const NEWEST: &str = "SELECT id, content_id, octets, unique_id, trace_octets, \
     (SELECT COUNT(*) FROM deletion_batches WHERE user_id = $1), \
     (SELECT COUNT(*) FROM messages WHERE user_id = $1) FROM messages \
     WHERE user_id = $1 ORDER BY received_at_ms DESC, id DESC LIMIT $2";
@@ -87,7 +87,7 @@ impl Database {
 
     /// Opens a maildrop of which some messages are deleted and not yet moved: it leaves them out.
     async fn open_amid_deletion(&self, user: UserId, limit: u32) -> Result<Maildrop, StoreError> {
-        const NEXT: &str = "SELECT id, content_id, octets, unique_id, head_octets, received_at_ms \
+        const NEXT: &str = "SELECT id, content_id, octets, unique_id, trace_octets, received_at_ms \
             FROM messages WHERE user_id = $1 AND (received_at_ms, id) > ($2, $3) \
             ORDER BY received_at_ms, id LIMIT $4";
         let transaction = self.begin_to_read().await?;
@@ -158,12 +158,12 @@ where
     &'r str: Decode<'r, R::Database> + Type<R::Database>,
 {
     let octets: i64 = row.try_get(2).map_err(undecodable)?;
-    let head_octets: i32 = row.try_get(4).map_err(undecodable)?;
+    let trace_octets: i32 = row.try_get(4).map_err(undecodable)?;
     Ok(Entry {
         stored: Stored {
             message: MessageId(row.try_get(0).map_err(undecodable)?),
             content: ContentId(row.try_get(1).map_err(undecodable)?),
-            has_head: head_octets > 0,
+            has_head: trace_octets > 0,
         },
         octets: u64::try_from(octets).map_err(|error| StoreError::Corrupt(error.to_string()))?,
         unique_id: row.try_get(3).map_err(undecodable)?,

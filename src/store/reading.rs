@@ -33,12 +33,12 @@ pub struct ExportedMessage {
 impl ExportedMessage {
     /// From its key, its content's, the octets of its head, its time, its octets and its unique-id.
     pub(super) fn of_row(row: &QueryResult) -> Result<Self, DbErr> {
-        let (head_octets, octets): (i32, i64) =
+        let (trace_octets, octets): (i32, i64) =
             (row.try_get_by_index(2)?, row.try_get_by_index(4)?);
         Ok(Self {
             message: MessageId(row.try_get_by_index(0)?),
             content: ContentId(row.try_get_by_index(1)?),
-            has_head: head_octets > 0,
+            has_head: trace_octets > 0,
             received_at_ms: row.try_get_by_index(3)?,
             octets: octets.unsigned_abs(),
             unique_id: row.try_get_by_index(5)?,
@@ -102,7 +102,7 @@ impl Reading {
         user: UserId,
         last: Option<&ExportedMessage>,
     ) -> Result<Vec<ExportedMessage>, StoreError> {
-        const NEXT: &str = "SELECT id, content_id, head_octets, received_at_ms, octets, unique_id \
+        const NEXT: &str = "SELECT id, content_id, trace_octets, received_at_ms, octets, unique_id \
             FROM messages WHERE user_id = $1 AND (received_at_ms, id) > ($2, $3) \
             ORDER BY received_at_ms, id LIMIT $4";
         let deleted = deleted_messages(&self.transaction, user).await?;
@@ -135,8 +135,8 @@ impl Reading {
         message: &ExportedMessage,
         at: i32,
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        const HEAD: &str = "SELECT octets FROM heads WHERE message_id = $1";
-        const CHUNK: &str = "SELECT octets FROM chunks WHERE content_id = $1 AND number = $2";
+        const HEAD: &str = "SELECT data FROM trace_headers WHERE message_id = $1";
+        const CHUNK: &str = "SELECT data FROM chunks WHERE content_id = $1 AND number = $2";
         let piece = match (at, message.has_head) {
             (0, false) => return Ok(Some(Vec::new())),
             (0, true) => statement(&self.transaction, HEAD, [message.message.0.into()]),

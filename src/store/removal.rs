@@ -53,10 +53,10 @@ impl Database {
             transaction.commit().await?;
             return Ok(true);
         }
-        let imports = some_rows_of(&transaction, "imports", user).await?;
+        let imports = some_rows_of(&transaction, "imported_messages", user).await?;
         if !imports.is_empty() {
             let imports = super::sql_list(imports);
-            let forget = format!("DELETE FROM imports WHERE id IN ({imports})");
+            let forget = format!("DELETE FROM imported_messages WHERE id IN ({imports})");
             transaction.execute_unprepared(&forget).await?;
             transaction.commit().await?;
             return Ok(true);

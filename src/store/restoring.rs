@@ -63,17 +63,17 @@ impl Database {
                 let since = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
                 let since = now.saturating_sub(since);
                 (
-                    "session_id IS NOT NULL AND departed_at_ms >= $3",
+                    "session_id IS NOT NULL AND deleted_at_ms >= $3",
                     since.into(),
                 )
             }
         };
         // They have been here since now: they are not to expire at once.
         let restore = format!(
-            "INSERT INTO messages (id, user_id, content_id, octets, head_octets, unique_id, \
+            "INSERT INTO messages (id, user_id, content_id, octets, trace_octets, unique_id, \
              received_at_ms, stored_at_ms) \
-             SELECT message_id, user_id, content_id, octets, head_octets, unique_id, \
-             received_at_ms, {now} FROM departures \
+             SELECT message_id, user_id, content_id, octets, trace_octets, unique_id, \
+             received_at_ms, {now} FROM deleted_messages \
              WHERE user_id = $1 AND kept_until_ms > $2 AND unique_id IS NOT NULL AND {narrowed} \
              ON CONFLICT DO NOTHING"
         );
@@ -84,7 +84,7 @@ impl Database {
             return Ok(0);
         }
         // One whose unique-id is in use again stays where it is.
-        let returned = "DELETE FROM departures WHERE user_id = $1 \
+        let returned = "DELETE FROM deleted_messages WHERE user_id = $1 \
             AND message_id IN (SELECT id FROM messages WHERE user_id = $1)";
         let returned = statement(&transaction, returned, [user.0.into()]);
         transaction.execute_raw(returned).await?;
@@ -100,7 +100,7 @@ impl Database {
         self.finish_deletions(user).await?;
         let read = self.read();
         let kept = format!(
-            "SELECT session_id, COUNT(*), MIN(departed_at_ms), MIN(kept_until_ms) FROM departures \
+            "SELECT session_id, COUNT(*), MIN(deleted_at_ms), MIN(kept_until_ms) FROM deleted_messages \
              WHERE user_id = $1 AND session_id IS NOT NULL AND unique_id IS NOT NULL \
              AND kept_until_ms > {} GROUP BY session_id ORDER BY 3 DESC",
             clock(read)

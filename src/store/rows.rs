@@ -37,7 +37,7 @@ pub(super) async fn store_contents(
     messages: &[&StagedMessage],
 ) -> Result<Vec<ContentId>, StoreError> {
     const INSERT: &str = "INSERT INTO contents (octets, digest)";
-    const CHUNKS: &str = "INSERT INTO chunks (content_id, number, octets)";
+    const CHUNKS: &str = "INSERT INTO chunks (content_id, number, data)";
     let in_memory = messages
         .iter()
         .filter(|message| message.written().is_none());
@@ -94,19 +94,19 @@ pub(super) async fn insert_copies(
     copies: Vec<NewMessage>,
 ) -> Result<Vec<MessageId>, StoreError> {
     const INSERT: &str = "INSERT INTO messages \
-        (user_id, content_id, octets, unique_id, received_at_ms, head_octets, stored_at_ms)";
-    const HEADS: &str = "INSERT INTO heads (message_id, octets)";
+        (user_id, content_id, octets, unique_id, received_at_ms, trace_octets, stored_at_ms)";
+    const HEADS: &str = "INSERT INTO trace_headers (message_id, data)";
     let mut rows = Vec::with_capacity(copies.len());
     for copy in &copies {
-        let head_octets = i32::try_from(copy.head.len());
-        let head_octets = head_octets.map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        let trace_octets = i32::try_from(copy.head.len());
+        let trace_octets = trace_octets.map_err(|error| StoreError::Corrupt(error.to_string()))?;
         rows.push(vec![
             copy.user.0.into(),
             copy.content.0.into(),
             signed(copy.content_octets + copy.head.len() as u64).into(),
             copy.unique_id.as_str().into(),
             copy.received_at.map_or(now, milliseconds).into(),
-            head_octets.into(),
+            trace_octets.into(),
             now.into(),
         ]);
     }

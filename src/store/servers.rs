@@ -89,8 +89,8 @@ impl SqlStore {
 
     /// Raises the beat; false if the others did not know this server, or took it for dead.
     async fn heartbeat(&self, transaction: &DatabaseTransaction) -> Result<bool, StoreError> {
-        const BEAT: &str = "UPDATE servers SET beat = beat + 1 WHERE id = $1";
-        const REGISTER: &str = "INSERT INTO servers (id, beat) VALUES ($1, 1)";
+        const BEAT: &str = "UPDATE servers SET heartbeat = heartbeat + 1 WHERE id = $1";
+        const REGISTER: &str = "INSERT INTO servers (id, heartbeat) VALUES ($1, 1)";
         let me = || [self.server_id.as_str().into()];
         let beat = statement(transaction, BEAT, me());
         let known = transaction.execute_raw(beat).await?.rows_affected() > 0;
@@ -153,7 +153,7 @@ impl SqlStore {
 
     /// Forgets the servers that have stopped without saying so, and what they held.
     pub(super) async fn expire_dead_servers(&self) -> Result<(), StoreError> {
-        const OTHERS: &str = "SELECT id, beat FROM servers WHERE id <> $1";
+        const OTHERS: &str = "SELECT id, heartbeat FROM servers WHERE id <> $1";
         let read = self.database.read();
         let others = statement(read, OTHERS, [self.server_id.as_str().into()]);
         let mut beats = HashMap::new();

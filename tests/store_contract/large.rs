@@ -83,7 +83,7 @@ fn a_large_deletion_is_all_or_nothing_and_is_done_in_steps() {
         let left = large.but_for(deleted.clone());
         assert_eq!(large.seen().await, left);
         // Nothing has moved yet.
-        assert_eq!(large.sql.count("departures").await, 0);
+        assert_eq!(large.sql.count("deleted_messages").await, 0);
         let newest = large.server.open(large.ada, 150).await.unwrap();
         assert_eq!(newest.snapshot.hidden(), 50);
         assert_eq!(messages(&newest), left[50..]);
@@ -92,14 +92,14 @@ fn a_large_deletion_is_all_or_nothing_and_is_done_in_steps() {
         let fault = format!("id = {}", large.all[7000].0);
         large.sql.refuse("DELETE", "messages", &fault).await;
         large.server.collect_garbage().await.unwrap_err();
-        let moved = large.sql.count("departures").await;
+        let moved = large.sql.count("deleted_messages").await;
         assert!(moved > 0 && moved < gone.len() as i64, "{moved}");
         assert_eq!(large.seen().await, left);
         large.sql.allow("messages").await;
         large.collect_until("deletion_batches", 0).await;
         assert_eq!(large.seen().await, left);
 
-        large.collect_until("departures", 0).await;
+        large.collect_until("deleted_messages", 0).await;
         large.collect_until("deletions", 0).await;
         assert_eq!(large.sql.count("messages").await, left.len() as i64);
     });
@@ -152,7 +152,7 @@ fn two_sessions_may_delete_the_same_and_a_session_reads_on_what_it_sees() {
         // Another server may do the steps, such as when the first has been killed.
         eventually_async("all to be moved", async || {
             there.collect_garbage().await.unwrap();
-            let moved = large.sql.count("departures").await;
+            let moved = large.sql.count("deleted_messages").await;
             (moved == MANY as i64).then_some(())
         })
         .await;
@@ -162,12 +162,12 @@ fn two_sessions_may_delete_the_same_and_a_session_reads_on_what_it_sees() {
             (large.sql.count("remote_leases").await == 2).then_some(())
         })
         .await;
-        assert_eq!(large.sql.count("departures").await, MANY as i64);
+        assert_eq!(large.sql.count("deleted_messages").await, MANY as i64);
         drop(lease);
         eventually_async("all to go", async || {
             there.collect_garbage().await.unwrap();
             server.collect_garbage().await.unwrap();
-            (large.sql.count("departures").await == 0).then_some(())
+            (large.sql.count("deleted_messages").await == 0).then_some(())
         })
         .await;
         for table in ["messages", "contents", "deletions", "remote_leases"] {
@@ -306,7 +306,7 @@ fn a_user_is_removed_at_once_and_a_large_maildrop_is_emptied_in_steps() {
         large.sql.allow("messages").await;
         large.collect_until("messages", 1).await;
         large.collect_until("users", 1).await;
-        large.collect_until("departures", 0).await;
+        large.collect_until("deleted_messages", 0).await;
         large.collect_until("deletions", 0).await;
         assert_eq!(large.sql.count("contents").await, 1);
         let kept = large.server.open(again, 0).await.unwrap();
