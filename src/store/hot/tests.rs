@@ -1,0 +1,1 @@
+//! The SQL of each hot statement, on both databases.
