@@ -18,7 +18,7 @@ use restante::registry::SessionReport;
 use restante::server::Server;
 use restante::session::ListenerKind;
 use restante::settings::Config;
-use restante::store::{Database, MailStore, SqlStore, UserId};
+use restante::store::{Database, SqlStore, UserId};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::CertificateDer;

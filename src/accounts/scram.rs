@@ -14,8 +14,11 @@ use crate::store::{StoreError, hot};
 const MAX_ROWS: u64 = 4 * Candidates::MAX as u64;
 
 impl Accounts {
-    /// The keys that a client at this address may prove, if it has one of this name.
-    pub(super) async fn keys_to_prove(
+    /// Returns the keys that a client at this address may prove, if it has one of this name.
+    ///
+    /// # Errors
+    /// If the database can't say.
+    pub async fn candidates(
         &self,
         name: &str,
         identity: Option<&str>,

@@ -91,7 +91,9 @@ impl Database {
     pub async fn accept_clock(&self) -> Result<(), StoreError> {
         let accept = || async move {
             let transaction = self.begin().await?;
-            clock_check::Entity::delete_many().exec(&transaction).await?;
+            clock_check::Entity::delete_many()
+                .exec(&transaction)
+                .await?;
             Ok::<_, StoreError>(transaction.commit().await?)
         };
         repeat(accept).await

@@ -3,20 +3,19 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use entity::user;
 use migration::{Migrator, MigratorTrait};
 use sea_orm::sqlx::Connection;
 use sea_orm::{
-    AccessMode, ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, DbErr,
-    IsolationLevel, QueryResult, RuntimeErr, SqliteTransactionMode, Statement, TransactionOptions,
-    Value, sqlx,
+    AccessMode, ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, EntityTrait,
+    IsolationLevel, QueryResult, QuerySelect, RuntimeErr, SqliteTransactionMode, Statement,
+    TransactionOptions, sqlx,
 };
 use tokio::sync::Semaphore;
 
 use super::StoreError;
-use super::delivery::milliseconds;
 use super::faults::{DatabaseFault, is_damage};
 use super::pools::{Pool, PoolUse, Rows};
 use super::postgres;

@@ -200,11 +200,7 @@ impl Database {
         repeat(|| self.remove_pending(content, Pending::Broken)).await
     }
 
-    async fn remove_pending(
-        &self,
-        content: ContentId,
-        which: Pending,
-    ) -> Result<bool, StoreError> {
+    async fn remove_pending(&self, content: ContentId, which: Pending) -> Result<bool, StoreError> {
         let transaction = self.begin_maintenance().await?;
         let removed = remove_content(&transaction, content, which).await?;
         transaction.commit().await?;
@@ -242,7 +238,9 @@ enum Pending {
 /// The condition that nothing has been written of a pending content for too long.
 fn is_broken(backend: DbBackend) -> Expr {
     let expires_after = i64::try_from(PENDING_EXPIRES_AFTER.as_millis()).unwrap_or(i64::MAX);
-    pending_content::Column::WrittenAtMs.lt(clock(backend).sub(expires_after))
+    pending_content::Column::WrittenAtMs
+        .into_expr()
+        .lt(clock(backend).sub(expires_after))
 }
 
 /// Removes what is stored already of a large message without recipients.
@@ -272,7 +270,9 @@ async fn remove_content(
     }
     let chunks = chunk::Entity::delete_many().filter(chunk::Column::ContentId.eq(content.0));
     chunks.exec(transaction).await?;
-    content::Entity::delete_by_id(content.0).exec(transaction).await?;
+    content::Entity::delete_by_id(content.0)
+        .exec(transaction)
+        .await?;
     Ok(true)
 }
 

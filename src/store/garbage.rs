@@ -7,18 +7,18 @@ use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use entity::{
-    chunk, content, deleted_message, deletion, deletion_batch, message, remote_lease,
-    trace_header, user,
+    chunk, content, deleted_message, deletion, deletion_batch, message, remote_lease, trace_header,
+    user,
 };
 use sea_orm::sea_query::{Asterisk, Expr, LockBehavior, LockType, Query};
 use sea_orm::{
-    ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, FromQueryResult, QueryFilter,
-    QueryOrder, QuerySelect, QueryTrait, ConnectionTrait, RelationTrait, JoinType,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait, FromQueryResult,
+    JoinType, QueryFilter, QueryOrder, QuerySelect, QueryTrait, RelationTrait,
 };
 
 use super::clock_guard::Time;
 use super::query::same;
-use super::raw::now;
+use super::raw::{clock, now};
 use super::removal::{self, DeletionKey, Plan, RemovalState, Seen, SeenDeletion};
 use super::{MaildropVersion, SqlStore, StoreError, UserId, repeat};
 
@@ -45,7 +45,7 @@ const OCTETS_AT_ONCE: i64 = 32 * 1024 * 1024;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct GcReport {
     /// Deleted messages that were removed: no session could read them any more.
-    pub departures: usize,
+    pub removed: usize,
     /// Deliveries that had been broken off.
     pub broken_deliveries: usize,
     /// Messages that have expired.
@@ -96,7 +96,7 @@ impl SqlStore {
         moved?;
         emptied?;
         Ok(GcReport {
-            departures: removed?,
+            removed: removed?,
             broken_deliveries: broken_deliveries?,
             expired: expired?,
         })
@@ -140,6 +140,8 @@ impl SqlStore {
 
     /// Removes deleted messages for some time; returns how many.
     async fn remove_deleted(&self, time: Time) -> Result<usize, StoreError> {
+        // Leases that are taken while it looks are not seen, so no later time may count.
+        let looked_at = Instant::now();
         let Some(seen) = self.look(time).await? else {
             self.gc_state().removal = RemovalState::default();
             self.register().await?;
@@ -149,7 +151,7 @@ impl SqlStore {
             dead_servers,
             removable,
             ..
-        } = self.plan(&seen);
+        } = self.plan(looked_at, &seen);
         for server in dead_servers {
             tracing::warn!(server, "another server has stopped without saying so");
             self.forget_server(&server).await?;
@@ -180,7 +182,7 @@ impl SqlStore {
     /// Looks at the deletions and the other servers, and publishes leases; none if there are no
     /// deletions. The plan depends on the order.
     async fn look(&self, time: Time) -> Result<Option<Seen>, StoreError> {
-        let deletions = self.deletions(time).await?;
+        let deletions = self.deletions().await?;
         if deletions.is_empty() {
             return Ok(None);
         }
@@ -197,10 +199,10 @@ impl SqlStore {
         }))
     }
 
-    fn plan(&self, seen: &Seen) -> Plan {
+    fn plan(&self, now: Instant, seen: &Seen) -> Plan {
         let mut gc_state = self.gc_state();
         let state = std::mem::take(&mut gc_state.removal);
-        let mut plan = removal::plan(Instant::now(), state, seen);
+        let mut plan = removal::plan(now, state, seen);
         gc_state.removal = std::mem::take(&mut plan.state);
         plan
     }
@@ -212,9 +214,8 @@ impl SqlStore {
     ) -> Result<Vec<DeletedMessage>, StoreError> {
         const DELETION: &str = "deletion";
         let pairs = deletions.iter().map(|it| (it.user.0, it.version.0));
-        let of_deletion = |column, place| {
-            Expr::col((deleted_message::Entity, column)).equals((DELETION, place))
-        };
+        let of_deletion =
+            |column, place| Expr::col((deleted_message::Entity, column)).equals((DELETION, place));
         let mut next = Query::select();
         next.columns([
             (deleted_message::Entity, deleted_message::Column::MessageId),
@@ -345,13 +346,18 @@ impl SqlStore {
         })
     }
 
-    /// Returns the deletions whose messages can't be restored any more. The messages of a removed
-    /// user are moved as long as the user's row is there.
-    async fn deletions(&self, time: Time) -> Result<Vec<SeenDeletion>, StoreError> {
+    /// Returns the deletions that may be due. A server that does not trust the clock returns those
+    /// that are due by it all the same, since the others wait for its leases on them.
+    ///
+    /// The messages of a removed user are moved as long as the user's row is there.
+    async fn deletions(&self) -> Result<Vec<SeenDeletion>, StoreError> {
         let batches = deletion_batch::Entity::find()
             .select_only()
             .column(deletion_batch::Column::UserId)
-            .filter(same(deletion_batch::Column::UserId, deletion::Column::UserId))
+            .filter(same(
+                deletion_batch::Column::UserId,
+                deletion::Column::UserId,
+            ))
             .filter(same(
                 deletion_batch::Column::MaildropVersion,
                 deletion::Column::MaildropVersion,
@@ -361,6 +367,7 @@ impl SqlStore {
             .column(user::Column::Id)
             .filter(same(user::Column::Id, deletion::Column::UserId))
             .filter(user::Column::RemovedAtMs.is_not_null());
+        let now = clock(self.database.read().get_database_backend());
         let is_moved = Expr::not_exists(batches.into_query());
         let is_moved = is_moved.and(Expr::not_exists(removed.into_query()));
         let deletions = deletion::Entity::find()
@@ -371,7 +378,7 @@ impl SqlStore {
                 deletion::Column::KeptUntilMs,
             ])
             .expr_as(is_moved, "is_moved")
-            .filter(deletion::Column::KeptUntilMs.lte(time.certain_ms))
+            .filter(deletion::Column::KeptUntilMs.into_expr().lte(now))
             .order_by_asc(deletion::Column::KeptUntilMs)
             .limit(DELETIONS_AT_ONCE)
             .into_model::<DueDeletion>()

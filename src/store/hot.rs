@@ -2,7 +2,7 @@
 //!
 //! To build a statement costs as much as SQLite needs to answer it. So each of these is built from
 //! the entities at its first use, once for each kind of database and each length of its lists, and
-//! later uses bring values alone (`docs/decisions/0007-sea-orm.md`). Debug builds compare each use
+//! later uses bring values alone (`docs/decisions/0008-sea-orm.md`). Debug builds compare each use
 //! with a newly built statement, so the order of the values can't be wrong.
 
 mod accounts;

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
-use pop3::UniqueId;
 use entity::{content, imported_message, message};
+use pop3::UniqueId;
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::Expr;
 use sea_orm::{
@@ -178,7 +178,7 @@ impl ImportHistory {
             received_at: time(at),
             is_unnamed,
         });
-        self.last_import = self.last_import.max(row.id);
+        self.last_import = Ord::max(self.last_import, row.id);
         self.add(Record {
             old_id: row.unique_id,
             there,

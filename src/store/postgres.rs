@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use sea_orm::sqlx::pool::PoolConnectionMetadata;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgPoolOptions};
 use sea_orm::sqlx::{self, Connection, Executor};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
+use sea_orm::{DatabaseTransaction, DbErr};
 
 use super::faults::sqlx_error;
 use super::raw::set_local;

@@ -58,7 +58,9 @@ pub(crate) fn size_of_maildrop(user: &Expr) -> (Expr, Expr) {
         subquery(stored.filter(of_user).into_query())
     };
     let deleted = |column: deletion_batch::Column| {
-        let deleted = deletion_batch::Entity::find().select_only().expr(sum(column));
+        let deleted = deletion_batch::Entity::find()
+            .select_only()
+            .expr(sum(column));
         let user_id = deletion_batch::Column::UserId;
         let of_user = Expr::col((deletion_batch::Entity, user_id)).eq(user.clone());
         subquery(deleted.filter(of_user).into_query())
@@ -66,7 +68,10 @@ pub(crate) fn size_of_maildrop(user: &Expr) -> (Expr, Expr) {
     let messages = Func::count(Expr::col(Asterisk));
     let messages = stored(messages.into()).sub(deleted(deletion_batch::Column::Messages));
     let octets = stored(sum(message::Column::Octets).into());
-    (messages, octets.sub(deleted(deletion_batch::Column::Octets)))
+    (
+        messages,
+        octets.sub(deleted(deletion_batch::Column::Octets)),
+    )
 }
 
 /// Selects the size of a user's maildrop, as a [`MaildropSize`].

@@ -1,5 +1,5 @@
 //! The SQL that no query builder has words for: locks, limits, the clock, what SQLite says of its
-//! file. `docs/decisions/0007-sea-orm.md` names each.
+//! file. `docs/decisions/0008-sea-orm.md` names each.
 
 use std::time::SystemTime;
 

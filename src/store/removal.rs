@@ -5,7 +5,8 @@
 //! - all of them have been moved to `deleted_messages`,
 //! - they can't be restored any more,
 //! - no session of this server has opened the maildrop before the deletion,
-//! - every other server has looked at the deletions since this one first saw it, and
+//! - no login is under way that could still open it as it was before,
+//! - every other server has looked at the deletions since then, and
 //! - none of them has published a lease on it.
 //!
 //! Nothing here reads a clock or asks a database: `garbage.rs` does both, and executes the plan.
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::{ContentId, MaildropVersion, UserId};
 
-/// A login that began before a deletion may take its lease so long after it.
+/// A login that began before a deletion takes its lease at most so long after it.
 const LOGIN_GRACE: Duration = Duration::from_secs(4);
 
 /// A server whose heartbeat has not changed for so long is dead.
@@ -35,19 +36,20 @@ pub(super) struct DeletionKey {
 /// What a server remembers from round to round. To forget it delays removals, and does no harm.
 #[derive(Debug, Clone, Default)]
 pub(super) struct RemovalState {
-    /// When this server first saw each deletion.
-    deletions: HashMap<DeletionKey, FirstSeen>,
+    /// The deletions that this server has seen.
+    deletions: HashMap<DeletionKey, Known>,
     /// The heartbeat of each other server, and since when it has not changed.
     servers: HashMap<String, (i64, Instant)>,
     /// The leases that this server has published.
     published: HashSet<DeletionKey>,
 }
 
+/// A deletion that a server has seen.
 #[derive(Debug, Clone)]
-struct FirstSeen {
-    at: Instant,
-    /// The heartbeats of the other servers at that time.
-    heartbeats: Arc<HashMap<String, i64>>,
+struct Known {
+    since: Instant,
+    /// The heartbeats of the other servers when every login had taken its lease; none before that.
+    heartbeats: Option<Arc<HashMap<String, i64>>>,
 }
 
 /// What a server has seen in this round, in the order in which it has to look.
@@ -108,7 +110,11 @@ pub(super) struct Publication {
 impl RemovalState {
     /// Decides which leases to publish and to withdraw. If the others did not know this server, they
     /// took it for dead, and have removed its leases too.
-    pub(super) fn publication(&mut self, held: &HashSet<DeletionKey>, is_known: bool) -> Publication {
+    pub(super) fn publication(
+        &mut self,
+        held: &HashSet<DeletionKey>,
+        is_known: bool,
+    ) -> Publication {
         if !is_known {
             self.published.clear();
         }
@@ -124,7 +130,7 @@ impl RemovalState {
     }
 }
 
-/// Decides what to remove; `now` is a time of this process.
+/// Decides what to remove; `now` is the time of this process at which it began to look.
 pub(super) fn plan(now: Instant, mut state: RemovalState, seen: &Seen) -> Plan {
     let dead_servers = state.note_heartbeats(now, &seen.heartbeats);
     let is_of_dead = |server: &String| dead_servers.contains(server);
@@ -140,7 +146,7 @@ pub(super) fn plan(now: Instant, mut state: RemovalState, seen: &Seen) -> Plan {
     state.note_deletions(now, &due);
     let is_free = |deletion: &DeletionKey| {
         let is_leased = seen.held.contains(deletion) || leases.contains(deletion);
-        !is_leased && state.has_been_seen_by_all(now, *deletion)
+        !is_leased && state.has_been_seen_by_all(*deletion)
     };
     let removable = due.into_iter().filter(is_free).collect();
     Plan {
@@ -173,37 +179,41 @@ impl RemovalState {
         dead.map(|(id, _)| id).collect()
     }
 
-    /// Remembers when deletions were first seen, and forgets those that are gone.
+    /// Remembers since when deletions are known, and forgets those that are gone.
     fn note_deletions(&mut self, now: Instant, deletions: &[DeletionKey]) {
         let heartbeats = self.servers.iter();
         let heartbeats = heartbeats.map(|(id, (heartbeat, _))| (id.clone(), *heartbeat));
-        let first_seen_now = FirstSeen {
-            at: now,
-            heartbeats: Arc::new(heartbeats.collect()),
-        };
+        let heartbeats = Arc::new(heartbeats.collect());
         let here: HashSet<DeletionKey> = deletions.iter().copied().collect();
         self.deletions.retain(|deletion, _| here.contains(deletion));
         for deletion in deletions {
-            let first = self.deletions.entry(*deletion);
-            first.or_insert_with(|| first_seen_now.clone());
+            let known = self.deletions.entry(*deletion).or_insert(Known {
+                since: now,
+                heartbeats: None,
+            });
+            if now.duration_since(known.since) >= LOGIN_GRACE {
+                known
+                    .heartbeats
+                    .get_or_insert_with(|| Arc::clone(&heartbeats));
+            }
         }
     }
 
     /// Has every server that could have opened the maildrop before this deletion published its lease?
     ///
     /// A server looks at the deletions, and its heartbeat grows at the end of the look. The second
-    /// one after this server has first seen the deletion is the end of a look that began after
-    /// that. A server registers before its first login, so one that was not there then has not
-    /// opened the maildrop before.
-    fn has_been_seen_by_all(&self, now: Instant, deletion: DeletionKey) -> bool {
-        let Some(first) = self.deletions.get(&deletion) else {
+    /// one after the grace for logins is the end of a look that began after it. A server registers
+    /// before its first login, so one that was not there then has not opened the maildrop before.
+    fn has_been_seen_by_all(&self, deletion: DeletionKey) -> bool {
+        let known = self.deletions.get(&deletion);
+        let Some(heartbeats) = known.and_then(|known| known.heartbeats.as_ref()) else {
             return false;
         };
         let has_looked = |(id, then): (&String, &i64)| {
             let heartbeat = self.servers.get(id).map(|(heartbeat, _)| *heartbeat);
             heartbeat.is_none_or(|heartbeat| heartbeat >= then + 2)
         };
-        now.duration_since(first.at) >= LOGIN_GRACE && first.heartbeats.iter().all(has_looked)
+        heartbeats.iter().all(has_looked)
     }
 }
 

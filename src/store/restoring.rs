@@ -98,7 +98,7 @@ impl Database {
             .column_as(deleted_message::Column::KeptUntilMs.min(), "kept_until_ms")
             .filter(deleted_message::Column::UserId.eq(user.0))
             .filter(deleted_message::Column::SessionId.is_not_null())
-            .filter(deleted_message::Column::KeptUntilMs.gt(now))
+            .filter(deleted_message::Column::KeptUntilMs.into_expr().gt(now))
             .group_by(deleted_message::Column::SessionId)
             .order_by_desc(deleted_message::Column::DeletedAtMs.min())
             .into_model::<KeptOfSession>()

@@ -7,9 +7,7 @@ use std::collections::HashMap;
 use std::time::SystemTime;
 
 use pop3::UniqueId;
-use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, DbBackend, FromQueryResult, Statement, Value,
-};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, FromQueryResult, Statement, Value};
 
 use super::delivery::{
     CHUNK_OCTETS, StagedMessage, Written, finish_content, insert_chunks, milliseconds,
@@ -104,7 +102,11 @@ pub(super) async fn insert_copies(
     }
     let mut keys: HashMap<(i64, String), i64> = HashMap::with_capacity(copies.len());
     for row in insert_returning(transaction, hot::insert_messages, rows).await? {
-        let InsertedMessage { id, user_id, unique_id } = row;
+        let InsertedMessage {
+            id,
+            user_id,
+            unique_id,
+        } = row;
         keys.insert((user_id, unique_id), id);
     }
     let (mut messages, mut traces) = (Vec::with_capacity(copies.len()), Vec::new());
@@ -175,4 +177,3 @@ async fn insert_returning<const N: usize, R: FromQueryResult>(
 pub(super) fn signed(octets: u64) -> i64 {
     i64::try_from(octets).unwrap_or(i64::MAX)
 }
-

@@ -83,8 +83,7 @@ impl SqlStore {
     async fn try_to_publish_leases(&self, held: &HashSet<DeletionKey>) -> Result<(), StoreError> {
         let transaction = self.database.begin().await?;
         let is_known = self.heartbeat(&transaction).await?;
-        let Publication { publish, withdraw } =
-            self.gc_state().removal.publication(held, is_known);
+        let Publication { publish, withdraw } = self.gc_state().removal.publication(held, is_known);
         for keys in publish.chunks(KEYS_PER_STATEMENT) {
             self.publish(&transaction, keys).await?;
         }

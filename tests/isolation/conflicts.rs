@@ -150,8 +150,8 @@ fn garbage_collection_and_quit_do_not_wait_for_each_other() {
     let waiting = "SELECT count(*) FROM pg_stat_activity \
         WHERE datname = current_database() AND wait_event_type = 'Lock'";
     eventually("garbage collection to come to them", || {
-        let departures = psql.run("SELECT count(*) FROM deleted_messages");
-        (departures != ["2"] || psql.run(waiting) != ["0"]).then_some(())
+        let left = psql.run("SELECT count(*) FROM deleted_messages");
+        (left != ["2"] || psql.run(waiting) != ["0"]).then_some(())
     });
     quitting.send("QUIT");
     eventually("the deletion", || {

@@ -1,6 +1,6 @@
 //! What QUIT asks for.
 
-use restante::store::{MailStore, MessageId, StoreError, UserId};
+use restante::store::{MessageId, StoreError, UserId};
 
 use super::{SESSION, insert_messages, messages, number, unique_ids, version};
 use crate::support::mail::{ADA, BOB, add, message, octets, store};

@@ -5,8 +5,8 @@ use std::time::Duration;
 use restante::accounts::{Accounts, Quota};
 use restante::identity::new_name;
 use restante::store::{
-    Database, Delivery, EXPIRY, GcReport, MailStore, Outcome, Recipient, RestoreSelector,
-    Retention, SqlStore, UserId,
+    Database, Delivery, EXPIRY, GcReport, Outcome, Recipient, RestoreSelector, Retention, SqlStore,
+    UserId,
 };
 
 use super::{SESSION, all_stored, messages, unique_ids, version};
@@ -25,11 +25,11 @@ async fn with_retention(place: &Place) -> SqlStore {
     SqlStore::new(place.open().await, new_name()).with_retention(keeping)
 }
 
-/// Collects garbage, as the server does, until the departures are so many.
-async fn collect_until(server: &SqlStore, sql: &Sql, departures: i64) {
-    eventually_async("departures to go", async || {
+/// Collects garbage, as the server does, until so many deleted messages are left.
+async fn collect_until(server: &SqlStore, sql: &Sql, left: i64) {
+    eventually_async("deleted messages to go", async || {
         server.collect_garbage().await.unwrap();
-        (sql.count("deleted_messages").await == departures).then_some(())
+        (sql.count("deleted_messages").await == left).then_some(())
     })
     .await;
 }

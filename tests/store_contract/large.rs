@@ -7,8 +7,7 @@ use std::time::Duration;
 use restante::accounts::{Accounts, QuotaChange};
 use restante::identity::new_name;
 use restante::store::{
-    Delivery, Intake, MailStore, MessageId, Outcome, Recipient, RestoreSelector, Retention,
-    SqlStore, UserId,
+    Delivery, Intake, MessageId, Outcome, Recipient, RestoreSelector, Retention, SqlStore, UserId,
 };
 
 use super::{SESSION, insert_messages, messages, unique_ids, version};
@@ -217,7 +216,7 @@ fn large_messages_are_removed_one_transaction_after_the_other_in_one_round() {
         sql.run("UPDATE contents SET octets = 40000000").await;
         let removed = eventually_async("the messages to go", async || {
             let collected = server.collect_garbage().await.unwrap();
-            (collected.departures > 0).then_some(collected.departures)
+            (collected.removed > 0).then_some(collected.removed)
         });
         assert_eq!(removed.await, 5);
     });

@@ -1,7 +1,7 @@
 //! Statements that find users and keys: at login and at RCPT.
 
 use entity::{address, api_key, user};
-use sea_orm::sea_query::{Alias, Expr, Func, OrderedStatement, Query, SelectStatement};
+use sea_orm::sea_query::{Alias, Expr, Func, Query, SelectStatement};
 use sea_orm::{
     ColumnTrait, Condition, DbBackend, EntityTrait, ExprTrait, Order, QueryFilter, QuerySelect,
     QueryTrait, Select, Statement, Value,
@@ -35,7 +35,11 @@ pub(crate) fn key_by_prefix(
 /// Selects a valid key by its id.
 pub(crate) fn key_by_id(backend: DbBackend, key: i64) -> Statement {
     static TEXTS: Texts<1> = Texts::new();
-    let select = || valid_key(backend).filter(api_key::Column::Id.eq(key)).into_query();
+    let select = || {
+        valid_key(backend)
+            .filter(api_key::Column::Id.eq(key))
+            .into_query()
+    };
     TEXTS.statement(backend, 0, select, vec![key.into()])
 }
 
@@ -105,15 +109,24 @@ pub(crate) fn keys_to_prove(
         ]);
         let named = is_named.then(|| api_key::Column::Name.eq(key_name));
         Query::select()
-            .columns([
-                api_key::Column::Id,
-                api_key::Column::Verifier,
-                api_key::Column::Scopes,
-                api_key::Column::Networks,
-            ].map(|column| (api_key::Entity, column)))
+            .columns(
+                [
+                    api_key::Column::Id,
+                    api_key::Column::Verifier,
+                    api_key::Column::Scopes,
+                    api_key::Column::Networks,
+                ]
+                .map(|column| (api_key::Entity, column)),
+            )
             .from(address::Entity)
-            .inner_join(user::Entity, same(user::Column::Id, address::Column::UserId))
-            .inner_join(api_key::Entity, same(api_key::Column::UserId, user::Column::Id))
+            .inner_join(
+                user::Entity,
+                same(user::Column::Id, address::Column::UserId),
+            )
+            .inner_join(
+                api_key::Entity,
+                same(api_key::Column::UserId, user::Column::Id),
+            )
             .and_where(address::Column::Address.is_in(&addresses))
             .cond_where(is_valid(backend))
             .cond_where(is_identity(&identity))
@@ -157,7 +170,10 @@ fn users_with_addresses(addresses: &[String]) -> SelectStatement {
         )
         .from_as(address::Entity, Alias::new(MEANT))
         .inner_join(user::Entity, meant(address::Column::UserId).equals(id))
-        .inner_join(address::Entity, same(address::Column::UserId, user::Column::Id))
+        .inner_join(
+            address::Entity,
+            same(address::Column::UserId, user::Column::Id),
+        )
         .and_where(meant(address::Column::Address).is_in(addresses))
         .and_where(user::Column::DisabledAtMs.is_null())
         .take()

@@ -3,10 +3,10 @@
 use entity::{deleted_message, deletion, deletion_batch, message, user};
 use sea_orm::sea_query::{
     CommonTableExpression, DynIden, Expr, InsertStatement, IntoIden, LockBehavior, LockType, Query,
-    SelectStatement, SimpleExpr, UpdateStatement, WithClause,
+    SelectStatement, UpdateStatement, WithClause,
 };
 use sea_orm::{
-    ColumnTrait, Condition, DbBackend, DbErr, EntityTrait, ExprTrait, QueryFilter, QuerySelect,
+    ColumnTrait, Condition, DbBackend, EntityTrait, ExprTrait, QueryFilter, QuerySelect,
     QueryTrait, Statement, Value,
 };
 
@@ -53,7 +53,9 @@ fn lock_rows(backend: DbBackend, users: &[i64], rows: LockedRows) -> SelectState
     let select = user::Entity::find().select_only();
     let select = select.exprs([id, version, octets, messages]);
     let select = select.expr_as(clock(backend), "now_ms");
-    let mut select = select.filter(user::Column::Id.is_in(users.iter().copied())).into_query();
+    let mut select = select
+        .filter(user::Column::Id.is_in(users.iter().copied()))
+        .into_query();
     in_order(&mut select, rows);
     select
 }
@@ -67,7 +69,6 @@ const COLUMNS: [user::Column; 4] = [
 
 /// Locks the rows that a query selects of `users`. SQLite locks no rows.
 fn in_order(select: &mut SelectStatement, rows: LockedRows) {
-    use sea_orm::sea_query::OrderedStatement;
     let id = (user::Entity, user::Column::Id);
     select.order_by(id, sea_orm::Order::Asc);
     match rows {
@@ -97,10 +98,10 @@ fn bump_versions(backend: DbBackend, users: &[i64], rows: LockedRows) -> UpdateS
         let locked = CommonTableExpression::new()
             .table_name(LOCKED)
             .query(locked.take())
-            .take();
+            .to_owned();
         let id = Expr::col((user::Entity, user::Column::Id));
         update
-            .with_cte(WithClause::new().cte(locked).take())
+            .with_cte(WithClause::new().cte(locked).to_owned())
             .from(LOCKED)
             .and_where(id.equals((LOCKED, user::Column::Id)));
     } else {
@@ -207,13 +208,12 @@ pub(in crate::store) fn move_messages(
             let gone = CommonTableExpression::new()
                 .table_name(GONE)
                 .query(delete().returning_all().take())
-                .take();
+                .to_owned();
             let mut select = select_moved(GONE.into_iden(), user, version);
             let content = (GONE, message::Column::ContentId);
-            use sea_orm::sea_query::OrderedStatement;
             select.from(GONE).order_by(content, sea_orm::Order::Asc);
             let mut insert = insert_moved(select);
-            insert.with_cte(WithClause::new().cte(gone).take());
+            insert.with_cte(WithClause::new().cte(gone).to_owned());
             insert
         };
         moved.extend(deletion);

@@ -9,7 +9,7 @@ use sea_orm::{
 
 use super::super::Stored;
 use super::super::query::subquery;
-use super::{FORMS, PAIRS, Texts, filled, form_of_both, values};
+use super::{PAIRS, Texts, filled, form_of_both, values};
 
 /// Selects the messages of a maildrop, the oldest first, at most so many.
 pub(in crate::store) fn all_messages(backend: DbBackend, user: i64, limit: u64) -> Statement {
@@ -81,7 +81,11 @@ pub(in crate::store) fn first_chunks(backend: DbBackend, messages: &[Stored]) ->
 pub(in crate::store) fn beginning(backend: DbBackend, message: Stored, octets: i32) -> Statement {
     static TEXTS: Texts<2> = Texts::new();
     let content = message.content.0;
-    let traced: Vec<i64> = message.has_head.then_some(message.message.0).into_iter().collect();
+    let traced: Vec<i64> = message
+        .has_head
+        .then_some(message.message.0)
+        .into_iter()
+        .collect();
     let select = || {
         let data = Expr::col((chunk::Entity, chunk::Column::Data));
         let first = Expr::Constant(1.into());
@@ -130,5 +134,10 @@ pub(in crate::store) fn chunks(backend: DbBackend, content: i64, from: i32, to: 
             .order_by_asc(chunk::Column::Number)
             .into_query()
     };
-    TEXTS.statement(backend, 0, select, vec![content.into(), from.into(), to.into()])
+    TEXTS.statement(
+        backend,
+        0,
+        select,
+        vec![content.into(), from.into(), to.into()],
+    )
 }
