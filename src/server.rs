@@ -31,7 +31,7 @@ use crate::registry::{
 use crate::self_test::SelfTests;
 use crate::session::{ListenerKind, SessionContext};
 use crate::settings::{Config, Pop3};
-use crate::store::{Database, Retention, SqlStore};
+use crate::store::{Database, Retention, SqlStore, Store};
 use crate::supervision::Supervised;
 use crate::tls::{CertificateReport, Renew, RenewalActor, Tls};
 
@@ -156,6 +156,20 @@ pub fn refuse_strangers(settings: &Pop3, address: Option<IpAddr>) -> anyhow::Res
     Ok(())
 }
 
+/// Our own schema in this database, with its metrics and its upkeep.
+fn own_store(config: &Config, database: Database, metrics: &Metrics) -> Store {
+    metrics.watch_pools(&database);
+    metrics.watch_disk(&database);
+    database.set_min_free_space(config.database.min_free_space);
+    database.maintain();
+    let store = SqlStore::new(database, new_name()).with_retention(Retention {
+        deleted: config.pop3.deleted_retention,
+        expire_after: config.pop3.expire_after.duration(),
+    });
+    metrics.watch_clock(&store.clock_guard());
+    store.into()
+}
+
 /// How much a client may do in a session.
 fn limits(settings: &Pop3) -> Limits {
     let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
@@ -190,8 +204,22 @@ impl Server {
     /// If a socket can't be used.
     pub fn start_with(
         config: &Config,
-        Preloaded { metrics, tls }: Preloaded,
+        preloaded: Preloaded,
         database: Database,
+        sockets: Vec<Bound>,
+    ) -> anyhow::Result<Self> {
+        let store = own_store(config, database, &preloaded.metrics);
+        Self::start_on(config, preloaded, store, sockets)
+    }
+
+    /// As [`Server::start_with`], on a store of any kind.
+    ///
+    /// # Errors
+    /// If a socket can't be used.
+    pub fn start_on(
+        config: &Config,
+        Preloaded { metrics, tls }: Preloaded,
+        store: Store,
         sockets: Vec<Bound>,
     ) -> anyhow::Result<Self> {
         if let Some(locked_out) = config.pop3.locked_out_by_binding() {
@@ -200,14 +228,8 @@ impl Server {
         let table = Table::new(AdmissionLimits::from(&config.pop3), Arc::clone(&metrics));
         let proxy_faults = Arc::<LogThrottle>::default();
         let login_throttle = Arc::new(LoginThrottle::new(Delays::from(&config.pop3)));
-        let keeping = Retention {
-            deleted: config.pop3.deleted_retention,
-            expire_after: config.pop3.expire_after.duration(),
-        };
-        let store = SqlStore::new(database.clone(), new_name()).with_retention(keeping);
-        metrics.watch_clock(&store.clock_guard());
         let mail = MailService::new(
-            store.into(),
+            store,
             Arc::clone(&metrics),
             config.pop3.require_authentication,
             config.pop3.max_messages_per_session,
@@ -260,8 +282,10 @@ impl Server {
                 mechanisms: config.pop3.auth_mechanisms.allowed(),
                 channel_binding: config.pop3.channel_binding,
                 // A message is kept for a part of a day more, and never for less than is told.
-                expire_days: keeping
+                expire_days: config
+                    .pop3
                     .expire_after
+                    .duration()
                     .map(|it| it.as_secs() / SECONDS_OF_A_DAY),
                 evict_idle_after: config.pop3.evict_idle_after,
                 limits: limits(&config.pop3),
@@ -294,10 +318,6 @@ impl Server {
         );
         #[cfg(not(test))]
         drop(listener);
-        metrics.watch_pools(&database);
-        metrics.watch_disk(&database);
-        database.set_min_free_space(config.database.min_free_space);
-        database.maintain();
         let (watch, stop) = (
             revocation::watch(registry.clone(), mailbox.clone()),
             working.clone(),

@@ -81,6 +81,18 @@ pub use crate::accounts::Addressee;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UserId(pub i64);
 
+impl UserId {
+    /// Makes an id of what the store knows the user by: a number, or the octets of a UUID.
+    pub fn new(id: u128) -> Self {
+        Self(i64::try_from(id).unwrap_or(-1))
+    }
+
+    /// Returns what the store knows the user by.
+    pub fn get(self) -> u128 {
+        u128::from(self.0.unsigned_abs())
+    }
+}
+
 /// The key of one copy of a message, in one maildrop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MessageId(pub i64);

@@ -27,7 +27,7 @@ use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, Stream
 use crate::support::place::Place;
 use crate::support::{DEADLINE, eventually, mail};
 
-const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+pub(crate) const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// A running server on two ports of loopback, with a certificate. It stops when this is dropped.
 pub(crate) struct Served {

@@ -3,6 +3,7 @@
 mod database;
 mod deleting;
 mod delivery;
+mod every_store;
 mod intake;
 mod keeping;
 mod large;
