@@ -17,10 +17,19 @@ const MIGRATION_LOCK: i64 = 0x7265_7374_616e_7465;
 /// PostgreSQL would ask its clock again for each row, and no index helps to compare with that. A
 /// query of its own is run once.
 pub(crate) fn clock(backend: DbBackend) -> Expr {
+    Expr::cust(clock_text(backend))
+}
+
+/// The same for `RETURNING`, where the query builder has no names for columns: as `now_ms`.
+pub(super) fn returned_clock(backend: DbBackend) -> Expr {
+    Expr::cust(format!("{} AS now_ms", clock_text(backend)))
+}
+
+fn clock_text(backend: DbBackend) -> &'static str {
     if backend == DbBackend::Postgres {
-        Expr::cust("(SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT))")
+        "(SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT))"
     } else {
-        Expr::cust("CAST(unixepoch('subsec') * 1000 AS INTEGER)")
+        "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
     }
 }
 

@@ -11,7 +11,7 @@ use sea_orm::{
 };
 
 use super::super::query::{maildrop_size, without_index};
-use super::super::raw::clock;
+use super::super::raw::{clock, returned_clock};
 use super::{FORMS, Texts, filled, form_of, values};
 
 /// What a statement that locks users does about rows that other transactions have locked.
@@ -107,7 +107,7 @@ fn bump_versions(backend: DbBackend, users: &[i64], rows: LockedRows) -> UpdateS
     } else {
         update.cond_where(those);
     }
-    let now = Expr::cust_with_expr("? AS now_ms", clock(backend));
+    let now = returned_clock(backend);
     let columns = COLUMNS.map(|it| Expr::col((user::Entity, it)));
     let returned = columns.into_iter().chain([now]);
     update.returning(Query::returning().exprs(returned)).take()
