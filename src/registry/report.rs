@@ -6,6 +6,8 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
+use crate::store::KeyId;
+
 use crate::net::{ListenerKind, Peer, ProtocolName};
 
 /// The state of a session, as RFC 1939 calls it.
@@ -34,7 +36,8 @@ pub struct SessionReport {
     /// The name of the key of the login.
     pub key: Option<String>,
     /// The number of that key.
-    pub key_id: Option<i64>,
+    #[schema(value_type = Option<i64>)]
+    pub key_id: Option<KeyId>,
     /// The address and port of the client; `local` on a Unix socket.
     #[schema(value_type = String)]
     pub peer: Peer,

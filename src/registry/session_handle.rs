@@ -313,7 +313,7 @@ impl SessionHandle {
         let report = SessionReport {
             user: login.map(|login| login.address.to_string()),
             key: login.map(|login| login.key_name.to_string()),
-            key_id: login.and_then(|login| login.key).map(|key| key.0),
+            key_id: login.and_then(|login| login.key),
             proxy: client.filter(|it| *it != self.peer).map(|_| self.peer.ip()),
             state: self.state(),
             tls: self.tls.get().is_some(),

@@ -148,8 +148,8 @@ mod tests {
     use crate::metrics::Metrics;
     use crate::store::{KeyId, Verified};
 
-    const ADA: UserId = UserId(1);
-    const KEY: LoggedInBy = LoggedInBy::Key(KeyId(1));
+    const ADA: UserId = UserId::from_row(1);
+    const KEY: LoggedInBy = LoggedInBy::Key(KeyId::from_row(1));
 
     fn table(per_user: u32, evict_idle_after: Duration) -> Table {
         let limits = AdmissionLimits {
@@ -218,7 +218,11 @@ mod tests {
         assert!(handed_over.try_recv().is_err());
         drop(first_permit);
         let inherited = handed_over.try_recv().unwrap();
-        assert!(is_refused(&table, LoggedInBy::Key(KeyId(2)), "192.0.2.1"));
+        assert!(is_refused(
+            &table,
+            LoggedInBy::Key(KeyId::from_row(2)),
+            "192.0.2.1"
+        ));
         drop(inherited);
         assert!(matches!(
             table.claim(&claim(KEY, "192.0.2.1")),
@@ -235,7 +239,7 @@ mod tests {
             (KEY, "2001:db8::ffff:1", true),
             (KEY, "2001:db8:0:1::1", false),
             (KEY, "192.0.2.1", false),
-            (LoggedInBy::Key(KeyId(2)), one, false),
+            (LoggedInBy::Key(KeyId::from_row(2)), one, false),
             (LoggedInBy::Certificate, one, false),
             (LoggedInBy::Nothing, one, false),
         ] {

@@ -245,7 +245,7 @@ impl<'a> LoginAttempt<'a> {
                 identity: identity.as_deref().map(|it| self.with_domain(it)),
                 secret: secret.clone(),
             }),
-            Credentials::Proven { key, .. } => Some(Proof::Key(KeyId(*key))),
+            Credentials::Proven { key, .. } => Some(Proof::Key(KeyId::new(*key))),
             Credentials::Disproven { .. } => None,
             Credentials::Certificate { name } => Some(Proof::TrustedAddress {
                 addresses: self.client.transport.client_addresses().to_vec(),

@@ -176,7 +176,7 @@ impl Player for OverTheWire<'_> {
 
     fn storage(&mut self, storage: Storage) -> Result<(), String> {
         self.storage = storage;
-        let user = self.owner.id.0;
+        let user = self.owner.id.row();
         let rename = |from: &str, to: &str| {
             let tables = ["messages", "chunks"].map(str::to_owned);
             tables.map(|table| format!("ALTER TABLE {table}{from} RENAME TO {table}{to}"))

@@ -129,9 +129,9 @@ fn a_delivery_reaches_all_its_recipients_or_none() {
             }
             batch
         };
-        let nobody = [users[0], UserId(4711), users[1]];
+        let nobody = [users[0], UserId::from_row(4711), users[1]];
         assert!(database.store(&nobody, batch().await).await.is_err());
-        let rows = format!("user_id = {}", users[1].0);
+        let rows = format!("user_id = {}", users[1].row());
         sql.refuse("INSERT", "messages", &rows).await;
         assert!(database.store(&users, batch().await).await.is_err());
         sql.allow("messages").await;

@@ -387,7 +387,7 @@ fn mail_that_can_not_be_removed_now_keeps_no_other_s_from_expiring() {
         store(&database, &[bob], &[message(1, 100)]).await;
         sql.run(&format!(
             "UPDATE messages SET stored_at_ms = 2 WHERE user_id = {}",
-            bob.0
+            bob.row()
         ))
         .await;
         let collected = server.collect_garbage().await.unwrap();

@@ -35,7 +35,7 @@ fn admit(table: &Table, name: &str, address: &str) -> Result<Admission, Admissio
 
 fn log_in(admission: &Admission) {
     let verified = Verified {
-        user: UserId(1),
+        user: UserId::from_row(1),
         address: "ada@example.org".into(),
         key: None,
         key_name: "test".into(),

@@ -15,7 +15,10 @@ const SLOWEST_LOGIN: Duration = Duration::from_millis(3500);
 /// deaths.
 const LATEST_ROUND: Duration = Duration::from_secs(20);
 
-const USERS: [UserId; 2] = [UserId(1), UserId(2)];
+/// The clock of the database does not jump back and forth faster than servers look.
+const JUMP_PAUSE: Duration = Duration::from_secs(60);
+
+const USERS: [UserId; 2] = [UserId::from_row(1), UserId::from_row(2)];
 
 /// What happens next.
 #[derive(Debug, Clone)]
@@ -118,6 +121,7 @@ struct World {
     started: usize,
     /// The latest time that the clock of the database has shown.
     latest_ms: i64,
+    jumped_at: Option<Duration>,
 }
 
 impl Server {
@@ -172,7 +176,10 @@ impl World {
                 let gone = self.end(server.index(self.servers.len()));
                 self.shared.forget(&gone);
             }
-            Event::Jump(by_ms) => self.shared.clock_ahead_ms += by_ms,
+            Event::Jump(by_ms) if self.jumped_at.is_none_or(|at| self.now >= at + JUMP_PAUSE) => {
+                self.jumped_at = Some(self.now);
+                self.shared.clock_ahead_ms += by_ms;
+            }
             Event::Doubt(server) if !self.servers.is_empty() => {
                 let now_ms = self.now_ms();
                 let server = server.index(self.servers.len());
@@ -184,6 +191,7 @@ impl World {
             | Event::Step { .. }
             | Event::Die(_)
             | Event::Leave(_)
+            | Event::Jump(_)
             | Event::Doubt(_) => {}
         }
     }
@@ -442,7 +450,7 @@ fn seen_for_long(deletion: DeletionKey) -> (Instant, RemovalState, Seen) {
 }
 
 const DELETION: DeletionKey = DeletionKey {
-    user: UserId(1),
+    user: UserId::from_row(1),
     version: MaildropVersion(5),
 };
 

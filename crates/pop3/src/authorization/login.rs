@@ -37,7 +37,7 @@ pub enum Credentials {
         /// The user.
         name: String,
         /// The key that was proven.
-        key: i64,
+        key: u128,
     },
     /// A wrong proof by SCRAM.
     Disproven {

@@ -41,7 +41,7 @@ pub struct BadVerifier;
 pub struct Candidates {
     salt: Vec<u8>,
     iterations: NonZeroU32,
-    keys: Vec<(i64, Verifier)>,
+    keys: Vec<(u128, Verifier)>,
 }
 
 impl Candidates {
@@ -60,7 +60,7 @@ impl Candidates {
 
     /// Adds a key with its verifier. Returns false if it has another salt or number of iterations,
     /// or there are [`MAX`](Self::MAX) already.
-    pub fn add(&mut self, key: i64, verifier: Verifier) -> bool {
+    pub fn add(&mut self, key: u128, verifier: Verifier) -> bool {
         let fits = verifier.salt == self.salt && verifier.iterations == self.iterations;
         let added = fits && self.keys.len() < Self::MAX;
         if added {
@@ -70,7 +70,7 @@ impl Candidates {
     }
 
     /// The keys, in the order in which they were added.
-    pub fn keys(&self) -> impl ExactSizeIterator<Item = (i64, &Verifier)> {
+    pub fn keys(&self) -> impl ExactSizeIterator<Item = (u128, &Verifier)> {
         self.keys.iter().map(|(key, verifier)| (*key, verifier))
     }
 
@@ -80,7 +80,7 @@ impl Candidates {
     }
 
     /// Returns the key that this proof fits, in a time that does not depend on it.
-    fn proven_by(&self, proof: &Hash, signed: &[&[u8]]) -> Option<&(i64, Verifier)> {
+    fn proven_by(&self, proof: &Hash, signed: &[&[u8]]) -> Option<&(u128, Verifier)> {
         let no_key = Hash::default();
         let mut found = None;
         for at in 0..Self::MAX {
@@ -270,7 +270,7 @@ pub(crate) struct Acknowledged {
     /// The user.
     pub(crate) name: String,
     /// The key that the client has proven.
-    pub(crate) key: i64,
+    pub(crate) key: u128,
 }
 
 impl Proving {
