@@ -116,7 +116,7 @@ impl LoginThrottle {
 
     /// Returns the time until which an attempt that arrives now must wait unverified, if any.
     ///
-    /// That is the gate as it is now, regardless of what fails meanwhile. So nobody waits longer
+    /// That is the gate as it is now, regardless of later failures. So no client waits longer
     /// than the longest delay, and then a right secret works.
     pub fn wait_until(&self, client: IpAddr, name: &str, now: Instant) -> Option<Instant> {
         let failures = self.failures.lock();

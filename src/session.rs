@@ -1,6 +1,6 @@
 //! Sessions of POP3.
 //!
-//! A session has two phases, one type each: [`AuthorizationPhase`] until the login, and
+//! A session has two phases, one type each: `AuthorizationPhase` until the login, and
 //! `TransactionPhase` until QUIT, which owns the open maildrop. Both read a line, let the crate `pop3`
 //! decide what it means, and do that.
 

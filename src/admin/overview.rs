@@ -1,4 +1,4 @@
-//! All that the page shows, once or again and again.
+//! The data of the page, once or as a stream.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -23,19 +23,19 @@ use crate::net::ProtocolName;
 use crate::networks::client_network;
 use crate::registry::{SessionHandle, State, Table};
 
-/// How often a stream tells anew.
+/// The time between two events of a stream.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// How old the health may be that is shown.
+/// The longest age of the health in an overview.
 const HEALTH_KEPT: Duration = Duration::from_secs(10);
 
-/// How many streams there may be. A person needs one.
+/// The most streams. An operator needs one.
 pub(super) const MAX_STREAMS: usize = 16;
 
-/// How many sessions are shown unless told.
+/// The number of sessions in an overview by default.
 const ROWS: u32 = 50;
 
-/// How many sessions are shown at most, however many are asked for.
+/// The most sessions in an overview.
 const MAX_ROWS: u32 = 500;
 
 /// The server at one moment.
@@ -43,17 +43,17 @@ const MAX_ROWS: u32 = 500;
 pub(super) struct Overview {
     /// The version of the program.
     version: &'static str,
-    /// For how many seconds it has run.
+    /// Seconds since the start.
     uptime_seconds: u64,
-    /// Does it stop, so that no new sessions are taken?
+    /// Whether it is stopping, and takes no new sessions.
     stopping: bool,
-    /// What has been counted since the start.
+    /// The totals since the start.
     totals: Totals,
-    /// The limits that sessions may come up against.
+    /// The limits on sessions.
     limits: Vec<Limit>,
-    /// How well the server is.
+    /// The health of the server.
     health: Report,
-    /// The sessions that are shown.
+    /// Live sessions.
     sessions: Sessions,
 }
 
@@ -62,9 +62,9 @@ pub(super) struct Overview {
 struct Limit {
     /// The setting.
     setting: &'static str,
-    /// How much of it is used; for limits of each user, by the one who uses most.
+    /// The sessions in use; for limits per user or address, the most of one.
     used: u32,
-    /// How much may be; none is no limit.
+    /// The limit; `null` if there is none.
     limit: Option<u32>,
 }
 
@@ -122,7 +122,7 @@ pub(super) async fn events(
         .streaming(Box::pin(events)))
 }
 
-/// A client that is told again and again.
+/// A client that reads a stream of events.
 struct Events {
     admin: Arc<Admin>,
     shown: Shown,

@@ -34,7 +34,7 @@ pub(super) struct Sessions {
 
 #[derive(Debug, Subcommand)]
 enum SessionsCommand {
-    /// End a session. Its marked messages are not deleted, and an MTA sends its message again.
+    /// End a session without committing its deletions or storing its message.
     Kill {
         /// Its ID in the list.
         id: String,

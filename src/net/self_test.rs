@@ -1,4 +1,4 @@
-//! The server as its own client: does it greet?
+//! The server as its own client, which checks that it greets.
 //!
 //! Such a connection is announced before it is made, so that it is not taken for a client's: it
 //! counts in no metric and no limit, and is not logged at the usual level.

@@ -128,7 +128,7 @@ impl<P: Protocol> Handler<Kill> for SessionActor<P> {
     }
 }
 
-/// Counts and logs the end of a session, in whichever way it ends.
+/// Counts and logs the end of a session, also after a panic.
 struct SessionEnded {
     handle: Arc<SessionHandle>,
     metrics: Arc<Metrics>,

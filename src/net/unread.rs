@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 /// The sockets of this process's network, of IPv4 and of IPv6.
 const LISTS: [&str; 2] = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
 
-/// How long the list is used before it is read again.
+/// The time for which the list is used before it is read again.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// The unacknowledged octets of each connection, by its two ends.

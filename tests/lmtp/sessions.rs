@@ -125,7 +125,7 @@ fn an_lmtp_session_that_is_ended_stores_nothing_of_its_message() {
         sending.expect("DATA", "354");
         sending.send(&stuffed(&large)[..2_500_000]);
         eventually("a part to be stored", || {
-            (rows(place, &["unfinished"]) > 0).then_some(())
+            (rows(place, &["pending_contents"]) > 0).then_some(())
         });
         for session in watched.sessions(2) {
             let path = format!("/api/sessions/{}", session["id"].as_str().unwrap());
@@ -136,7 +136,7 @@ fn an_lmtp_session_that_is_ended_stores_nothing_of_its_message() {
         }
         watched.sessions(0);
         eventually("the part to be removed", || {
-            (rows(place, &["unfinished"]) == 0).then_some(())
+            (rows(place, &["pending_contents"]) == 0).then_some(())
         });
         assert_eq!(watched.office.received(0).len(), 0);
         let killed = watched.metric("lmtp_sessions_ended_total{ending=\"killed\"} ");

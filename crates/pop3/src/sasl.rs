@@ -170,7 +170,7 @@ pub(crate) fn plain(message: &Secret) -> Result<Plain, &'static str> {
 /// The parts of PLAIN's message.
 #[derive(Debug)]
 pub(crate) struct Plain {
-    /// The address of the user whose maildrop is to be opened, if it is told.
+    /// The address of the user whose maildrop is to be opened, if it is given.
     pub(crate) identity: Option<String>,
     /// The user.
     pub(crate) name: String,

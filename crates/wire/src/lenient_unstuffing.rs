@@ -130,7 +130,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The message, and how many octets are left; none if it has not ended.
+    /// The message, and the number of octets that are left; none if it has not ended.
     fn taken(bare_lf: bool, pieces: &[&[u8]]) -> Option<(Vec<u8>, usize)> {
         let (mut unstuffing, mut out) = (LenientUnstuffing::behind(bare_lf), Vec::new());
         let mut left = 0;

@@ -144,12 +144,12 @@ pub struct VerifierLookup {
 }
 
 impl VerifierLookup {
-    /// The user, and after a `#` the name of the key if it is told.
+    /// The user, and after a `#` the name of the key if it is given.
     pub fn name(&self) -> &str {
         &self.first.name
     }
 
-    /// The address of the user whose maildrop is to be opened, if it is told.
+    /// The address of the user whose maildrop is to be opened, if it is given.
     pub fn identity(&self) -> Option<&str> {
         self.first.identity.as_deref()
     }

@@ -25,9 +25,9 @@ pub struct Login {
 pub enum Credentials {
     /// A secret, by USER and PASS, PLAIN or LOGIN.
     Secret {
-        /// The user, and after a `#` the name of the key if it is told.
+        /// The user, and after a `#` the name of the key if it is given.
         name: String,
-        /// The address of the user whose maildrop is to be opened, if it is told.
+        /// The address of the user whose maildrop is to be opened, if it is given.
         identity: Option<String>,
         /// Their key or password.
         secret: Secret,
@@ -46,7 +46,7 @@ pub enum Credentials {
     },
     /// The certificate of the TLS handshake.
     Certificate {
-        /// The address of the certificate that is meant, if it is told.
+        /// The address of the certificate that is meant, if it is given.
         name: Option<String>,
     },
 }

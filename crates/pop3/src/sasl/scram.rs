@@ -174,9 +174,9 @@ pub(crate) enum ScramError {
 /// The client's first message, which names the user.
 #[derive(Debug)]
 pub(crate) struct ClientFirst {
-    /// The user, and after a `#` the name of the key if it is told.
+    /// The user, and after a `#` the name of the key if it is given.
     pub(crate) name: String,
-    /// The address of the user whose maildrop is to be opened, if it is told.
+    /// The address of the user whose maildrop is to be opened, if it is given.
     pub(crate) identity: Option<String>,
     /// How the channel is bound, such as `tls-exporter`.
     pub(crate) binding: Option<String>,

@@ -16,7 +16,7 @@ pub struct Listing {
     next: u64,
 }
 
-/// About how long a line is: a number, and a unique-id or a size.
+/// The approximate octets of a line: a number, and a unique-id or a size.
 const LINE_OCTETS: usize = 24;
 
 #[derive(Debug, Clone, Copy)]
