@@ -5,9 +5,9 @@ mod addressee;
 mod authentication;
 mod key_form;
 mod keys;
+mod login_status;
 mod report;
 mod scram;
-mod standing;
 
 use std::sync::Arc;
 
@@ -21,17 +21,17 @@ use tokio::sync::OnceCell;
 use utoipa::ToSchema;
 
 use crate::store::{
-    Database, Deletion, Departing, LockedMaildrop, StoreError, Transaction, UserId, deleted_sizes,
-    now, repeat,
+    Database, Deletion, DeletionRecord, LockedMaildrop, StoreError, Transaction, UserId,
+    deleted_sizes, now, repeat,
 };
 
 pub use address_forms::{InvalidAddress, MAX_ADDRESS_OCTETS};
 pub use addressee::Addressee;
-pub use authentication::{Authentication, Evidence, Verified, WrongCredentials};
+pub use authentication::{Authentication, Proof, Verified, WrongCredentials};
 pub(crate) use key_form::may_hold_key;
 pub use keys::{Key, KeyId, KeyOptions, NewKey, SCOPE_POP3, SCOPE_POP3_READ};
-pub use report::{KeyReport, KeyState, UserReport, shown_time};
-pub use standing::Standing;
+pub use login_status::LoginStatus;
+pub use report::{KeyReport, KeyState, UserReport, format_time};
 
 pub(crate) use address_forms::{in_domain, normalize_domain, normalize_or_lower};
 
@@ -289,7 +289,7 @@ impl Accounts {
         let nobody = || AccountError::NoSuchUser(address.to_owned());
         let (transaction, LockedMaildrop { version, .. }) = locked.ok_or_else(nobody)?;
         // Nobody can bring back what it deletes.
-        Deletion::begin(&transaction, user, version, Departing::default()).await?;
+        Deletion::begin(&transaction, user, version, DeletionRecord::default()).await?;
         let (id, now) = (user.0, now(&transaction).await?);
         for sql in [
             format!("DELETE FROM api_keys WHERE user_id = {id}"),

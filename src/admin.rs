@@ -30,11 +30,11 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Accounts;
-use crate::mailbox::Mailbox;
+use crate::mailbox::MailService;
 use crate::metrics::Metrics;
 use crate::registry::{RegistryActor, Table};
 use crate::settings;
-use crate::supervision::Post;
+use crate::supervision::Supervised;
 use guard::Guard;
 use problem::Problem;
 use token::Token;
@@ -177,8 +177,8 @@ fn run(server: Server) -> ServerHandle {
 
 /// What the handlers work with.
 pub(crate) struct Admin {
-    pub(crate) registry: Post<RegistryActor>,
-    pub(crate) mailbox: Mailbox,
+    pub(crate) registry: Supervised<RegistryActor>,
+    pub(crate) mailbox: MailService,
     pub(crate) accounts: Accounts,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) health: Health,
@@ -233,7 +233,7 @@ fn configure(app: &mut web::ServiceConfig) {
             "/api/sessions",
             [
                 ("GET, HEAD", get().to(sessions::list)),
-                ("DELETE", web::delete().to(sessions::end_those)),
+                ("DELETE", web::delete().to(sessions::end_matching)),
             ],
         ),
         resource(

@@ -15,8 +15,8 @@ use crate::registry::RegistryActor;
 use crate::server::Server;
 use crate::session::ListenerKind;
 use crate::settings::Config;
-use crate::store::{Database, Delivery};
-use crate::supervision::Post;
+use crate::store::{Database, MessageWriter};
+use crate::supervision::Supervised;
 
 /// Panic in the handler.
 #[derive(Debug, Clone, Copy, Message)]
@@ -77,7 +77,7 @@ async fn world() -> World {
     let accounts = Accounts::new(database.clone());
     let user = accounts.add("ada@example.com", &[]).await.unwrap();
     for _ in 0..3 {
-        let mut delivery = Delivery::new(database.clone());
+        let mut delivery = MessageWriter::new(database.clone());
         delivery.write(MESSAGE).await.unwrap();
         let message = (delivery.finish(), std::time::SystemTime::now());
         database.store(&[user], vec![message]).await.unwrap();
@@ -181,8 +181,11 @@ impl Client {
 
 /// Injects a fault into an actor with two sessions open; a third login is refused before and
 /// after, and taken as soon as one of the two has gone.
-async fn live_sessions_go_on<A, M>(actor: &str, posts: impl Fn(&Server) -> Vec<Post<A>>, fault: M)
-where
+async fn live_sessions_go_on<A, M>(
+    actor: &str,
+    posts: impl Fn(&Server) -> Vec<Supervised<A>>,
+    fault: M,
+) where
     A: Actor<Context = Context<A>> + Handler<M>,
     M: Message<Result = ()> + Send + Copy + 'static,
 {

@@ -14,14 +14,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::identity::new_name;
+use crate::log_throttle::LogThrottle;
 use crate::metrics::{Metrics, Refused};
 use crate::networks::Networks;
 use crate::open_files::{NO_ROOM, Reserve};
-use crate::registry::{Admission, AdmissionRefusal, Admit, Live, RegistryActor};
-use crate::seldom::Seldom;
+use crate::registry::{Admission, AdmissionRefusal, Admit, RegistryActor, SessionHandle};
 use crate::self_test::SelfTests;
-use crate::session::{Connection, ListenerKind, Service, SessionActor, refuse};
-use crate::supervision::Post;
+use crate::session::{Connection, ListenerKind, SessionActor, SessionContext, refuse};
+use crate::supervision::Supervised;
 
 /// How many connections the system holds for us until they are accepted.
 const BACKLOG: i32 = 1024;
@@ -71,7 +71,7 @@ impl Bound {
             },
         };
         let socket = socket.map_err(|reason| BindError {
-            place: address.map_or_else(
+            socket: address.map_or_else(
                 || format!("port {port}"),
                 |ip| SocketAddr::new(ip, port).to_string(),
             ),
@@ -105,10 +105,10 @@ impl Bound {
 
 /// Why a socket can't listen.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {place}: {}", explain(.reason))]
+#[error("cannot listen on {socket}: {}", explain(.reason))]
 pub struct BindError {
     /// The port, with the address if one was asked for.
-    pub place: String,
+    pub socket: String,
     /// What the system says.
     pub reason: io::Error,
 }
@@ -144,7 +144,7 @@ const EAFNOSUPPORT: i32 = 97;
 
 #[expect(
     clippy::wildcard_enum_match_arm,
-    reason = "only these have a mend that the system's text does not tell"
+    reason = "only these have a fix that the system's text does not tell"
 )]
 fn explain(error: &io::Error) -> String {
     match error.kind() {
@@ -160,15 +160,15 @@ fn explain(error: &io::Error) -> String {
 }
 
 /// A thread on which sessions live, and what they share there.
-pub struct Place {
+pub struct Worker {
     /// The thread.
     pub arbiter: ArbiterHandle,
-    service: Mutex<Arc<Service>>,
+    service: Mutex<Arc<SessionContext>>,
 }
 
-impl Place {
+impl Worker {
     /// Sessions live on this thread and work with this.
-    pub fn new(arbiter: ArbiterHandle, service: Service) -> Self {
+    pub fn new(arbiter: ArbiterHandle, service: SessionContext) -> Self {
         Self {
             arbiter,
             service: Mutex::new(Arc::new(service)),
@@ -176,50 +176,50 @@ impl Place {
     }
 
     /// What sessions that begin now work with.
-    pub fn service(&self) -> Arc<Service> {
+    pub fn service(&self) -> Arc<SessionContext> {
         // Whoever holds the lock reads or writes one pointer.
         let service = self.service.lock();
         Arc::clone(&service.unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Gives another one to sessions that begin from now on.
-    pub fn change(&self, service: Service) {
+    pub fn change(&self, service: SessionContext) {
         let held = self.service.lock();
         *held.unwrap_or_else(PoisonError::into_inner) = Arc::new(service);
     }
 }
 
-/// Accepts connections on all sockets and spreads the sessions over the places.
+/// Accepts connections on all sockets and spreads the sessions over the workers.
 pub struct ListenerActor {
     sockets: Arc<Vec<Bound>>,
-    reception: Arc<Reception>,
+    acceptor: Arc<Acceptor>,
 }
 
 /// What all sockets share: how a connection is received.
-pub struct Reception {
-    places: Arc<Vec<Place>>,
+pub struct Acceptor {
+    workers: Arc<Vec<Worker>>,
     next: AtomicUsize,
-    registry: Post<RegistryActor>,
+    registry: Supervised<RegistryActor>,
     proxies: Networks,
     self_tests: SelfTests,
     metrics: Arc<Metrics>,
     courtesies: Arc<Semaphore>,
-    refusals: [Seldom; Refused::ALL.len()],
+    refusals: [LogThrottle; Refused::ALL.len()],
     reserve: Reserve,
 }
 
-impl Reception {
-    /// Receives connections for sessions at these places. The proxies say who their clients are.
+impl Acceptor {
+    /// Receives connections for sessions at these workers. The proxies say who their clients are.
     pub fn new(
-        places: Arc<Vec<Place>>,
-        registry: Post<RegistryActor>,
+        workers: Arc<Vec<Worker>>,
+        registry: Supervised<RegistryActor>,
         proxies: Networks,
         self_tests: SelfTests,
         metrics: Arc<Metrics>,
         reserve: Reserve,
     ) -> Self {
         Self {
-            places,
+            workers,
             next: AtomicUsize::new(0),
             registry,
             proxies,
@@ -253,43 +253,43 @@ impl Reception {
         let self_test = self.self_tests.expect(peer);
         let from_proxy = !self_test && self.proxies.contain(peer.ip());
         let live = if from_proxy {
-            Live::behind_proxy(new_name(), peer)
+            SessionHandle::behind_proxy(new_name(), peer)
         } else {
-            Live::new(new_name(), peer)
+            SessionHandle::new(new_name(), peer)
         };
         let live = Arc::new(live.on(listener).for_self_test(self_test));
         // The registry has been built anew if it did not answer; the client comes again.
         let Ok(admitted) = self.registry.ask(|| Admit(Arc::clone(&live))).await else {
             return;
         };
-        let at = self.next.fetch_add(1, Relaxed) % self.places.len().max(1);
-        let Some(place) = self.places.get(at) else {
+        let at = self.next.fetch_add(1, Relaxed) % self.workers.len().max(1);
+        let Some(worker) = self.workers.get(at) else {
             return;
         };
         match admitted {
-            Ok(admission) => begin_session(place, stream, listener, admission),
-            Err(refusal) => self.refuse(place, stream, listener, live, refusal),
+            Ok(admission) => begin_session(worker, stream, listener, admission),
+            Err(refusal) => self.refuse(worker, stream, listener, live, refusal),
         }
     }
 
     fn refuse(
         &self,
-        place: &Place,
+        worker: &Worker,
         stream: TcpStream,
         listener: ListenerKind,
-        live: Arc<Live>,
+        live: Arc<SessionHandle>,
         refusal: AdmissionRefusal,
     ) {
         let reason = Refused::from(refusal);
         self.metrics.connection_refused(reason);
-        let seldom = self.refusals.get(reason as usize);
-        if let Some(before) = seldom.and_then(Seldom::say) {
+        let throttle = self.refusals.get(reason as usize);
+        if let Some(before) = throttle.and_then(LogThrottle::allow) {
             let (peer, reason) = (live.ip(), reason.as_str());
             tracing::warn!(%peer, reason, before, "connections are refused: a limit is reached");
         }
         if let Ok(courtesy) = Arc::clone(&self.courtesies).try_acquire_owned() {
-            let service = place.service();
-            hand_over(place, stream, move |stream| {
+            let service = worker.service();
+            hand_over(worker, stream, move |stream| {
                 actix_rt::spawn(async move {
                     refuse(&service, stream, listener, live, refusal).await;
                     drop(courtesy);
@@ -301,24 +301,24 @@ impl Reception {
 
 impl ListenerActor {
     /// Accepts on these sockets.
-    pub fn new(sockets: Arc<Vec<Bound>>, reception: Arc<Reception>) -> Self {
-        Self { sockets, reception }
+    pub fn new(sockets: Arc<Vec<Bound>>, acceptor: Arc<Acceptor>) -> Self {
+        Self { sockets, acceptor }
     }
 
     fn accept_on(&self, bound: &Bound) -> io::Result<impl Future<Output = ()> + 'static> {
         let socket = TcpListener::from_std(bound.socket.try_clone()?)?;
         let address = bound.address()?;
-        let (reception, kind) = (Arc::clone(&self.reception), bound.kind);
-        let faults = Seldom::default();
+        let (acceptor, kind) = (Arc::clone(&self.acceptor), bound.kind);
+        let faults = LogThrottle::default();
         let complain = move |error: &dyn Display| {
-            if let Some(before) = faults.say() {
+            if let Some(before) = faults.allow() {
                 tracing::error!(%error, before, %address, "no connection could be accepted");
             }
         };
         Ok(async move {
             loop {
-                match reception.accept(&socket, &complain).await {
-                    Ok((stream, peer)) => reception.receive(stream, peer, kind).await,
+                match acceptor.accept(&socket, &complain).await {
+                    Ok((stream, peer)) => acceptor.receive(stream, peer, kind).await,
                     Err(error) => {
                         complain(&error);
                         tokio::time::sleep(PAUSE_AFTER_ERROR).await;
@@ -348,9 +348,9 @@ impl Actor for ListenerActor {
     }
 }
 
-fn begin_session(place: &Place, stream: TcpStream, listener: ListenerKind, admission: Admission) {
-    let service = place.service();
-    hand_over(place, stream, move |stream| {
+fn begin_session(worker: &Worker, stream: TcpStream, listener: ListenerKind, admission: Admission) {
+    let service = worker.service();
+    hand_over(worker, stream, move |stream| {
         let connection = Connection {
             stream,
             listener,
@@ -361,13 +361,13 @@ fn begin_session(place: &Place, stream: TcpStream, listener: ListenerKind, admis
 }
 
 /// Hands the connection over to the thread on which its session will live.
-fn hand_over(place: &Place, stream: TcpStream, take: impl FnOnce(TcpStream) + Send + 'static) {
+fn hand_over(worker: &Worker, stream: TcpStream, take: impl FnOnce(TcpStream) + Send + 'static) {
     let handed_over = prepare(&stream).and_then(|()| stream.into_std());
     let stream = match handed_over {
         Ok(stream) => stream,
         Err(error) => return tracing::debug!(error = %error, "the client has gone again"),
     };
-    place
+    worker
         .arbiter
         .spawn_fn(move || match TcpStream::from_std(stream) {
             Ok(stream) => take(stream),

@@ -27,9 +27,9 @@ use tracing::Instrument;
 
 use crate::accounts::Accounts;
 use crate::identity::new_name;
+use crate::log_throttle::LogThrottle;
 use crate::metrics::Metrics;
 use crate::open_files::Reserve;
-use crate::seldom::Seldom;
 use crate::settings::Config;
 use crate::store::{Database, Intake, StoreError};
 use conversation::Conversation;
@@ -63,8 +63,8 @@ pub struct LmtpService {
     room: Arc<Semaphore>,
     courtesies: Arc<Semaphore>,
     max_connections: u32,
-    refusals: Seldom,
-    full: Seldom,
+    refusals: LogThrottle,
+    full: LogThrottle,
     /// Cancelled when the server begins to stop.
     drain: CancellationToken,
     /// Cancelled when whoever is still here must go.
@@ -98,8 +98,8 @@ impl LmtpService {
             room: Arc::new(Semaphore::new(max_connections as usize)),
             courtesies: Arc::new(Semaphore::new(MAX_COURTESIES)),
             max_connections,
-            refusals: Seldom::default(),
-            full: Seldom::default(),
+            refusals: LogThrottle::default(),
+            full: LogThrottle::default(),
             drain,
             end: CancellationToken::new(),
         }
@@ -130,7 +130,7 @@ impl LmtpService {
     /// Is there room for a message of so many octets?
     async fn has_room_for(&self, octets: u64) -> bool {
         let has_room = self.database.has_room_for(octets).await;
-        if !has_room && let Some(before) = self.full.say() {
+        if !has_room && let Some(before) = self.full.allow() {
             tracing::warn!(
                 before,
                 "no mail is taken in: there is too little room on the disk of the database"
@@ -178,10 +178,10 @@ impl Actor for LmtpListenerActor {
             };
             let service = Arc::clone(&self.service);
             let (threads, next) = (Arc::clone(&self.threads), Arc::clone(&self.next));
-            let (faults, at) = (Seldom::default(), socket.endpoint());
+            let (faults, at) = (LogThrottle::default(), socket.endpoint());
             let at = at.map_or_else(|error| error.to_string(), |at| at.to_string());
             let complain = move |error: &dyn Display| {
-                if let Some(before) = faults.say() {
+                if let Some(before) = faults.allow() {
                     tracing::error!(%error, before, at, "no LMTP connection could be accepted");
                 }
             };
@@ -211,7 +211,7 @@ fn receive(service: &Arc<LmtpService>, thread: &ArbiterHandle, accepted: Accepte
     let room = Arc::clone(&service.room).try_acquire_owned().ok();
     if room.is_none() {
         service.metrics.lmtp.refused();
-        if let Some(before) = service.refusals.say() {
+        if let Some(before) = service.refusals.allow() {
             let peer = accepted.peer.to_string();
             tracing::warn!(
                 peer,

@@ -1,6 +1,6 @@
 //! The actor that owns every query of the running server.
 //!
-//! There is one on each thread that has sessions, and they share one [`Mailbox`]: waking another
+//! There is one on each thread that has sessions, and they share one [`MailService`]: waking another
 //! thread costs a session more than the query that it asks for.
 //!
 //! Its handlers call one method of the store each and answer when it has. A query that has begun
@@ -20,7 +20,7 @@ use bytes::Bytes;
 use pop3::Candidates;
 
 use crate::accounts::{
-    Authentication, Evidence, KeyId, Standing, Verified, WrongCredentials, normalize_or_lower,
+    Authentication, KeyId, LoginStatus, Proof, Verified, WrongCredentials, normalize_or_lower,
 };
 use crate::metrics::Metrics;
 use crate::store::{
@@ -33,12 +33,12 @@ use snapshots::{Found, REMEMBERED_OCTETS, Snapshots};
 /// Owns the store: opens maildrops, reads messages, commits deletions.
 #[derive(Debug)]
 pub struct MailboxActor {
-    mailbox: Mailbox,
+    mailbox: MailService,
 }
 
 /// What the actor works with. It outlives the actor, so a new one goes on where the last ended.
 #[derive(Clone)]
-pub struct Mailbox {
+pub struct MailService {
     store: Arc<dyn MailStore>,
     authentication: Arc<dyn Authentication>,
     metrics: Arc<Metrics>,
@@ -53,13 +53,13 @@ struct Memory {
     used: HashMap<KeyId, Instant>,
 }
 
-impl std::fmt::Debug for Mailbox {
+impl std::fmt::Debug for MailService {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Mailbox").finish_non_exhaustive()
     }
 }
 
-impl Mailbox {
+impl MailService {
     /// Serves from this store the users that this authentication knows.
     pub fn new(
         store: Arc<dyn MailStore>,
@@ -93,12 +93,12 @@ impl Mailbox {
     ///
     /// # Errors
     /// If the store can't say; it has been logged.
-    pub async fn standing(
+    pub async fn login_status(
         &self,
         users: &HashSet<UserId>,
         keys: &HashSet<KeyId>,
-    ) -> Result<Standing, StoreError> {
-        let ask = async || self.authentication.standing(users, keys).await;
+    ) -> Result<LoginStatus, StoreError> {
+        let ask = async || self.authentication.login_status(users, keys).await;
         self.ask("looking for revoked keys", ask).await
     }
 
@@ -178,7 +178,7 @@ impl Mailbox {
 
 impl MailboxActor {
     /// Works with this, which the actors of all threads share.
-    pub fn new(mailbox: Mailbox) -> Self {
+    pub fn new(mailbox: MailService) -> Self {
         Self { mailbox }
     }
 }
@@ -199,7 +199,7 @@ const MAILBOX_CAPACITY: usize = 256;
 #[rtype(result = "Result<Result<Identified, WrongCredentials>, StoreError>")]
 pub struct Identify {
     /// What speaks for the client.
-    pub evidence: Evidence,
+    pub proof: Proof,
     /// The client's address.
     pub client: IpAddr,
 }
@@ -220,24 +220,22 @@ impl Handler<Identify> for MailboxActor {
 
     fn handle(
         &mut self,
-        Identify { evidence, client }: Identify,
+        Identify { proof, client }: Identify,
         _: &mut Self::Context,
     ) -> Self::Result {
         let mailbox = self.mailbox.clone();
         Box::pin(async move {
-            let evidence = match &evidence {
-                Evidence::Secret { name, identity, .. } if !mailbox.require_authentication => {
+            let proof = match &proof {
+                Proof::Secret { name, identity, .. } if !mailbox.require_authentication => {
                     let address = name.split('#').next().unwrap_or_default();
-                    Evidence::TrustedAddress {
+                    Proof::TrustedAddress {
                         addresses: vec![normalize_or_lower(address)],
                         identity: identity.clone(),
                     }
                 }
-                Evidence::Secret { .. } | Evidence::Key(_) | Evidence::TrustedAddress { .. } => {
-                    evidence
-                }
+                Proof::Secret { .. } | Proof::Key(_) | Proof::TrustedAddress { .. } => proof,
             };
-            let verify = async || mailbox.authentication.identify(&evidence, client).await;
+            let verify = async || mailbox.authentication.identify(&proof, client).await;
             let user = match mailbox.ask("looking up a key", verify).await? {
                 Ok(user) => user,
                 Err(wrong) => return Ok(Err(wrong)),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context};
 
-use crate::mailbox::Mailbox;
+use crate::mailbox::MailService;
 use crate::store::GC_INTERVAL;
 
 /// How often the last use of keys is written down.
@@ -15,12 +15,12 @@ const NOTE_USE_INTERVAL: Duration = Duration::from_secs(30);
 /// Collects garbage and notes the use of keys.
 #[derive(Debug)]
 pub struct MaintenanceActor {
-    mailbox: Mailbox,
+    mailbox: MailService,
 }
 
 impl MaintenanceActor {
     /// Works with what the mailbox actors share.
-    pub fn new(mailbox: Mailbox) -> Self {
+    pub fn new(mailbox: MailService) -> Self {
         Self { mailbox }
     }
 }

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 pub use deliveries::LmtpMetrics;
 
-use crate::registry::Ending;
+use crate::registry::EndReason;
 use crate::store::{ClockGuard, ClockVerdict, Database};
 use crate::telemetry;
 use crate::tls::HandshakeFailure;
@@ -256,7 +256,7 @@ impl Metrics {
         for reason in Refused::ALL {
             self.connections_refused.add(0, &[reason.label()]);
         }
-        for ending in Ending::ALL {
+        for ending in EndReason::ALL {
             self.sessions_ended.add(0, &[ending_label(ending)]);
         }
         for failure in HandshakeFailure::ALL {
@@ -285,7 +285,7 @@ impl Metrics {
         self.sessions_active.add(-1, &[]);
     }
 
-    pub(crate) fn session_ended_by(&self, ending: Ending) {
+    pub(crate) fn session_ended_by(&self, ending: EndReason) {
         self.sessions_ended.add(1, &[ending_label(ending)]);
     }
 
@@ -526,7 +526,7 @@ fn command_label(verb: Verb) -> KeyValue {
     KeyValue::new("command", verb.as_str())
 }
 
-fn ending_label(ending: Ending) -> KeyValue {
+fn ending_label(ending: EndReason) -> KeyValue {
     KeyValue::new("ending", ending.label())
 }
 

@@ -4,10 +4,10 @@
 //! as they are, so none is lost or given back twice; what a session takes from the table it gives
 //! back by being dropped.
 
-pub(crate) mod barred;
-mod ending;
-mod live;
+mod end_reason;
 mod report;
+pub(crate) mod revocation;
+mod session_handle;
 mod slots;
 mod table;
 
@@ -18,9 +18,9 @@ use tokio::sync::oneshot;
 
 use crate::store::UserId;
 
-pub use ending::Ending;
-pub use live::{Live, LoggedInBy};
+pub use end_reason::EndReason;
 pub use report::{SessionReport, State};
+pub use session_handle::{LoggedInBy, SessionHandle};
 pub use slots::Permit;
 pub use table::{Admission, AdmissionLimits, AdmissionRefusal, Table};
 
@@ -44,7 +44,7 @@ impl Actor for RegistryActor {
 /// A connection has been accepted: may its session go into the table?
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Admission, AdmissionRefusal>")]
-pub struct Admit(pub Arc<Live>);
+pub struct Admit(pub Arc<SessionHandle>);
 
 impl Handler<Admit> for RegistryActor {
     type Result = MessageResult<Admit>;
@@ -61,7 +61,7 @@ pub struct Claim {
     /// Who it is.
     pub user: UserId,
     /// The session that has logged in.
-    pub live: Arc<Live>,
+    pub live: Arc<SessionHandle>,
     /// What it has logged in with.
     pub by: LoggedInBy,
 }
@@ -87,7 +87,7 @@ impl Handler<Claim> for RegistryActor {
 
 /// Who is here? What each is doing, whoever asked reads on their own thread.
 #[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "Vec<Arc<Live>>")]
+#[rtype(result = "Vec<Arc<SessionHandle>>")]
 pub struct Inspect;
 
 impl Handler<Inspect> for RegistryActor {
@@ -120,7 +120,7 @@ pub struct End {
     /// The session's name.
     pub session: String,
     /// Why, for the log.
-    pub why: Ending,
+    pub why: EndReason,
 }
 
 impl Handler<End> for RegistryActor {
@@ -135,4 +135,4 @@ impl Handler<End> for RegistryActor {
 /// What a session is told when it is to end at once, and why.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct Kill(pub Ending);
+pub struct Kill(pub EndReason);

@@ -1,6 +1,6 @@
 //! Puts the actors together, starts them and stops them.
 
-mod pulse;
+mod liveness;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -16,25 +16,25 @@ use tokio_util::sync::CancellationToken;
 use crate::accounts::Accounts;
 use crate::admin::{self, Admin, Endpoint, Health};
 use crate::identity::new_name;
-use crate::listener::{Bound, ListenerActor, Place, Reception};
+use crate::listener::{Acceptor, Bound, ListenerActor, Worker};
 use crate::lmtp::{self, LmtpListenerActor, LmtpService, LmtpSocket};
+use crate::log_throttle::LogThrottle;
 use crate::login_throttle::{Delays, LoginThrottle};
-use crate::mailbox::{Mailbox, MailboxActor};
+use crate::mailbox::{MailService, MailboxActor};
 use crate::maintenance::MaintenanceActor;
 use crate::metrics::Metrics;
 use crate::open_files::Reserve;
 use crate::registry::{
-    AdmissionLimits, End, Ending, Inspect, RegistryActor, SessionReport, Table, barred,
+    AdmissionLimits, End, EndReason, Inspect, RegistryActor, SessionReport, Table, revocation,
 };
-use crate::seldom::Seldom;
 use crate::self_test::SelfTests;
-use crate::session::{ListenerKind, Service};
+use crate::session::{ListenerKind, SessionContext};
 use crate::settings::{Config, Pop3};
-use crate::store::{ClockGuard, Database, Keeping, SqlStore};
-use crate::supervision::Post;
+use crate::store::{ClockGuard, Database, Retention, SqlStore};
+use crate::supervision::Supervised;
 use crate::tls::{CertificateReport, Renew, RenewalActor, Tls};
 
-pub use pulse::Pulse;
+pub use liveness::Liveness;
 
 /// How long a commit that has begun may take when the server stops.
 const COMMIT_GRACE: Duration = Duration::from_secs(10);
@@ -59,15 +59,15 @@ pub struct Server {
     lmtp_endpoints: Vec<lmtp::Endpoint>,
     table: Table,
     metrics: Arc<Metrics>,
-    mailbox: Mailbox,
+    mailbox: MailService,
     tls: Option<Arc<Tls>>,
-    renewal: Option<Post<RenewalActor>>,
-    pub(crate) registry: Post<RegistryActor>,
+    renewal: Option<Supervised<RenewalActor>>,
+    pub(crate) registry: Supervised<RegistryActor>,
     #[cfg(test)]
-    pub(crate) posts: (Post<ListenerActor>, Vec<Post<MailboxActor>>),
+    pub(crate) posts: (Supervised<ListenerActor>, Vec<Supervised<MailboxActor>>),
     database: Database,
     clock_guard: ClockGuard,
-    places: Arc<Vec<Place>>,
+    workers: Arc<Vec<Worker>>,
     arbiters: Vec<Arbiter>,
     maintenance_arbiter: Arbiter,
     listening: CancellationToken,
@@ -191,16 +191,16 @@ impl Server {
             tracing::warn!("{locked_out}");
         }
         let table = Table::new(AdmissionLimits::from(&config.pop3), Arc::clone(&metrics));
-        let proxy_faults = Arc::<Seldom>::default();
+        let proxy_faults = Arc::<LogThrottle>::default();
         let login_throttle = Arc::new(LoginThrottle::new(Delays::from(&config.pop3)));
-        let keeping = Keeping {
+        let keeping = Retention {
             deleted: config.pop3.deleted_retention,
             expire_after: config.pop3.expire_after.duration(),
         };
-        let store = SqlStore::new(database.clone(), new_name()).keeping(keeping);
+        let store = SqlStore::new(database.clone(), new_name()).with_retention(keeping);
         let clock_guard = store.clock_guard();
         metrics.watch_clock(&clock_guard);
-        let mailbox = Mailbox::new(
+        let mailbox = MailService::new(
             Arc::new(store),
             Arc::new(Accounts::new(database.clone())),
             Arc::clone(&metrics),
@@ -210,7 +210,7 @@ impl Server {
         let [listening, drain, working] = std::array::from_fn(|_| CancellationToken::new());
         let here = Arbiter::current();
         let registry_of = table.clone();
-        let registry = Post::keep(
+        let registry = Supervised::spawn(
             "registry",
             &here,
             Arc::clone(&metrics),
@@ -220,7 +220,7 @@ impl Server {
         let renewal = tls.clone().map(|tls| {
             let stop = working.clone();
             let build = move || RenewalActor::new(Arc::clone(&tls));
-            Post::keep("renewal", &here, Arc::clone(&metrics), stop, build)
+            Supervised::spawn("renewal", &here, Arc::clone(&metrics), stop, build)
         });
         let addresses: Result<_, _> = sockets.iter().map(Bound::address).collect();
         let addresses: Vec<_> = addresses?;
@@ -231,7 +231,7 @@ impl Server {
         let arbiters: Vec<Arbiter> = (0..cores).map(|_| Arbiter::new()).collect();
         let maintenance_arbiter = Arbiter::new();
         let shared = mailbox.clone();
-        Post::keep(
+        Supervised::spawn(
             "maintenance",
             &maintenance_arbiter.handle(),
             Arc::clone(&metrics),
@@ -242,7 +242,7 @@ impl Server {
             let shared = mailbox.clone();
             let build = move || MailboxActor::new(shared.clone());
             let arbiter = arbiter.handle();
-            let service = Service {
+            let service = SessionContext {
                 server_name: config.pop3.server_name.clone(),
                 session_timeout: config.pop3.session_timeout,
                 login_timeout: config.pop3.login_timeout,
@@ -263,7 +263,7 @@ impl Server {
                 max_deletions: config.pop3.max_deletions_per_session,
                 tls: tls.clone(),
                 alpn: config.pop3.alpn(),
-                mailbox: Post::keep(
+                mailbox: Supervised::spawn(
                     "mailbox",
                     &arbiter,
                     Arc::clone(&metrics),
@@ -274,29 +274,29 @@ impl Server {
                 metrics: Arc::clone(&metrics),
                 drain: drain.clone(),
             };
-            Place::new(arbiter, service)
+            Worker::new(arbiter, service)
         };
-        let places: Vec<Place> = arbiters.iter().map(service_of).collect();
+        let workers: Vec<Worker> = arbiters.iter().map(service_of).collect();
         #[cfg(test)]
-        let mailboxes = places
+        let mailboxes = workers
             .iter()
-            .map(|place| place.service().mailbox.clone())
+            .map(|worker| worker.service().mailbox.clone())
             .collect();
-        let (sockets, places) = (Arc::new(sockets), Arc::new(places));
-        let reception = Arc::new(Reception::new(
-            Arc::clone(&places),
+        let (sockets, workers) = (Arc::new(sockets), Arc::new(workers));
+        let acceptor = Arc::new(Acceptor::new(
+            Arc::clone(&workers),
             registry.clone(),
             config.pop3.proxy_networks.clone(),
             self_tests.clone(),
             Arc::clone(&metrics),
             Reserve::of_pop3(config),
         ));
-        let listener = Post::keep(
+        let listener = Supervised::spawn(
             "listener",
             &here,
             Arc::clone(&metrics),
             listening.clone(),
-            move || ListenerActor::new(Arc::clone(&sockets), Arc::clone(&reception)),
+            move || ListenerActor::new(Arc::clone(&sockets), Arc::clone(&acceptor)),
         );
         #[cfg(not(test))]
         drop(listener);
@@ -305,7 +305,7 @@ impl Server {
         database.set_min_free_space(config.database.min_free_space);
         database.maintain();
         let (watch, stop) = (
-            barred::watch(registry.clone(), mailbox.clone()),
+            revocation::watch(registry.clone(), mailbox.clone()),
             working.clone(),
         );
         actix_rt::spawn(async move { stop.run_until_cancelled(watch).await });
@@ -327,7 +327,7 @@ impl Server {
             posts: (listener, mailboxes),
             database,
             clock_guard,
-            places,
+            workers,
             arbiters,
             maintenance_arbiter,
             listening,
@@ -356,7 +356,7 @@ impl Server {
         self.lmtp = Some(Arc::clone(&service));
         let threads = Arc::new(self.arbiters.iter().map(Arbiter::handle).collect());
         let sockets = Arc::new(sockets);
-        Post::keep(
+        Supervised::spawn(
             "LMTP listener",
             &Arbiter::current(),
             Arc::clone(&self.metrics),
@@ -411,8 +411,8 @@ impl Server {
     }
 
     /// For whoever watches whether it is alive.
-    pub fn pulse(&self) -> Pulse {
-        Pulse {
+    pub fn liveness(&self) -> Liveness {
+        Liveness {
             registry: self.registry.clone(),
             threads: self.arbiters.iter().map(Arbiter::handle).collect(),
         }
@@ -443,9 +443,9 @@ impl Server {
     /// and what they say.
     pub fn change(&self, settings: &Pop3) {
         self.table.change(AdmissionLimits::from(settings));
-        for place in self.places.iter() {
-            let before = place.service();
-            place.change(Service {
+        for worker in self.workers.iter() {
+            let before = worker.service();
+            worker.change(SessionContext {
                 server_name: settings.server_name.clone(),
                 session_timeout: settings.session_timeout,
                 login_timeout: settings.login_timeout,
@@ -458,7 +458,7 @@ impl Server {
                 evict_idle_after: settings.evict_idle_after,
                 limits: limits(settings),
                 max_deletions: settings.max_deletions_per_session,
-                ..Service::clone(&before)
+                ..SessionContext::clone(&before)
             });
         }
     }
@@ -471,10 +471,10 @@ impl Server {
 
     /// Ends a session without committing its deletions; false if there is none of this name.
     pub async fn end_session(&self, id: &str) -> bool {
-        self.end(id, Ending::Killed).await
+        self.end(id, EndReason::Killed).await
     }
 
-    async fn end(&self, session: &str, why: Ending) -> bool {
+    async fn end(&self, session: &str, why: EndReason) -> bool {
         let end = || End {
             session: session.to_owned(),
             why,
@@ -488,7 +488,7 @@ impl Server {
         self.drain.cancel();
         if !self.wait_until_empty(timeout).await {
             for session in self.sessions().await {
-                self.end(&session.id, Ending::Shutdown).await;
+                self.end(&session.id, EndReason::Shutdown).await;
             }
             if let Some(lmtp) = &self.lmtp {
                 lmtp.end_sessions();

@@ -7,11 +7,11 @@
 mod arrival;
 mod conversation;
 mod farewell;
+mod idle_signal;
 mod login;
 mod proxy;
 mod reader;
 mod refusal;
-mod rest;
 mod retrieval;
 mod transport;
 mod unread;
@@ -27,24 +27,24 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use crate::log_throttle::LogThrottle;
 use crate::login_throttle::LoginThrottle;
 use crate::mailbox::MailboxActor;
 use crate::metrics::Metrics;
-use crate::registry::{Admission, Ending, Kill, Live, RegistryActor, State};
-use crate::seldom::Seldom;
+use crate::registry::{Admission, EndReason, Kill, RegistryActor, SessionHandle, State};
 use crate::settings::{Domain, PlaintextAuth};
-use crate::supervision::Post;
+use crate::supervision::Supervised;
 use crate::tls::{Alpn, Tls};
 use conversation::Conversation;
-use rest::Rest;
-use transport::{Patience, Transport};
+use idle_signal::IdleSignal;
+use transport::{Transport, WriteDeadline};
 
 pub(crate) use refusal::refuse;
 pub(crate) use transport::poll_read;
 
 /// What all sessions of a thread share.
 #[derive(Clone)]
-pub struct Service {
+pub struct SessionContext {
     /// The name in the greeting.
     pub server_name: String,
     /// How long a client may be inactive.
@@ -56,7 +56,7 @@ pub struct Service {
     /// Delays logins after failed ones.
     pub login_throttle: Arc<LoginThrottle>,
     /// When it was last told that the proxies and the settings do not agree.
-    pub proxy_faults: Arc<Seldom>,
+    pub proxy_faults: Arc<LogThrottle>,
     /// The domain of a login name that has none.
     pub default_domain: Option<Domain>,
     /// Where a key may be sent in clear.
@@ -80,9 +80,9 @@ pub struct Service {
     /// Whether a client may ask for another protocol in its handshake.
     pub alpn: Alpn,
     /// Where maildrops are opened and read; it lives on the same thread.
-    pub mailbox: Post<MailboxActor>,
+    pub mailbox: Supervised<MailboxActor>,
     /// Where sessions are admitted.
-    pub registry: Post<RegistryActor>,
+    pub registry: Supervised<RegistryActor>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Cancelled when the server begins to stop.
@@ -123,16 +123,16 @@ const MAILBOX_CAPACITY: usize = 4;
 
 /// Owns one connection.
 pub struct SessionActor {
-    service: Arc<Service>,
-    live: Arc<Live>,
+    service: Arc<SessionContext>,
+    live: Arc<SessionHandle>,
     connection: Option<Connection>,
-    rest: Rc<Rest>,
+    rest: Rc<IdleSignal>,
     _end: EndOfSession,
 }
 
 impl SessionActor {
     /// For a connection of this server.
-    pub fn new(service: Arc<Service>, connection: Connection) -> Self {
+    pub fn new(service: Arc<SessionContext>, connection: Connection) -> Self {
         let live = Arc::clone(connection.admission.live());
         Self {
             _end: EndOfSession {
@@ -154,7 +154,7 @@ impl SessionActor {
         let least = self.service.evict_idle_after;
         let idle = self.live.idle().is_some_and(|idle| idle >= least);
         if idle && !least.is_zero() {
-            self.rest.disturb();
+            self.rest.interrupt();
         }
     }
 }
@@ -183,10 +183,10 @@ impl Actor for SessionActor {
         if let Some(client) = live.client() {
             span.record("peer", tracing::field::display(client));
         }
-        let patience = Patience {
+        let write_deadline = WriteDeadline {
             write_timeout: self.service.write_timeout,
         };
-        let transport = Transport::new(stream, patience, live);
+        let transport = Transport::new(stream, write_deadline, live);
         let service = Arc::clone(&self.service);
         let conversation = Conversation::new(service, admission, transport, Rc::clone(&self.rest));
         let session = async move {
@@ -212,14 +212,14 @@ impl Handler<Kill> for SessionActor {
         // learn whether they were.
         let goes_on = match self.live.state() {
             State::Update => true,
-            State::Transaction if why == Ending::Superseded => {
+            State::Transaction if why == EndReason::Superseded => {
                 self.make_way_if_idle();
                 true
             }
             // It may have logged in meanwhile, and is in nobody's way then.
-            State::Transaction => why == Ending::MadeRoom,
+            State::Transaction => why == EndReason::Evicted,
             // While it rests it can say farewell.
-            State::Authorization => why == Ending::MadeRoom && self.rest.disturb(),
+            State::Authorization => why == EndReason::Evicted && self.rest.interrupt(),
         };
         if !goes_on {
             self.live.set_ending(why);
@@ -230,7 +230,7 @@ impl Handler<Kill> for SessionActor {
 
 /// Says in the log how a session ended, whichever way it did.
 struct EndOfSession {
-    live: Arc<Live>,
+    live: Arc<SessionHandle>,
     metrics: Arc<Metrics>,
     began: Instant,
 }

@@ -1,7 +1,7 @@
 //! Keeps the long-lived actors alive.
 //!
 //! actix's own `Supervisor` restarts an actor that stops and leaves one that panicked dead. A
-//! [`Post`] is held by one actor after another: when one ends, however it ends, the next is built.
+//! [`Supervised`] is held by one actor after another: when one ends, however it ends, the next is built.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,16 +31,16 @@ const ATTEMPTS: usize = 2;
 
 /// Where to reach an actor that is built again whenever it ends.
 #[derive(Debug)]
-pub struct Post<A: Actor> {
+pub struct Supervised<A: Actor> {
     name: &'static str,
-    holder: watch::Receiver<Option<Addr<A>>>,
+    current: watch::Receiver<Option<Addr<A>>>,
 }
 
-impl<A: Actor> Clone for Post<A> {
+impl<A: Actor> Clone for Supervised<A> {
     fn clone(&self) -> Self {
         Self {
             name: self.name,
-            holder: self.holder.clone(),
+            current: self.current.clone(),
         }
     }
 }
@@ -48,27 +48,27 @@ impl<A: Actor> Clone for Post<A> {
 /// No actor answered, although the message was tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the {0} did not answer")]
-pub struct NobodyAnswered(pub &'static str);
+pub struct ActorUnavailable(pub &'static str);
 
-impl<A> Post<A>
+impl<A> Supervised<A>
 where
     A: Actor<Context = Context<A>>,
 {
     /// Creates the post and keeps it held until `stop` is cancelled.
     ///
     /// The actors live on this arbiter. Each ending is logged and counted.
-    pub fn keep(
+    pub fn spawn(
         name: &'static str,
         arbiter: &ArbiterHandle,
         metrics: Arc<Metrics>,
         stop: CancellationToken,
         build: impl Fn() -> A + Send + 'static,
     ) -> Self {
-        let (sender, holder) = watch::channel(None);
+        let (sender, current) = watch::channel(None);
         arbiter.spawn_fn(move || {
-            actix_rt::spawn(hold(name, sender, metrics, stop, build));
+            actix_rt::spawn(run(name, sender, metrics, stop, build));
         });
-        Self { name, holder }
+        Self { name, current }
     }
 
     /// Sends a message and waits for the answer.
@@ -78,7 +78,7 @@ where
     ///
     /// # Errors
     /// If no actor has answered after another try.
-    pub async fn ask<M>(&self, message: impl Fn() -> M) -> Result<M::Result, NobodyAnswered>
+    pub async fn ask<M>(&self, message: impl Fn() -> M) -> Result<M::Result, ActorUnavailable>
     where
         A: Handler<M>,
         A::Context: ToEnvelope<A, M>,
@@ -86,13 +86,13 @@ where
         M::Result: Send,
     {
         for _ in 0..ATTEMPTS {
-            let holder = self.holder().await?;
-            match holder.send(message()).await {
+            let current = self.current().await?;
+            match current.send(message()).await {
                 Ok(answer) => return Ok(answer),
                 Err(MailboxError::Closed | MailboxError::Timeout) => {}
             }
         }
-        Err(NobodyAnswered(self.name))
+        Err(ActorUnavailable(self.name))
     }
 
     /// Sends a message that may get lost when the actor ends.
@@ -103,30 +103,30 @@ where
         M: Message + Send + 'static,
         M::Result: Send,
     {
-        if let Some(holder) = self.holder.borrow().as_ref() {
-            holder.do_send(message);
+        if let Some(current) = self.current.borrow().as_ref() {
+            current.do_send(message);
         }
     }
 
-    async fn holder(&self) -> Result<Addr<A>, NobodyAnswered> {
-        if let Some(holder) = self
-            .holder
+    async fn current(&self) -> Result<Addr<A>, ActorUnavailable> {
+        if let Some(current) = self
+            .current
             .borrow()
             .as_ref()
-            .filter(|holder| holder.connected())
+            .filter(|current| current.connected())
         {
-            return Ok(holder.clone());
+            return Ok(current.clone());
         }
-        let mut change = self.holder.clone();
-        let alive = |holder: &Option<Addr<A>>| holder.as_ref().is_some_and(Addr::connected);
+        let mut change = self.current.clone();
+        let alive = |current: &Option<Addr<A>>| current.as_ref().is_some_and(Addr::connected);
         let wait = tokio::time::timeout(VACANCY_TIMEOUT, change.wait_for(alive));
-        let found = wait.await.map_err(|_| NobodyAnswered(self.name))?;
-        let found = found.map_err(|_| NobodyAnswered(self.name))?;
-        found.clone().ok_or(NobodyAnswered(self.name))
+        let found = wait.await.map_err(|_| ActorUnavailable(self.name))?;
+        let found = found.map_err(|_| ActorUnavailable(self.name))?;
+        found.clone().ok_or(ActorUnavailable(self.name))
     }
 }
 
-async fn hold<A>(
+async fn run<A>(
     name: &'static str,
     sender: watch::Sender<Option<Addr<A>>>,
     metrics: Arc<Metrics>,

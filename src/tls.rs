@@ -5,10 +5,10 @@
 //! nobody notices a renewal.
 
 mod certificate;
+mod certificate_file;
 mod clients;
 mod failure;
 mod files;
-mod holding;
 mod renewal;
 
 use std::io;

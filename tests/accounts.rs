@@ -9,7 +9,7 @@ mod users;
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use restante::accounts::{Accounts, Authentication, Evidence, Verified, WrongCredentials};
+use restante::accounts::{Accounts, Authentication, Proof, Verified, WrongCredentials};
 use restante::store::UserId;
 use wire::Secret;
 
@@ -39,7 +39,7 @@ async fn verify_from(
     name: &str,
     key: &str,
 ) -> Result<Verified, WrongCredentials> {
-    let evidence = Evidence::Secret {
+    let evidence = Proof::Secret {
         name: name.into(),
         identity: None,
         secret: Secret::new(key),
@@ -50,7 +50,7 @@ async fn verify_from(
 /// Who has this address, by the word of somebody who is trusted.
 async fn trust(accounts: &Accounts, address: &str) -> Result<Verified, WrongCredentials> {
     let client = Ipv4Addr::LOCALHOST.into();
-    let evidence = Evidence::TrustedAddress {
+    let evidence = Proof::TrustedAddress {
         addresses: vec![address.into()],
         identity: None,
     };

@@ -14,13 +14,13 @@ use wire::Secret;
 use super::address_forms::{stored_forms, stored_forms_of_certified};
 use super::key_form::{hash_of, key_meant, prefix_of};
 use super::keys::KeyId;
-use super::{Accounts, SCOPE_POP3, SCOPE_POP3_READ, Standing, placeholders};
+use super::{Accounts, LoginStatus, SCOPE_POP3, SCOPE_POP3_READ, placeholders};
 use crate::networks::Networks;
 use crate::store::{MaildropVersion, StoreError, UserId, clock, repeat, statement};
 
 /// What speaks for a client.
 #[derive(Clone)]
-pub enum Evidence {
+pub enum Proof {
     /// A secret that is to be a key of this user.
     Secret {
         /// An address of the user, and after a `#` the name of the key if it is told.
@@ -71,7 +71,7 @@ pub trait Authentication: Send + Sync {
     /// If the database can't say.
     async fn identify(
         &self,
-        evidence: &Evidence,
+        proof: &Proof,
         client: IpAddr,
     ) -> Result<Result<Verified, WrongCredentials>, StoreError>;
 
@@ -92,11 +92,11 @@ pub trait Authentication: Send + Sync {
     ///
     /// # Errors
     /// If the database can't say.
-    async fn standing(
+    async fn login_status(
         &self,
         users: &HashSet<UserId>,
         keys: &HashSet<KeyId>,
-    ) -> Result<Standing, StoreError>;
+    ) -> Result<LoginStatus, StoreError>;
 
     /// Writes down how long ago keys were last used.
     ///
@@ -156,17 +156,17 @@ fn is_of(address: usize, identity: usize) -> String {
 impl Authentication for Accounts {
     async fn identify(
         &self,
-        evidence: &Evidence,
+        proof: &Proof,
         client: IpAddr,
     ) -> Result<Result<Verified, WrongCredentials>, StoreError> {
-        let key = match evidence {
-            Evidence::Secret {
+        let key = match proof {
+            Proof::Secret {
                 name,
                 identity,
                 secret,
             } => self.key_of(name, identity.as_deref(), secret).await?,
-            Evidence::Key(key) => self.key(*key).await?,
-            Evidence::TrustedAddress {
+            Proof::Key(key) => self.key(*key).await?,
+            Proof::TrustedAddress {
                 addresses,
                 identity,
             } => {
@@ -194,11 +194,11 @@ impl Authentication for Accounts {
         self.keys_to_prove(name, identity, client).await
     }
 
-    async fn standing(
+    async fn login_status(
         &self,
         users: &HashSet<UserId>,
         keys: &HashSet<KeyId>,
-    ) -> Result<Standing, StoreError> {
+    ) -> Result<LoginStatus, StoreError> {
         self.find_standing(users, keys).await
     }
 
@@ -402,7 +402,7 @@ fn forms_and_key(name: &str) -> (Vec<String>, Option<&str>) {
     }
 }
 
-impl fmt::Debug for Evidence {
+impl fmt::Debug for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Secret { name, .. } => f.debug_tuple("Secret").field(name).finish(),

@@ -103,10 +103,10 @@ impl From<Key> for KeyReport {
             scopes: words(&key.scopes, " "),
             networks: words(&key.networks, ", "),
             state,
-            created_at: shown_time(key.created_at_ms),
-            last_used_at: key.last_used_at_ms.map(shown_time),
-            expires_at: key.expires_at_ms.map(shown_time),
-            revoked_at: key.revoked_at_ms.map(shown_time),
+            created_at: format_time(key.created_at_ms),
+            last_used_at: key.last_used_at_ms.map(format_time),
+            expires_at: key.expires_at_ms.map(format_time),
+            revoked_at: key.revoked_at_ms.map(format_time),
         }
     }
 }
@@ -117,7 +117,7 @@ fn words(text: &str, separator: &str) -> Vec<String> {
 }
 
 /// Milliseconds since 1970, to the second, as people read them.
-pub fn shown_time(milliseconds: i64) -> String {
+pub fn format_time(milliseconds: i64) -> String {
     let time = jiff::Timestamp::from_second(milliseconds.div_euclid(1000));
     time.map_or_else(|_| milliseconds.to_string(), |time| time.to_string())
 }

@@ -27,7 +27,7 @@ use super::{health, overview, sessions, users};
         overview::overview,
         overview::events,
         sessions::list,
-        sessions::end_those,
+        sessions::end_matching,
         sessions::one,
         sessions::end,
         users::list,

@@ -20,7 +20,7 @@ use super::problem::Problem;
 use super::sessions::{Sessions, Shown};
 use crate::metrics::Totals;
 use crate::networks::client_network;
-use crate::registry::{AdmissionLimits, Live, State};
+use crate::registry::{AdmissionLimits, SessionHandle, State};
 
 /// How often a stream tells anew.
 const EVERY: Duration = Duration::from_secs(1);
@@ -157,7 +157,7 @@ impl Admin {
     }
 }
 
-fn limits(limits: AdmissionLimits, all: &[Arc<Live>]) -> Vec<Limit> {
+fn limits(limits: AdmissionLimits, all: &[Arc<SessionHandle>]) -> Vec<Limit> {
     let mut of_user = HashMap::<_, u32>::new();
     let mut of_address = HashMap::<_, u32>::new();
     let mut before_login = 0;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::accounts::AccountError;
-use crate::supervision::NobodyAnswered;
+use crate::supervision::ActorUnavailable;
 
 /// The media type of a [`Problem`].
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
@@ -67,8 +67,8 @@ impl ResponseError for Problem {
     }
 }
 
-impl From<NobodyAnswered> for Problem {
-    fn from(error: NobodyAnswered) -> Self {
+impl From<ActorUnavailable> for Problem {
+    fn from(error: ActorUnavailable) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
     }
 }

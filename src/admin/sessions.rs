@@ -16,7 +16,7 @@ use super::changes::note;
 use super::problem::Problem;
 use crate::accounts::{AccountError, Accounts, normalize_or_lower};
 use crate::networks::Networks;
-use crate::registry::{End, Ending, Inspect, Live, SessionReport, State};
+use crate::registry::{End, EndReason, Inspect, SessionHandle, SessionReport, State};
 use crate::store::UserId;
 
 /// Which sessions are meant.
@@ -100,7 +100,7 @@ impl Wanted {
         Ok(Self { address, id })
     }
 
-    fn is(&self, live: &Live) -> bool {
+    fn is(&self, live: &SessionHandle) -> bool {
         match self.id {
             Some(_) => live.logged_in().map(|(user, _)| user) == self.id,
             None => live.user_address() == Some(&self.address),
@@ -133,7 +133,7 @@ impl Filter {
         })
     }
 
-    fn fits(&self, live: &Live) -> bool {
+    fn fits(&self, live: &SessionHandle) -> bool {
         self.user.as_ref().is_none_or(|wanted| wanted.is(live))
             && self
                 .networks
@@ -143,7 +143,7 @@ impl Filter {
             && (self.search.is_empty() || self.finds(live))
     }
 
-    fn finds(&self, live: &Live) -> bool {
+    fn finds(&self, live: &SessionHandle) -> bool {
         let peer = live.ip().to_string();
         let texts = [
             Some(live.id()),
@@ -160,7 +160,7 @@ impl Shown {
     /// Picks from these sessions.
     pub(super) async fn pick(
         self,
-        all: &[Arc<Live>],
+        all: &[Arc<SessionHandle>],
         accounts: &Accounts,
     ) -> Result<Sessions, Problem> {
         let Self {
@@ -259,7 +259,7 @@ pub(super) async fn end(
         (status = 400, description = "There is no filter, or it makes no sense", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn end_those(
+pub(super) async fn end_matching(
     request: HttpRequest,
     admin: web::Data<Admin>,
     which: web::Query<Which>,
@@ -289,19 +289,19 @@ pub(super) async fn end_those(
 
 impl Admin {
     /// Who is here.
-    pub(super) async fn sessions(&self) -> Result<Vec<Arc<Live>>, Problem> {
+    pub(super) async fn sessions(&self) -> Result<Vec<Arc<SessionHandle>>, Problem> {
         Ok(self.registry.ask(|| Inspect).await?)
     }
 
-    fn session(&self, id: &str) -> Result<Arc<Live>, Problem> {
+    fn session(&self, id: &str) -> Result<Arc<SessionHandle>, Problem> {
         let live = self.table.session(id).filter(|live| !live.is_self_test());
         live.ok_or_else(|| Problem::not_found("there is no live session of this name"))
     }
 
-    async fn end(&self, live: &Live) -> Result<bool, Problem> {
+    async fn end(&self, live: &SessionHandle) -> Result<bool, Problem> {
         let end = || End {
             session: live.id().to_owned(),
-            why: Ending::Killed,
+            why: EndReason::Killed,
         };
         Ok(self.registry.ask(end).await?)
     }

@@ -10,7 +10,7 @@ use super::changes::note;
 use super::problem::Problem;
 use crate::accounts::{KeyId, KeyOptions, KeyReport, Quota, SCOPE_POP3, UserReport};
 use crate::networks::Networks;
-use crate::registry::barred::end_barred;
+use crate::registry::revocation::end_revoked;
 use crate::settings::parse_duration;
 
 /// All users.
@@ -75,7 +75,7 @@ pub(super) struct KeyRequest {
     /// How long it works, such as `90d`; for ever unless told.
     #[serde(default)]
     expires_in: Option<String>,
-    /// Whether it is a short one, of 27 letters and digits, for a device whose field for a password
+    /// Whether it is a short one, of 27 deliveries and digits, for a device whose field for a password
     /// is short. It needs `networks`.
     #[serde(default)]
     short: bool,
@@ -263,6 +263,6 @@ pub(super) async fn revoke_key(
 impl Admin {
     /// At once, rather than within the few seconds in which it would be noticed anyway.
     async fn bar_who_may_not(&self) {
-        end_barred(&self.registry, &self.mailbox).await;
+        end_revoked(&self.registry, &self.mailbox).await;
     }
 }

@@ -36,7 +36,7 @@ struct Finding {
     message: String,
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    mend: Option<String>,
+    fix: Option<String>,
 }
 
 impl Finding {
@@ -45,22 +45,22 @@ impl Finding {
             level: Level::Ok,
             about,
             message: message.into(),
-            mend: None,
+            fix: None,
         }
     }
 
-    fn warning(about: &'static str, message: impl Into<String>, mend: impl Into<String>) -> Self {
+    fn warning(about: &'static str, message: impl Into<String>, fix: impl Into<String>) -> Self {
         Self {
             level: Level::Warning,
-            mend: Some(mend.into()),
+            fix: Some(fix.into()),
             ..Self::ok(about, message)
         }
     }
 
-    fn problem(about: &'static str, message: impl Into<String>, mend: impl Into<String>) -> Self {
+    fn problem(about: &'static str, message: impl Into<String>, fix: impl Into<String>) -> Self {
         Self {
             level: Level::Problem,
-            ..Self::warning(about, message, mend)
+            ..Self::warning(about, message, fix)
         }
     }
 }
@@ -80,7 +80,7 @@ pub(super) async fn run(file: Option<&Path>, as_json: bool) -> anyhow::Result<Ex
         Err(error) => vec![Finding::problem(
             "settings",
             error.to_string(),
-            "mend the setting; config/restante.toml lists all of them",
+            "fix the setting; config/restante.toml lists all of them",
         )],
     };
     let worst = findings.iter().map(|finding| finding.level).max();
@@ -119,8 +119,8 @@ fn settings(loaded: &Loaded, file: Option<&Path>) -> Vec<Finding> {
         ));
     }
     let warning = |warning: &String| {
-        let mend = "take it out, or set what it needs";
-        Finding::warning("settings", warning, mend)
+        let fix = "take it out, or set what it needs";
+        Finding::warning("settings", warning, fix)
     };
     findings.extend(loaded.warnings.iter().map(warning));
     findings
@@ -142,7 +142,7 @@ fn collector(endpoint: Option<&str>) -> Option<Finding> {
     }
 }
 
-/// A line for each finding, its mend below it, and the sum at the end.
+/// A line for each finding, its fix below it, and the sum at the end.
 fn as_text(findings: &[Finding]) -> String {
     let mut lines = Vec::new();
     for finding in findings {
@@ -152,8 +152,8 @@ fn as_text(findings: &[Finding]) -> String {
             Level::Problem => "problem",
         };
         lines.push(format!("{level:8} {}", finding.message));
-        if let Some(mend) = &finding.mend {
-            lines.push(format!("{:8} -> {mend}", ""));
+        if let Some(fix) = &finding.fix {
+            lines.push(format!("{:8} -> {fix}", ""));
         }
     }
     let count = |level| findings.iter().filter(|it| it.level == level).count();

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::output::print;
-use crate::accounts::shown_time;
+use crate::accounts::format_time;
 use crate::store::{Database, shown_days};
 
 #[derive(Debug, clap::Args)]
@@ -26,7 +26,9 @@ pub(super) async fn run(command: &Clock, database: &Database) -> anyhow::Result<
     }
     let record = database.clock_record().await?;
     let jumped_by_ms = record.as_ref().map_or(0, |record| record.jumped_by_ms);
-    let right_at = record.as_ref().map(|record| shown_time(record.right_at_ms));
+    let right_at = record
+        .as_ref()
+        .map(|record| format_time(record.right_at_ms));
     if command.json {
         let report = json!({
             "jumped_by_ms": jumped_by_ms,

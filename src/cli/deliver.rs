@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use super::room::{RoomCheck, ensure_room_for};
 use crate::accounts::{AccountError, Accounts};
 use crate::lmtp::return_path;
-use crate::store::{Database, Delivery, Intake, Letter, Outcome, Recipient};
+use crate::store::{Database, Delivery, Intake, MessageWriter, Outcome, Recipient};
 
 /// `EX_DATAERR` of `sysexits.h`: the message can't be stored as it is.
 const BAD_MESSAGE: u8 = 65;
@@ -51,7 +51,7 @@ async fn deliver(command: Deliver, database: &Database) -> anyhow::Result<ExitCo
         }
     };
     ensure_room_for(database, 0).await?;
-    let mut delivery = Delivery::new(database.clone());
+    let mut delivery = MessageWriter::new(database.clone());
     let head = match take_in(database, &mut delivery).await {
         Ok(head) => head,
         Err(error) => {
@@ -65,12 +65,12 @@ async fn deliver(command: Deliver, database: &Database) -> anyhow::Result<ExitCo
         eprintln!("restante: the message on stdin is empty, so nothing was stored");
         return Ok(ExitCode::from(BAD_MESSAGE));
     }
-    let letter = Letter {
+    let delivery = Delivery {
         message,
         recipients: vec![Recipient { user, head }],
     };
     // The exit status is the promise that the message is stored, so it follows the commit.
-    let outcomes = Intake::new(database.clone()).deliver(letter).await?;
+    let outcomes = Intake::new(database.clone()).deliver(delivery).await?;
     Ok(match outcomes.first() {
         Some(Outcome::Stored) => ExitCode::SUCCESS,
         Some(Outcome::OverQuota) => {
@@ -95,7 +95,7 @@ async fn deliver(command: Deliver, database: &Database) -> anyhow::Result<ExitCo
 }
 
 /// Takes the message on stdin in, and returns what is to stand in front of it.
-async fn take_in(database: &Database, delivery: &mut Delivery) -> anyhow::Result<Vec<u8>> {
+async fn take_in(database: &Database, delivery: &mut MessageWriter) -> anyhow::Result<Vec<u8>> {
     // Nothing else goes on in this process, so a read may block it.
     let mut stdin = std::io::stdin().lock();
     let mut beginning = Vec::new();

@@ -17,7 +17,7 @@ use crate::listener::Bound;
 use crate::server::Server;
 use crate::session::ListenerKind;
 use crate::settings::{Config, Log};
-use crate::store::{Database, Delivery};
+use crate::store::{Database, MessageWriter};
 
 /// The port that a demo listens on if nobody else does.
 const PORT: u16 = 1110;
@@ -80,7 +80,7 @@ async fn fill(database: &Database) -> anyhow::Result<String> {
     let mut received_at = SystemTime::now() - APART * u32::try_from(messages.len())?;
     let mut prepared = Vec::new();
     for message in messages {
-        let mut delivery = Delivery::new(database.clone());
+        let mut delivery = MessageWriter::new(database.clone());
         delivery.write(&message).await?;
         prepared.push((delivery.finish(), received_at));
         received_at += APART;

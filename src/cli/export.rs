@@ -9,7 +9,7 @@ use super::output;
 use super::serve::Signals;
 use crate::accounts::Accounts;
 use crate::exports::{About, Destination, Format};
-use crate::store::{Database, Read, Reading};
+use crate::store::{Database, ExportedMessage, Reading};
 
 /// What the head that LMTP puts in front of a message begins with, and many others do.
 const RETURN_PATH: &[u8] = b"Return-Path: <";
@@ -42,7 +42,7 @@ async fn export_all(command: Export, database: Database) -> anyhow::Result<ExitC
     let reading = database.reading().await?;
     let (count, octets) = reading.size(user).await?;
     let progress = output::progress_bar(octets);
-    let mut last: Option<Read> = None;
+    let mut last: Option<ExportedMessage> = None;
     loop {
         let messages = reading.messages_after(user, last.as_ref()).await?;
         for message in &messages {
@@ -66,7 +66,7 @@ async fn export_all(command: Export, database: Database) -> anyhow::Result<ExitC
 
 async fn export(
     reading: &Reading,
-    message: &Read,
+    message: &ExportedMessage,
     destination: &mut Destination,
 ) -> anyhow::Result<()> {
     let head = reading.piece(message, 0).await?.unwrap_or_default();

@@ -17,7 +17,9 @@ use crate::sources::{
     self, Access, Address, Elsewhere, Folders, Identity, Item, OldId, Source, SourceError,
     UidlFormat,
 };
-use crate::store::{Adoption, Database, Delivery, Import as Message, Known, Met, Prepared, UserId};
+use crate::store::{
+    Database, Import as Message, ImportHistory, Match, MessageWriter, Rename, StagedMessage, UserId,
+};
 
 /// How many messages one transaction stores: each costs a wait for the disk.
 const MESSAGES_AT_ONCE: usize = 200;
@@ -85,7 +87,7 @@ struct Importer {
     user: UserId,
     dry_run: bool,
     began: SystemTime,
-    known: Known,
+    known: ImportHistory,
     /// The names that the source has for its messages.
     in_source: HashSet<String>,
     /// Those of them that were met. Who has one of them again is another message.
@@ -99,7 +101,7 @@ struct Importer {
     stored_at: Instant,
     waiting: Vec<Message>,
     /// The names that known messages get, since the last batch.
-    adoptions: Vec<Adoption>,
+    adoptions: Vec<Rename>,
     waiting_octets: u64,
     tally: Tally,
     progress: ProgressBar,
@@ -309,9 +311,9 @@ impl Importer {
             return Ok(());
         }
         let mut delivery = if self.dry_run {
-            Delivery::measuring()
+            MessageWriter::measuring()
         } else {
-            Delivery::new(self.database.clone())
+            MessageWriter::new(self.database.clone())
         };
         let room_of = (!self.dry_run).then_some(&self.database);
         let (beginning, identity) = match read(source, room_of, &mut delivery).await {
@@ -379,7 +381,7 @@ impl Importer {
     fn has_name_of_another(
         &self,
         id: &Option<String>,
-        message: &Prepared,
+        message: &StagedMessage,
         identity: &[u8; 32],
     ) -> bool {
         id.as_ref()
@@ -388,12 +390,12 @@ impl Importer {
 
     /// Gives a message that was imported without a name the one that is known now: the old server
     /// had not listed it yet.
-    fn adopt(&mut self, met: &Met, id: Option<&str>) {
-        let (Met::There(there), Some(Ok(to))) = (met, id.map(UniqueId::imported)) else {
+    fn adopt(&mut self, met: &Match, id: Option<&str>) {
+        let (Match::There(there), Some(Ok(to))) = (met, id.map(UniqueId::imported)) else {
             return;
         };
         if there.is_unnamed && self.known.take_unique_id(&to) {
-            self.adoptions.push(Adoption {
+            self.adoptions.push(Rename {
                 from: there.unique_id.clone(),
                 to,
             });
@@ -417,9 +419,9 @@ impl Importer {
         is_known
     }
 
-    fn note_known(&mut self, met: Met, id: Option<&str>, served: bool) {
+    fn note_known(&mut self, met: Match, id: Option<&str>, served: bool) {
         match met {
-            Met::There(there) => {
+            Match::There(there) => {
                 self.tally.known += 1;
                 let adopted = self.adoptions.iter().any(|it| it.from == there.unique_id);
                 let has_its_name = adopted || id == Some(there.unique_id.as_str());
@@ -428,7 +430,7 @@ impl Importer {
                     self.last_received_at = self.last_received_at.max(Some(there.received_at));
                 }
             }
-            Met::Deleted => self.tally.deleted += 1,
+            Match::Deleted => self.tally.deleted += 1,
         }
     }
 
@@ -453,7 +455,7 @@ impl Importer {
     fn add(
         &mut self,
         name: &str,
-        (message, identity): (Prepared, [u8; 32]),
+        (message, identity): (StagedMessage, [u8; 32]),
         received_at: SystemTime,
         old_id: Option<String>,
         served: bool,
@@ -542,7 +544,7 @@ enum Unread {
 async fn read(
     source: &mut Source,
     room_of: Option<&Database>,
-    delivery: &mut Delivery,
+    delivery: &mut MessageWriter,
 ) -> Result<(Vec<u8>, [u8; 32]), Unread> {
     let mut room = RoomCheck::default();
     let mut beginning = Vec::new();

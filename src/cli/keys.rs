@@ -34,7 +34,7 @@ pub(super) enum KeyCommand {
         /// told.
         #[arg(long = "network", value_name = "NETWORK", value_parser = Networks::limit)]
         networks: Vec<Networks>,
-        /// Make a short one, of 27 letters and digits, for a device whose field for a password is
+        /// Make a short one, of 27 deliveries and digits, for a device whose field for a password is
         /// short. It needs --network.
         #[arg(long)]
         short: bool,

@@ -18,7 +18,7 @@ use tracing_subscriber::layer::{Context, Filter, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
-use crate::seldom::Seldom;
+use crate::log_throttle::LogThrottle;
 use crate::settings::{Log, LogFormat};
 use crate::telemetry::{TRACES_ONLY, Traces};
 use apart::{Flush, Lines};
@@ -129,7 +129,7 @@ fn init(settings: &Log, traces: Option<&Traces>, writer: BoxMakeWriter) -> anyho
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
     };
     let traces = traces.map(Traces::layer);
-    let lines = lines.with_filter(filter.and(seldom_from(ACCEPTS)));
+    let lines = lines.with_filter(filter.and(throttled(ACCEPTS)));
     tracing_subscriber::registry()
         .with(lines)
         .with(traces)
@@ -138,10 +138,10 @@ fn init(settings: &Log, traces: Option<&Traces>, writer: BoxMakeWriter) -> anyho
 }
 
 /// Lets through what this module logs once a minute, and all else.
-fn seldom_from(module: &'static str) -> impl Filter<Registry> {
-    let seldom = Seldom::default();
+fn throttled(module: &'static str) -> impl Filter<Registry> {
+    let throttle = LogThrottle::default();
     let is_let_through = move |line: &Metadata<'_>, _: &Context<'_, Registry>| {
-        line.target() != module || seldom.say().is_some()
+        line.target() != module || throttle.allow().is_some()
     };
     // Only lines of the module are looked at one by one.
     dynamic_filter_fn(is_let_through).with_callsite_filter(move |line| {
@@ -218,7 +218,7 @@ mod tests {
             std::io::sink()
         };
         let layer = fmt::layer().with_writer(writer);
-        let layer = layer.with_filter(filter("info").unwrap().and(seldom_from(ACCEPTS)));
+        let layer = layer.with_filter(filter("info").unwrap().and(throttled(ACCEPTS)));
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
             for _ in 0..3 {
                 tracing::error!(target: "actix_server::accept", "Error accepting connection");

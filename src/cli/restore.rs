@@ -9,7 +9,7 @@ use serde_json::json;
 use super::output::{print, print_table};
 use crate::accounts::Accounts;
 use crate::settings::parse_duration;
-use crate::store::{Database, Which};
+use crate::store::{Database, RestoreSelector};
 
 #[derive(Debug, clap::Args)]
 #[command(group = ArgGroup::new("what").required(true).args(["session", "since", "list"]))]
@@ -36,7 +36,9 @@ pub(super) async fn run(command: Restore, database: &Database) -> anyhow::Result
         .find(&command.address)
         .await?;
     if let Some(session) = &command.session {
-        let restored = database.restore(user, Which::Session(session)).await?;
+        let restored = database
+            .restore(user, RestoreSelector::Session(session))
+            .await?;
         anyhow::ensure!(
             restored > 0,
             "nothing is kept that session {session:?} of {} has deleted; \
@@ -47,7 +49,9 @@ pub(super) async fn run(command: Restore, database: &Database) -> anyhow::Result
         );
         print(&format!("{restored} messages restored"))?;
     } else if let Some(since) = command.since {
-        let restored = database.restore(user, Which::Since(since)).await?;
+        let restored = database
+            .restore(user, RestoreSelector::Since(since))
+            .await?;
         anyhow::ensure!(
             restored > 0,
             "nothing is kept that {} has deleted in that time; \
@@ -62,8 +66,8 @@ pub(super) async fn run(command: Restore, database: &Database) -> anyhow::Result
     Ok(ExitCode::SUCCESS)
 }
 
-fn list(deletions: Vec<crate::store::Deletions>, as_json: bool) -> std::io::Result<()> {
-    let time = crate::accounts::shown_time;
+fn list(deletions: Vec<crate::store::DeletedBySession>, as_json: bool) -> std::io::Result<()> {
+    let time = crate::accounts::format_time;
     if as_json {
         let deletions = deletions.iter().map(|it| {
             json!({
@@ -75,7 +79,7 @@ fn list(deletions: Vec<crate::store::Deletions>, as_json: bool) -> std::io::Resu
         });
         return print(&format!("{:#}", json!(deletions.collect::<Vec<_>>())));
     }
-    let row = |it: crate::store::Deletions| {
+    let row = |it: crate::store::DeletedBySession| {
         let (deleted, kept) = (time(it.deleted_at_ms), time(it.kept_until_ms));
         [it.session, it.messages.to_string(), deleted, kept]
     };

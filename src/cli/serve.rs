@@ -123,7 +123,7 @@ async fn serve(
     let metrics = Arc::clone(server.metrics());
     metrics.watch_log(lines.dropped());
     systemd::ready();
-    actix_rt::spawn(systemd::watch(server.pulse()));
+    actix_rt::spawn(systemd::watch(server.liveness()));
     loop {
         tokio::select! {
             () = signals.next() => break,

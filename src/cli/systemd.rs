@@ -12,7 +12,7 @@ use listenfd::ListenFd;
 use sd_notify::NotifyState;
 
 use crate::listener::Bound;
-use crate::server::{Pulse, listeners, refuse_strangers};
+use crate::server::{Liveness, listeners, refuse_strangers};
 use crate::session::ListenerKind;
 use crate::settings::Pop3;
 
@@ -80,7 +80,7 @@ pub(super) fn with_the_others(
                 tracing::warn!(
                     "no {name} on {}: this user may not listen there; \
                      enable {unit}, or set {setting}=0",
-                    error.place
+                    error.socket
                 );
             }
             Err(error) => return Err(error.into()),
@@ -140,13 +140,13 @@ pub(super) fn stopping(timeout: Duration) {
 /// Says again and again that the server is alive, for as long as it is.
 ///
 /// A server whose registry or one of whose threads does not answer says nothing, and is restarted.
-pub(super) async fn watch(pulse: Pulse) {
+pub(super) async fn watch(pulse: Liveness) {
     let watchdog = sd_notify::watchdog_enabled();
     // Each is followed by a pause of the same length, and an answer may take as long: so it is told
     // at least once in two thirds of the limit.
     let interval = watchdog.map_or(STATUS_INTERVAL, |limit| STATUS_INTERVAL.min(limit / 3));
     loop {
-        match tokio::time::timeout(interval, pulse.feel()).await {
+        match tokio::time::timeout(interval, pulse.probe()).await {
             Ok(Some(sessions)) => {
                 let status = format!("{sessions} sessions");
                 let alive = watchdog.map(|_| NotifyState::Watchdog);

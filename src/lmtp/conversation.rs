@@ -15,7 +15,7 @@ use super::recipient::meant;
 use super::socket::Peer;
 use super::wire::{Ending, Wire};
 use crate::accounts::{AccountError, Addressee};
-use crate::store::{Letter, Outcome, Recipient, StoreError, ask};
+use crate::store::{Delivery, Outcome, Recipient, StoreError, ask};
 
 /// Replies are sent when so many octets of them have gathered, or when no command is left.
 const GATHERED_OCTETS: usize = 16 * 1024;
@@ -283,11 +283,11 @@ impl Conversation {
             user: known.user,
             head: head(envelope, &trace, address, &known.address),
         };
-        let letter = Letter {
+        let delivery = Delivery {
             message,
             recipients: envelope.recipients.iter().map(recipient).collect(),
         };
-        let answers = match self.service.intake.deliver(letter).await {
+        let answers = match self.service.intake.deliver(delivery).await {
             Ok(outcomes) => outcomes.into_iter().map(answer).collect(),
             Err(error) => {
                 let answer = self.service.note_fault("delivering mail", &error);

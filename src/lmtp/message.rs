@@ -3,7 +3,7 @@
 use lmtp::Answer;
 
 use super::LmtpService;
-use crate::store::{Delivery, Prepared};
+use crate::store::{MessageWriter, StagedMessage};
 
 /// After so many octets of a message it is asked again whether there is room.
 const LOOK_AGAIN_OCTETS: u64 = 1 << 20;
@@ -11,7 +11,7 @@ const LOOK_AGAIN_OCTETS: u64 = 1 << 20;
 /// Takes the octets of a message in, and counts them.
 pub(super) struct Message {
     /// None once it is clear that it can't be stored; what follows is thrown away.
-    delivery: Option<Delivery>,
+    delivery: Option<MessageWriter>,
     octets: u64,
     refused: Option<Answer>,
 }
@@ -19,7 +19,7 @@ pub(super) struct Message {
 impl Message {
     pub(super) fn new(service: &LmtpService) -> Self {
         Self {
-            delivery: Some(Delivery::new(service.database.clone())),
+            delivery: Some(MessageWriter::new(service.database.clone())),
             octets: 0,
             refused: None,
         }
@@ -60,7 +60,7 @@ impl Message {
     ///
     /// # Errors
     /// Why it can't be stored.
-    pub(super) fn finish(self) -> Result<Prepared, Answer> {
+    pub(super) fn finish(self) -> Result<StagedMessage, Answer> {
         let delivery = self.delivery.ok_or(Answer::Unavailable);
         match self.refused {
             Some(why) => Err(why),
@@ -82,7 +82,7 @@ impl Message {
 }
 
 /// Removes what a message left in the database; if that fails, it goes when it expires.
-async fn discard(service: &LmtpService, message: &Prepared) {
+async fn discard(service: &LmtpService, message: &StagedMessage) {
     if let Err(error) = service.database.abandon(message).await {
         service.note_fault("throwing a message away", &error);
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::ending::Ending;
-use super::live::{Live, LoggedInBy};
+use super::end_reason::EndReason;
+use super::session_handle::{LoggedInBy, SessionHandle};
 use super::table::{AdmissionLimits, Table};
 use super::{Claim, Claimed};
 use crate::networks::client_network;
@@ -19,14 +19,14 @@ pub(super) struct Slots(HashMap<UserId, Vec<Slot>>);
 /// One session of a user.
 #[derive(Debug)]
 struct Slot {
-    live: Arc<Live>,
+    live: Arc<SessionHandle>,
     heir: Option<Heir>,
 }
 
 /// The session that gets a slot when its present one ends.
 #[derive(Debug)]
 struct Heir {
-    live: Arc<Live>,
+    live: Arc<SessionHandle>,
     permit: oneshot::Sender<Permit>,
 }
 
@@ -35,7 +35,7 @@ struct Heir {
 pub struct Permit {
     table: Table,
     user: UserId,
-    live: Arc<Live>,
+    live: Arc<SessionHandle>,
 }
 
 impl Table {
@@ -73,7 +73,7 @@ impl Table {
         let twin = Arc::clone(&twin.live);
         drop(rows);
         // If it has ended already, its slot is on its way.
-        let _ = twin.end(Ending::Superseded);
+        let _ = twin.end(EndReason::Superseded);
         Claimed::HandedOver(handed_over)
     }
 }
@@ -104,7 +104,7 @@ fn longest_idle_twin<'a>(
 
 impl Slots {
     /// Gives a slot back; the heir that gets it, if there is one.
-    fn release(&mut self, user: UserId, live: &Arc<Live>) -> Option<Heir> {
+    fn release(&mut self, user: UserId, live: &Arc<SessionHandle>) -> Option<Heir> {
         let slots = self.0.get_mut(&user)?;
         let at = slots.iter().position(|it| Arc::ptr_eq(&it.live, live))?;
         let slot = slots.get_mut(at)?;
@@ -170,13 +170,13 @@ mod tests {
         let ip: IpAddr = address.parse().unwrap();
         Claim {
             user: ADA,
-            live: Arc::new(Live::new("session".into(), (ip, 1).into())),
+            live: Arc::new(SessionHandle::new("session".into(), (ip, 1).into())),
             by,
         }
     }
 
     /// Claims a slot and logs in; then the session waits for its client.
-    fn idle(table: &Table, by: LoggedInBy, address: &str) -> (Arc<Live>, Permit) {
+    fn idle(table: &Table, by: LoggedInBy, address: &str) -> (Arc<SessionHandle>, Permit) {
         let claim = claim(by, address);
         let Claimed::Granted(permit) = table.claim(&claim) else {
             panic!("there is room")
@@ -212,7 +212,7 @@ mod tests {
         let Claimed::HandedOver(mut handed_over) = table.claim(&claim(KEY, "192.0.2.1")) else {
             panic!("nothing is handed over")
         };
-        assert_eq!(first.doomed(), Some(Ending::Superseded));
+        assert_eq!(first.doomed(), Some(EndReason::Superseded));
         assert_eq!(second.doomed(), None);
         // Until the old session has ended there is no slot, neither for this one nor for others.
         assert!(handed_over.try_recv().is_err());

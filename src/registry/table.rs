@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::ending::Ending;
-use super::live::Live;
+use super::end_reason::EndReason;
+use super::session_handle::SessionHandle;
 use super::slots::Slots;
+use crate::log_throttle::LogThrottle;
 use crate::metrics::{Metrics, Refused};
 use crate::networks::client_network;
-use crate::seldom::Seldom;
 use crate::settings::Pop3;
 
 /// Among so many of the oldest sessions before login one is looked for that can be ended.
@@ -81,14 +81,14 @@ pub struct Table {
     rows: Arc<Mutex<Rows>>,
     limits: Arc<Mutex<AdmissionLimits>>,
     metrics: Arc<Metrics>,
-    evictions: Arc<Seldom>,
+    evictions: Arc<LogThrottle>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    sessions: HashMap<String, Arc<Live>>,
+    sessions: HashMap<String, Arc<SessionHandle>>,
     /// Those that are not logged in, in the order in which they came.
-    before_login: BTreeMap<u64, Arc<Live>>,
+    before_login: BTreeMap<u64, Arc<SessionHandle>>,
     came: u64,
     addresses: HashMap<IpAddr, u32>,
     pub(super) slots: Slots,
@@ -127,18 +127,18 @@ impl Table {
     }
 
     /// The session of this name.
-    pub(crate) fn session(&self, id: &str) -> Option<Arc<Live>> {
+    pub(crate) fn session(&self, id: &str) -> Option<Arc<SessionHandle>> {
         self.rows().sessions.get(id).cloned()
     }
 
     /// All sessions.
-    pub(super) fn sessions(&self) -> Vec<Arc<Live>> {
+    pub(super) fn sessions(&self) -> Vec<Arc<SessionHandle>> {
         self.rows().sessions.values().cloned().collect()
     }
 
     /// Takes a session in. If too many are not logged in yet, the oldest of them goes. No limit
     /// is for the server that tests itself.
-    pub(super) fn admit(&self, live: Arc<Live>) -> Result<Admission, AdmissionRefusal> {
+    pub(super) fn admit(&self, live: Arc<SessionHandle>) -> Result<Admission, AdmissionRefusal> {
         let limits = self.limits();
         let mut rows = self.rows();
         if live.is_self_test() {
@@ -179,10 +179,10 @@ impl Table {
         })
     }
 
-    fn end_for_room(&self, victim: &Live) {
+    fn end_for_room(&self, victim: &SessionHandle) {
         self.metrics.connection_refused(Refused::BeforeLogin);
-        victim.end(Ending::MadeRoom);
-        if let Some(before) = self.evictions.say() {
+        victim.end(EndReason::Evicted);
+        if let Some(before) = self.evictions.allow() {
             tracing::warn!(
                 before,
                 limit = self.limits().before_login,
@@ -232,7 +232,7 @@ impl Rows {
     }
 
     /// Takes one out that is to end: the oldest whose key is not being looked at just now.
-    fn oldest_before_login(&mut self) -> Option<Arc<Live>> {
+    fn oldest_before_login(&mut self) -> Option<Arc<SessionHandle>> {
         let mut oldest = self.before_login.iter().take(CANDIDATES);
         let idle = oldest.find(|(_, live)| !live.is_verifying());
         let victim = idle.or_else(|| self.before_login.first_key_value());
@@ -245,7 +245,7 @@ impl Rows {
 #[derive(Debug)]
 pub struct Admission {
     table: Table,
-    live: Arc<Live>,
+    live: Arc<SessionHandle>,
     /// Its place among those that are not logged in, from 1.
     number: u64,
     /// In whose name it is counted.
@@ -254,7 +254,7 @@ pub struct Admission {
 
 impl Admission {
     /// What is seen of the session.
-    pub fn live(&self) -> &Arc<Live> {
+    pub fn live(&self) -> &Arc<SessionHandle> {
         &self.live
     }
 
@@ -308,16 +308,16 @@ mod tests {
         evict_idle_after: Duration::ZERO,
     };
 
-    fn session(name: &str, address: &str) -> Arc<Live> {
+    fn session(name: &str, address: &str) -> Arc<SessionHandle> {
         let ip: IpAddr = address.parse().unwrap();
-        Arc::new(Live::new(name.to_owned(), (ip, 1).into()))
+        Arc::new(SessionHandle::new(name.to_owned(), (ip, 1).into()))
     }
 
     fn admit(table: &Table, name: &str, address: &str) -> Result<Admission, AdmissionRefusal> {
         table.admit(session(name, address))
     }
 
-    fn ending(admission: &Admission) -> Option<Ending> {
+    fn ending(admission: &Admission) -> Option<EndReason> {
         admission.live().doomed()
     }
 
@@ -374,7 +374,7 @@ mod tests {
             ..NONE
         });
         let proxied = |name: &str| {
-            let live = Live::behind_proxy(name.to_owned(), ([192, 0, 2, 1], 1).into());
+            let live = SessionHandle::behind_proxy(name.to_owned(), ([192, 0, 2, 1], 1).into());
             table.admit(Arc::new(live)).unwrap()
         };
         let mut first = proxied("1");
@@ -403,7 +403,7 @@ mod tests {
         let fourth = admit(&table, "4", "192.0.2.1").unwrap();
         assert!(came.iter().all(|admission| ending(admission).is_none()));
         let fifth = admit(&table, "5", "192.0.2.1").unwrap();
-        assert_eq!(ending(&came[1]), Some(Ending::MadeRoom));
+        assert_eq!(ending(&came[1]), Some(EndReason::Evicted));
         assert!(ending(&came[0]).is_none() && ending(&came[2]).is_none());
         // Who ends makes room too, and whoever was ended is not counted any more.
         drop(fourth);
@@ -422,9 +422,9 @@ mod tests {
         first.live().set_verifying(true);
         let third = admit(&table, "3", "192.0.2.1").unwrap();
         assert!(ending(&first).is_none());
-        assert_eq!(ending(&second), Some(Ending::MadeRoom));
+        assert_eq!(ending(&second), Some(EndReason::Evicted));
         third.live().set_verifying(true);
         let _fourth = admit(&table, "4", "192.0.2.1").unwrap();
-        assert_eq!(ending(&first), Some(Ending::MadeRoom));
+        assert_eq!(ending(&first), Some(EndReason::Evicted));
     }
 }

@@ -5,21 +5,24 @@ use std::fmt::Display;
 use pop3::Reply;
 
 use super::ListenerKind;
-use super::conversation::{Conversation, Over};
+use super::conversation::{Conversation, SessionEnded};
 use super::proxy::read_header;
 use super::refusal::reply_to;
 use super::transport::Transport;
 use crate::metrics::Refused;
-use crate::registry::Ending;
+use crate::registry::EndReason;
 
 impl Conversation {
     /// Learns from the proxy who its client is, before the client itself says anything.
-    pub(super) async fn learn_client(&mut self, listener: ListenerKind) -> Result<(), Over> {
+    pub(super) async fn learn_client(
+        &mut self,
+        listener: ListenerKind,
+    ) -> Result<(), SessionEnded> {
         let transport = self.transport.as_mut().and_then(Transport::in_clear);
-        let stream = transport.ok_or(Over(Ending::Disconnected))?;
+        let stream = transport.ok_or(SessionEnded(EndReason::Disconnected))?;
         let header = tokio::select! {
             header = read_header(stream) => header,
-            () = &mut self.draining => return Err(Over(Ending::Shutdown)),
+            () = &mut self.draining => return Err(SessionEnded(EndReason::Shutdown)),
         };
         match header {
             Ok(client) => {
@@ -33,7 +36,7 @@ impl Conversation {
             // Only inside TLS could the client read anything.
             Err(error) => {
                 self.note_proxy_fault(error);
-                Err(Over(Ending::Refused))
+                Err(SessionEnded(EndReason::Refused))
             }
         }
     }
@@ -41,26 +44,26 @@ impl Conversation {
     fn note_proxy_fault(&self, fault: impl Display) {
         self.service.metrics.connection_refused(Refused::Proxy);
         let peer = self.live.peer().ip();
-        if let Some(before) = self.service.proxy_faults.say() {
+        if let Some(before) = self.service.proxy_faults.allow() {
             tracing::warn!(%peer, before, "not as Pop3__ProxyNetworks has it: {fault}");
         }
     }
 
-    pub(super) async fn refuse_proxy<T>(&mut self, fault: impl Display) -> Result<T, Over> {
+    pub(super) async fn refuse_proxy<T>(&mut self, fault: impl Display) -> Result<T, SessionEnded> {
         let reply = Reply::err(format_args!("{fault}"));
         self.note_proxy_fault(fault);
         self.refuse(&reply).await
     }
 
     /// Says why nothing more will be said. It need not be heard.
-    async fn refuse<T>(&mut self, reply: &Reply) -> Result<T, Over> {
+    async fn refuse<T>(&mut self, reply: &Reply) -> Result<T, SessionEnded> {
         self.say(reply);
         self.flush().await?;
-        Err(Over(Ending::Refused))
+        Err(SessionEnded(EndReason::Refused))
     }
 
     /// Counts the client for its address, if that could not be done before its proxy named it.
-    pub(super) async fn count_client(&mut self) -> Result<(), Over> {
+    pub(super) async fn count_client(&mut self) -> Result<(), SessionEnded> {
         match self.admission.count_client() {
             Ok(()) => Ok(()),
             Err(refusal) => {

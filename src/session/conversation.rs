@@ -12,11 +12,11 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, Span};
 use wire::{Line, LineBuffer};
 
+use super::idle_signal::IdleSignal;
 use super::reader::Reader;
-use super::rest::Rest;
 use super::transport::Transport;
-use super::{ListenerKind, Service};
-use crate::registry::{Admission, Ending, Live, Permit, State};
+use super::{ListenerKind, SessionContext};
+use crate::registry::{Admission, EndReason, Permit, SessionHandle, State};
 use crate::store::{Lease, Maildrop};
 use crate::telemetry;
 use crate::tls::HandshakeError;
@@ -39,10 +39,10 @@ const DRAIN_LOOK: Duration = Duration::from_secs(5);
 
 /// What a conversation works with.
 pub(super) struct Conversation {
-    pub(super) service: Arc<Service>,
-    pub(super) live: Arc<Live>,
+    pub(super) service: Arc<SessionContext>,
+    pub(super) live: Arc<SessionHandle>,
     pub(super) admission: Admission,
-    rest: Rc<Rest>,
+    rest: Rc<IdleSignal>,
     /// Until when the client must have logged in, if it has not.
     pub(super) login_by: Option<Instant>,
     pub(super) transport: Option<Transport>,
@@ -65,15 +65,15 @@ pub(super) struct Open {
 
 /// Why a conversation can't go on.
 #[derive(Debug)]
-pub(super) struct Over(pub(super) Ending);
+pub(super) struct SessionEnded(pub(super) EndReason);
 
-impl From<io::Error> for Over {
+impl From<io::Error> for SessionEnded {
     fn from(error: io::Error) -> Self {
         let timed_out = error.kind() == io::ErrorKind::TimedOut;
         Self(if timed_out {
-            Ending::TimedOut
+            EndReason::TimedOut
         } else {
-            Ending::Disconnected
+            EndReason::Disconnected
         })
     }
 }
@@ -91,10 +91,10 @@ enum Waited {
 
 impl Conversation {
     pub(super) fn new(
-        service: Arc<Service>,
+        service: Arc<SessionContext>,
         admission: Admission,
         transport: Transport,
-        rest: Rc<Rest>,
+        rest: Rc<IdleSignal>,
     ) -> Self {
         let draining = service.drain.clone().cancelled_owned();
         Self {
@@ -114,9 +114,9 @@ impl Conversation {
     }
 
     /// Talks until the session ends, and says how it did.
-    pub(super) async fn run(mut self, listener: ListenerKind) -> Ending {
+    pub(super) async fn run(mut self, listener: ListenerKind) -> EndReason {
         let ending = match self.talk(listener).await {
-            Ok(ending) | Err(Over(ending)) => ending,
+            Ok(ending) | Err(SessionEnded(ending)) => ending,
         };
         self.report_sent();
         self.close_maildrop();
@@ -126,7 +126,7 @@ impl Conversation {
         ending
     }
 
-    async fn talk(&mut self, listener: ListenerKind) -> Result<Ending, Over> {
+    async fn talk(&mut self, listener: ListenerKind) -> Result<EndReason, SessionEnded> {
         if self.live.client().is_none() {
             Box::pin(self.learn_client(listener)).await?;
         }
@@ -185,7 +185,11 @@ impl Conversation {
                         self.say(&reply);
                         self.close_maildrop();
                         self.flush().await?;
-                        return Ok(if quit { Ending::Quit } else { Ending::Refused });
+                        return Ok(if quit {
+                            EndReason::Quit
+                        } else {
+                            EndReason::Refused
+                        });
                     }
                 };
                 if self.out.len() >= GATHERED_OCTETS {
@@ -197,12 +201,12 @@ impl Conversation {
             self.live.wait_for_client();
             match self.wait(&session).await? {
                 Waited::Received => {}
-                Waited::Closed => return Ok(Ending::Disconnected),
-                Waited::TimedOut => return Ok(Ending::TimedOut),
+                Waited::Closed => return Ok(EndReason::Disconnected),
+                Waited::TimedOut => return Ok(EndReason::TimedOut),
                 Waited::LoginTimedOut => return Ok(Box::pin(self.end_login()).await),
-                Waited::Draining => return Ok(Ending::Shutdown),
+                Waited::Draining => return Ok(EndReason::Shutdown),
                 Waited::MakesWay => return Ok(Box::pin(self.make_way()).await),
-                Waited::MakesRoom => return Ok(Box::pin(self.make_room()).await),
+                Waited::MakesRoom => return Ok(Box::pin(self.evict()).await),
             }
         }
     }
@@ -238,12 +242,12 @@ impl Conversation {
     async fn answer(
         &mut self,
         (reply, session): (Reply, Option<Session>),
-    ) -> Result<Session, Over> {
+    ) -> Result<Session, SessionEnded> {
         self.say(&reply);
         if session.is_none() {
             self.flush().await?;
         }
-        session.ok_or(Over(Ending::Refused))
+        session.ok_or(SessionEnded(EndReason::Refused))
     }
 
     pub(super) fn say(&mut self, reply: &Reply) {
@@ -254,7 +258,7 @@ impl Conversation {
     ///
     /// The inactivity timer runs from the last command, not from the last octet: a line that is
     /// sent drop by drop is no activity (RFC 1939, section 3).
-    async fn wait(&mut self, session: &Session) -> Result<Waited, Over> {
+    async fn wait(&mut self, session: &Session) -> Result<Waited, SessionEnded> {
         let began = Instant::now();
         let inactive_at = began + self.service.session_timeout;
         let logged_in = matches!(session, Session::Transaction(_));
@@ -288,7 +292,7 @@ impl Conversation {
             };
             let read = tokio::select! {
                 biased;
-                () = self.rest.disturbed() => {
+                () = self.rest.interrupted() => {
                     let waited = if logged_in { Waited::MakesWay } else { Waited::MakesRoom };
                     return Ok(waited);
                 }
@@ -341,16 +345,16 @@ impl Conversation {
         now < *active_at + IDLE_AFTER
     }
 
-    async fn start_tls(&mut self) -> Result<(), Over> {
+    async fn start_tls(&mut self) -> Result<(), SessionEnded> {
         let (Some(transport), Some(tls)) = (self.transport.take(), &self.service.tls) else {
-            return Err(Over(Ending::Handshake));
+            return Err(SessionEnded(EndReason::Handshake));
         };
         // Anyone on the path could have sent what came in clear, so it is forgotten.
         self.lines = LineBuffer::default();
         let shaken = tokio::select! {
             shaken = transport.start_tls(tls, self.service.alpn) => shaken,
             () = until(self.login_by) => Err(HandshakeError::timed_out()),
-            () = &mut self.draining => return Err(Over(Ending::Shutdown)),
+            () = &mut self.draining => return Err(SessionEnded(EndReason::Shutdown)),
         };
         match shaken {
             Ok(transport) => {
@@ -360,16 +364,19 @@ impl Conversation {
             }
             Err(error) => {
                 self.live.set_handshake_error(error);
-                Err(Over(Ending::Handshake))
+                Err(SessionEnded(EndReason::Handshake))
             }
         }
     }
 
     /// Waits until then, whatever the client does; the server's end is not waited for.
-    pub(super) async fn pause_until(&mut self, then: std::time::Instant) -> Result<(), Over> {
+    pub(super) async fn pause_until(
+        &mut self,
+        then: std::time::Instant,
+    ) -> Result<(), SessionEnded> {
         tokio::select! {
             () = tokio::time::sleep_until(then.into()) => Ok(()),
-            () = &mut self.draining => Err(Over(Ending::Shutdown)),
+            () = &mut self.draining => Err(SessionEnded(EndReason::Shutdown)),
         }
     }
 
@@ -380,7 +387,7 @@ impl Conversation {
         self.live.set_state(State::Transaction);
     }
 
-    async fn list(&mut self, mut listing: Listing) -> Result<Session, Over> {
+    async fn list(&mut self, mut listing: Listing) -> Result<Session, SessionEnded> {
         while !listing.write(&mut self.out, LISTED_OCTETS) {
             self.flush().await?;
             // A client that reads as fast as this writes is never waited for, and others wait.
@@ -406,16 +413,19 @@ impl Conversation {
         }
     }
 
-    pub(super) async fn flush(&mut self) -> Result<(), Over> {
+    pub(super) async fn flush(&mut self) -> Result<(), SessionEnded> {
         self.write(&[]).await
     }
 
     /// Sends what has gathered, and then these octets.
-    pub(super) async fn write(&mut self, octets: &[u8]) -> Result<(), Over> {
+    pub(super) async fn write(&mut self, octets: &[u8]) -> Result<(), SessionEnded> {
         if self.out.is_empty() && octets.is_empty() {
             return Ok(());
         }
-        let transport = self.transport.as_mut().ok_or(Over(Ending::Disconnected))?;
+        let transport = self
+            .transport
+            .as_mut()
+            .ok_or(SessionEnded(EndReason::Disconnected))?;
         let write = transport.write_all(&self.out, octets);
         let written = match self.login_by {
             None => write.await,

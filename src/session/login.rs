@@ -8,9 +8,9 @@ use pop3::{Access, Credentials, Login, LoginRefusal, Reply, Session, Snapshot, V
 use tokio::time::timeout;
 use tracing::Instrument;
 
-use super::conversation::{Conversation, Open, Over};
+use super::conversation::{Conversation, Open, SessionEnded};
 use super::reader::Reader;
-use crate::accounts::{Evidence, KeyId, in_domain, may_hold_key};
+use crate::accounts::{KeyId, Proof, in_domain, may_hold_key};
 use crate::identity::new_secret;
 use crate::mailbox::{FindCandidates, Identified, Identify, KeyUsed, OpenMaildrop};
 use crate::metrics::AuthFailure;
@@ -30,7 +30,7 @@ impl Conversation {
     pub(super) async fn look_up_verifier(
         &mut self,
         lookup: VerifierLookup,
-    ) -> Result<(Reply, Option<Session>), Over> {
+    ) -> Result<(Reply, Option<Session>), SessionEnded> {
         // The proof will be looked at as soon as it comes, so this is the time to wait.
         self.wait_for_gate(lookup.name()).await?;
         let find = || FindCandidates {
@@ -47,7 +47,10 @@ impl Conversation {
         Ok(lookup.found(found, &new_secret(), channel.as_deref()))
     }
 
-    pub(super) async fn login(&mut self, login: Login) -> Result<(Reply, Option<Session>), Over> {
+    pub(super) async fn login(
+        &mut self,
+        login: Login,
+    ) -> Result<(Reply, Option<Session>), SessionEnded> {
         self.service.metrics.auth_attempt();
         if let Credentials::Secret { name, .. } = login.credentials() {
             self.wait_for_gate(name).await?;
@@ -99,7 +102,7 @@ impl Conversation {
 
     /// Waits if this name has failed from the client's network lately. A client that hangs up
     /// meanwhile gains nothing: the gate stays, and the connection counts until it has passed.
-    async fn wait_for_gate(&mut self, name: &str) -> Result<(), Over> {
+    async fn wait_for_gate(&mut self, name: &str) -> Result<(), SessionEnded> {
         let throttle = &self.service.login_throttle;
         match throttle.wait_until(self.live.ip(), &self.with_domain(name), Instant::now()) {
             Some(gate) => {
@@ -116,10 +119,10 @@ impl Conversation {
         credentials: &Credentials,
     ) -> Result<(Arc<Snapshot>, Access), LoginRefusal> {
         let service = Arc::clone(&self.service);
-        let evidence = self.evidence(credentials);
-        let evidence = evidence.ok_or(LoginRefusal::Credentials)?;
+        let proof = self.proof(credentials);
+        let proof = proof.ok_or(LoginRefusal::Credentials)?;
         let identify = || Identify {
-            evidence: evidence.clone(),
+            proof: proof.clone(),
             client: self.live.ip(),
         };
         let identified = service.mailbox.ask(identify).await;
@@ -187,20 +190,20 @@ impl Conversation {
     }
 
     /// What speaks for the client; none if that is known to be wrong.
-    fn evidence(&self, credentials: &Credentials) -> Option<Evidence> {
+    fn proof(&self, credentials: &Credentials) -> Option<Proof> {
         match credentials {
             Credentials::Secret {
                 name,
                 identity,
                 secret,
-            } => Some(Evidence::Secret {
+            } => Some(Proof::Secret {
                 name: self.with_domain(name),
                 identity: identity.as_deref().map(|it| self.with_domain(it)),
                 secret: secret.clone(),
             }),
-            Credentials::Proven { key, .. } => Some(Evidence::Key(KeyId(*key))),
+            Credentials::Proven { key, .. } => Some(Proof::Key(KeyId(*key))),
             Credentials::Disproven { .. } => None,
-            Credentials::Certificate { name } => Some(Evidence::TrustedAddress {
+            Credentials::Certificate { name } => Some(Proof::TrustedAddress {
                 addresses: self.certified_addresses().to_vec(),
                 identity: name.as_deref().map(|it| self.with_domain(it)),
             }),

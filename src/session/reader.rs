@@ -13,7 +13,7 @@ use pop3::{MessageNumber, RetrieveRefusal};
 
 use crate::mailbox::{MailboxActor, ReadBeginning, ReadChunks, ReadFirstChunks};
 use crate::store::{Beginning, CHUNK_OCTETS, Maildrop, StoreError, Stored};
-use crate::supervision::{NobodyAnswered, Post};
+use crate::supervision::{ActorUnavailable, Supervised};
 
 /// How many octets a session may hold of messages that were not asked for yet.
 pub(super) const READ_AHEAD_OCTETS: u64 = 256 * 1024;
@@ -60,7 +60,7 @@ impl Reader {
     /// The head and the first chunk of a message.
     pub(super) async fn first_chunk(
         &mut self,
-        mailbox: &Post<MailboxActor>,
+        mailbox: &Supervised<MailboxActor>,
         number: MessageNumber,
     ) -> Result<Beginning, RetrieveRefusal> {
         let in_order = self.expected == Some(number);
@@ -96,7 +96,7 @@ impl Reader {
     /// More chunks of a message, in order; none beyond its end.
     pub(super) async fn next_chunks(
         &self,
-        mailbox: &Post<MailboxActor>,
+        mailbox: &Supervised<MailboxActor>,
         number: MessageNumber,
         numbers: Range<u32>,
     ) -> Result<Vec<Bytes>, RetrieveRefusal> {
@@ -113,7 +113,7 @@ impl Reader {
     /// The head and the first octets of a message.
     pub(super) async fn beginning(
         &self,
-        mailbox: &Post<MailboxActor>,
+        mailbox: &Supervised<MailboxActor>,
         number: MessageNumber,
     ) -> Result<Beginning, RetrieveRefusal> {
         let message = self.stored(number)?;
@@ -150,7 +150,7 @@ impl Reader {
 }
 
 /// What the client is told about a message that could not be read.
-fn refuse<T>(read: Result<Result<T, StoreError>, NobodyAnswered>) -> Result<T, RetrieveRefusal> {
+fn refuse<T>(read: Result<Result<T, StoreError>, ActorUnavailable>) -> Result<T, RetrieveRefusal> {
     match read {
         Ok(Ok(octets)) => Ok(octets),
         Ok(Err(StoreError::NoContent(_))) => Err(RetrieveRefusal::Gone),
@@ -164,6 +164,6 @@ fn refuse<T>(read: Result<Result<T, StoreError>, NobodyAnswered>) -> Result<T, R
             | StoreError::ImportedMeanwhile
             | StoreError::Corrupt(_),
         ))
-        | Err(NobodyAnswered(_)) => Err(RetrieveRefusal::Unavailable),
+        | Err(ActorUnavailable(_)) => Err(RetrieveRefusal::Unavailable),
     }
 }

@@ -8,9 +8,9 @@ use pop3::{Reply, ResponseCode};
 use tokio::net::TcpStream;
 
 use super::proxy::read_header;
-use super::transport::{Patience, Transport};
-use super::{ListenerKind, Service};
-use crate::registry::{AdmissionRefusal, Live};
+use super::transport::{Transport, WriteDeadline};
+use super::{ListenerKind, SessionContext};
+use crate::registry::{AdmissionRefusal, SessionHandle};
 
 /// How long it may take to tell a client that it is not let in.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,18 +22,18 @@ pub(super) fn reply_to(refusal: AdmissionRefusal) -> Reply {
 
 /// Says why and closes. Inside TLS that takes a handshake first.
 pub(crate) async fn refuse(
-    service: &Service,
+    service: &SessionContext,
     stream: TcpStream,
     listener: ListenerKind,
-    live: Arc<Live>,
+    live: Arc<SessionHandle>,
     refusal: AdmissionRefusal,
 ) {
     let telling = async {
         let is_proxy = live.client().is_none();
-        let patience = Patience {
+        let write_deadline = WriteDeadline {
             write_timeout: REFUSAL_TIMEOUT,
         };
-        let mut transport = Transport::new(stream, patience, live);
+        let mut transport = Transport::new(stream, write_deadline, live);
         if let Some(stream) = transport.in_clear().filter(|_| is_proxy) {
             read_header(stream).await.map_err(io::Error::other)?;
         }

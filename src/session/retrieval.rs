@@ -6,9 +6,9 @@ use bytes::Bytes;
 use pop3::{MessageNumber, Part, Retrieve, RetrieveRefusal, Session, Top};
 use wire::Stuffing;
 
-use super::conversation::{Conversation, GATHERED_OCTETS, Over};
+use super::conversation::{Conversation, GATHERED_OCTETS, SessionEnded};
 use super::reader::CHUNKS_OF_RETR;
-use crate::registry::Ending;
+use crate::registry::EndReason;
 use crate::store::CHUNK_OCTETS;
 
 /// A piece of a message of this size is sent from where it lies, a smaller one gathered.
@@ -18,14 +18,14 @@ const DIRECT_OCTETS: usize = 16 * 1024;
 const ROOM_FOR_DOTS: usize = 64;
 
 impl Conversation {
-    pub(super) async fn retrieve(&mut self, retrieve: Retrieve) -> Result<Session, Over> {
+    pub(super) async fn retrieve(&mut self, retrieve: Retrieve) -> Result<Session, SessionEnded> {
         match retrieve.part() {
             Part::Whole => self.retrieve_whole(retrieve).await,
             Part::Top(lines) => self.retrieve_top(retrieve, Top::new(lines)).await,
         }
     }
 
-    async fn retrieve_whole(&mut self, retrieve: Retrieve) -> Result<Session, Over> {
+    async fn retrieve_whole(&mut self, retrieve: Retrieve) -> Result<Session, SessionEnded> {
         let (number, octets) = (retrieve.number(), retrieve.octets());
         let Some(open) = &mut self.open else {
             return Ok(self.refuse_message(retrieve, RetrieveRefusal::Unavailable));
@@ -61,7 +61,11 @@ impl Conversation {
         Ok(session)
     }
 
-    async fn retrieve_top(&mut self, retrieve: Retrieve, mut top: Top) -> Result<Session, Over> {
+    async fn retrieve_top(
+        &mut self,
+        retrieve: Retrieve,
+        mut top: Top,
+    ) -> Result<Session, SessionEnded> {
         let (number, octets) = (retrieve.number(), retrieve.octets());
         let Some(open) = &mut self.open else {
             return Ok(self.refuse_message(retrieve, RetrieveRefusal::Unavailable));
@@ -83,7 +87,7 @@ impl Conversation {
             let chunks = self.next_chunks(number, at..at + 1).await?;
             let chunk = chunks.first().and_then(|chunk| chunk.get(within..));
             let unseen = chunk.filter(|unseen| !unseen.is_empty());
-            let unseen = unseen.ok_or(Over(Ending::Storage))?;
+            let unseen = unseen.ok_or(SessionEnded(EndReason::Storage))?;
             seen += unseen.len() as u64;
             self.send(&mut stuffing, top.take(unseen)).await?;
         }
@@ -97,16 +101,16 @@ impl Conversation {
         &mut self,
         number: MessageNumber,
         numbers: Range<u32>,
-    ) -> Result<Vec<Bytes>, Over> {
-        let open = self.open.as_ref().ok_or(Over(Ending::Storage))?;
+    ) -> Result<Vec<Bytes>, SessionEnded> {
+        let open = self.open.as_ref().ok_or(SessionEnded(EndReason::Storage))?;
         let chunks = open
             .reader
             .next_chunks(&self.service.mailbox, number, numbers)
             .await;
-        let chunks = chunks.map_err(|_| Over(Ending::Storage))?;
+        let chunks = chunks.map_err(|_| SessionEnded(EndReason::Storage))?;
         if chunks.iter().all(Bytes::is_empty) {
             tracing::error!(message = %number, "a message ends before its last chunk");
-            return Err(Over(Ending::Storage));
+            return Err(SessionEnded(EndReason::Storage));
         }
         Ok(chunks)
     }
@@ -118,7 +122,7 @@ impl Conversation {
     }
 
     /// Sends octets of a message, stuffed; large pieces from where they lie.
-    async fn send(&mut self, stuffing: &mut Stuffing, octets: &[u8]) -> Result<(), Over> {
+    async fn send(&mut self, stuffing: &mut Stuffing, octets: &[u8]) -> Result<(), SessionEnded> {
         for piece in stuffing.pieces(octets) {
             if piece.len() >= DIRECT_OCTETS {
                 self.write(piece).await?;

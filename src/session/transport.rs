@@ -14,7 +14,7 @@ use wire::LineBuffer;
 
 use super::proxy::begins_header;
 use super::unread::has_unread;
-use crate::registry::Live;
+use crate::registry::SessionHandle;
 use crate::tls::{Alpn, HandshakeError, Secured, Tls};
 
 /// How long a TLS handshake may take.
@@ -45,15 +45,15 @@ pub(crate) fn poll_read(
 /// A connection whose every read and write has a deadline.
 pub(super) struct Transport {
     stream: Stream,
-    patience: Patience,
-    live: Arc<Live>,
+    write_deadline: WriteDeadline,
+    live: Arc<SessionHandle>,
     unreported: u64,
-    heard: Heard,
+    heard: FirstOctets,
 }
 
 /// What the client has said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Heard {
+enum FirstOctets {
     Nothing,
     /// What a proxy says first.
     ProxyHeader,
@@ -62,17 +62,17 @@ enum Heard {
 }
 
 /// How long a client may read nothing of what is sent to it.
-pub(super) struct Patience {
+pub(super) struct WriteDeadline {
     pub(super) write_timeout: Duration,
 }
 
-impl Patience {
+impl WriteDeadline {
     async fn wait_for<T>(&self, write: impl Future<Output = io::Result<T>>) -> io::Result<T> {
         let mut write = pin!(write);
         let at_once = poll_fn(|context| Poll::Ready(write.as_mut().poll(context))).await;
         match at_once {
             Poll::Ready(written) => written,
-            // Rare and large: boxed, the timers take no room in a resting session.
+            // Rare and large: boxed, the timers take no room in a idle session.
             Poll::Pending => Box::pin(self.wait_longer(write)).await,
         }
     }
@@ -92,13 +92,17 @@ enum Stream {
 }
 
 impl Transport {
-    pub(super) fn new(stream: TcpStream, patience: Patience, live: Arc<Live>) -> Self {
+    pub(super) fn new(
+        stream: TcpStream,
+        write_deadline: WriteDeadline,
+        live: Arc<SessionHandle>,
+    ) -> Self {
         Self {
             stream: Stream::Plain(stream),
-            patience,
+            write_deadline,
             live,
             unreported: 0,
-            heard: Heard::Nothing,
+            heard: FirstOctets::Nothing,
         }
     }
 
@@ -120,7 +124,7 @@ impl Transport {
 
     /// Is the first that was read what a proxy says about its client?
     pub(super) fn began_with_proxy_header(&self) -> bool {
-        self.heard == Heard::ProxyHeader
+        self.heard == FirstOctets::ProxyHeader
     }
 
     /// Shakes hands. What was read in clear before this must have been thrown away.
@@ -128,7 +132,7 @@ impl Transport {
         let Stream::Plain(stream) = self.stream else {
             return Err(io::Error::other("TLS has begun already").into());
         };
-        // The handshake is large and rare: boxed, it takes no room in a resting session.
+        // The handshake is large and rare: boxed, it takes no room in a idle session.
         let handshake = Box::pin(tls.accept(stream, alpn));
         let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await;
         let secured = handshake.map_err(|_| HandshakeError::timed_out())??;
@@ -175,11 +179,11 @@ impl Transport {
         let Self { stream, heard, .. } = self;
         poll_fn(|context| {
             let take = |octets: &[u8]| {
-                if *heard == Heard::Nothing {
+                if *heard == FirstOctets::Nothing {
                     *heard = if begins_header(octets) {
-                        Heard::ProxyHeader
+                        FirstOctets::ProxyHeader
                     } else {
-                        Heard::Something
+                        FirstOctets::Something
                     };
                 }
                 lines.push(octets);
@@ -201,11 +205,13 @@ impl Transport {
             let slices = [io::IoSlice::new(head), io::IoSlice::new(body)];
             let write = match &mut self.stream {
                 Stream::Plain(stream) => {
-                    self.patience.wait_for(stream.write_vectored(&slices)).await
+                    self.write_deadline
+                        .wait_for(stream.write_vectored(&slices))
+                        .await
                 }
                 Stream::Tls(secured) => {
                     let write = secured.stream.write_vectored(&slices);
-                    self.patience.wait_for(write).await
+                    self.write_deadline.wait_for(write).await
                 }
             };
             let written = write?;
@@ -245,7 +251,7 @@ impl Transport {
         let Stream::Tls(secured) = &mut self.stream else {
             return Ok(());
         };
-        self.patience.wait_for(secured.stream.flush()).await
+        self.write_deadline.wait_for(secured.stream.flush()).await
     }
 }
 

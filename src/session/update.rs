@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use pop3::{Commit, Verb};
 
-use super::conversation::{Conversation, Over};
+use super::conversation::{Conversation, SessionEnded};
 use crate::mailbox::CommitDeletions;
-use crate::registry::{Ending, State};
+use crate::registry::{EndReason, State};
 use crate::store::{Maildrop, StoreError};
 
 /// How many unique-ids a line of the log names at most.
@@ -22,7 +22,7 @@ enum Deleted {
 }
 
 impl Conversation {
-    pub(super) async fn commit(&mut self, commit: Commit) -> Result<Ending, Over> {
+    pub(super) async fn commit(&mut self, commit: Commit) -> Result<EndReason, SessionEnded> {
         self.live.set_state(State::Update);
         let began = Instant::now();
         let deleted = self.delete(&commit).await;
@@ -30,9 +30,9 @@ impl Conversation {
             .metrics
             .command_took(Verb::Quit, began.elapsed());
         let (reply, ending) = match deleted {
-            Deleted::All(deleted) => (commit.done(deleted), Ending::Quit),
-            Deleted::None => (commit.failed(), Ending::CommitFailed),
-            Deleted::Unknown => (commit.unknown(), Ending::CommitFailed),
+            Deleted::All(deleted) => (commit.done(deleted), EndReason::Quit),
+            Deleted::None => (commit.failed(), EndReason::CommitFailed),
+            Deleted::Unknown => (commit.unknown(), EndReason::CommitFailed),
         };
         // It is decided: from here on, the session may be ended like any other.
         self.live.set_state(State::Transaction);

@@ -26,7 +26,7 @@ pub(super) const NONE_WRITTEN_DOWN: &str =
 
 /// Who deletes messages, and what becomes of them.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Departing<'a> {
+pub(crate) struct DeletionRecord<'a> {
     /// The session that deletes them, if one does.
     pub(crate) session: Option<&'a str>,
     /// How long they can be brought back.
@@ -53,7 +53,7 @@ impl Deletion {
         transaction: &DatabaseTransaction,
         user: UserId,
         version: MaildropVersion,
-        Departing { session, kept }: Departing<'_>,
+        DeletionRecord { session, kept }: DeletionRecord<'_>,
     ) -> Result<Self, DbErr> {
         let now = clock(transaction);
         let kept_until = match i64::try_from(kept.as_millis()).unwrap_or(i64::MAX / 2) {

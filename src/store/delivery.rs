@@ -26,7 +26,7 @@ const UNFINISHED_EXPIRES_AFTER: Duration = Duration::from_secs(3600);
 /// A small one waits in memory. A large one goes to the database in pieces that belong to no
 /// maildrop yet; [`Database::store`] gives them to their recipients in one transaction.
 #[derive(Debug)]
-pub struct Delivery {
+pub struct MessageWriter {
     /// Where the pieces of a large message go; nowhere if it is only measured.
     database: Option<Database>,
     canonical: Canonical,
@@ -45,14 +45,14 @@ pub(super) struct Written {
 
 /// A complete message, ready to be stored.
 #[derive(Debug)]
-pub struct Prepared {
+pub struct StagedMessage {
     octets: u64,
     digest: [u8; 32],
     rest: Vec<u8>,
     written: Option<Written>,
 }
 
-impl Delivery {
+impl MessageWriter {
     /// Begins to take a message in.
     pub fn new(database: Database) -> Self {
         Self {
@@ -88,11 +88,11 @@ impl Delivery {
     }
 
     /// The message is complete.
-    pub fn finish(mut self) -> Prepared {
+    pub fn finish(mut self) -> StagedMessage {
         let before = self.waiting.len();
         std::mem::take(&mut self.canonical).finish(&mut self.waiting);
         self.count(before);
-        Prepared {
+        StagedMessage {
             octets: self.octets,
             digest: self.digest.finalize().into(),
             rest: self.waiting,
@@ -133,7 +133,7 @@ impl Delivery {
     }
 }
 
-impl Prepared {
+impl StagedMessage {
     /// How many octets RETR will send, before byte-stuffing.
     pub fn octets(&self) -> u64 {
         self.octets
@@ -160,7 +160,7 @@ impl Database {
     ///
     /// # Errors
     /// If the database refuses; then it goes when it expires.
-    pub async fn abandon(&self, message: &Prepared) -> Result<(), StoreError> {
+    pub async fn abandon(&self, message: &StagedMessage) -> Result<(), StoreError> {
         let Some(written) = message.written else {
             return Ok(());
         };
@@ -234,7 +234,7 @@ async fn inserted_key(
 /// Removes what a large message that nobody gets has in the database already.
 pub(super) async fn remove_written(
     transaction: &DatabaseTransaction,
-    message: &Prepared,
+    message: &StagedMessage,
 ) -> Result<(), DbErr> {
     if let Some(written) = message.written {
         remove_content(transaction, written.content, "").await?;

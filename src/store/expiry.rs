@@ -7,7 +7,7 @@ use sea_orm::ConnectionTrait;
 
 use super::clock_guard::Time;
 use super::database::{sql_list, statement};
-use super::deletions::{Deletion, Departing, NONE_WRITTEN_DOWN};
+use super::deletions::{Deletion, DeletionRecord, NONE_WRITTEN_DOWN};
 use super::garbage::{Damaged, WORKING_TIME};
 use super::locks::{LockedMaildrop, Purpose};
 use super::{SqlStore, StoreError, UserId, repeat};
@@ -94,7 +94,7 @@ impl SqlStore {
         let Some((transaction, LockedMaildrop { version, .. })) = locked else {
             return Ok(0);
         };
-        let departing = Departing {
+        let departing = DeletionRecord {
             session: Some(EXPIRY),
             kept: self.keeping.deleted,
         };

@@ -8,16 +8,16 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryResult};
 use sha2::{Digest, Sha256};
 
 use super::database::statement;
-use super::reading::{Read, time};
-use super::rows::{Copy, insert, insert_copies, signed, store_contents};
-use super::{ContentId, Database, MessageId, Prepared, StoreError, UserId, repeat};
+use super::reading::{ExportedMessage, time};
+use super::rows::{NewMessage, insert, insert_copies, signed, store_contents};
+use super::{ContentId, Database, MessageId, StagedMessage, StoreError, UserId, repeat};
 use crate::identity::new_unique_id;
 
 /// A message to import.
 #[derive(Debug)]
 pub struct Import {
     /// What it says.
-    pub message: Prepared,
+    pub message: StagedMessage,
     /// What it is known by when it is imported again: a SHA-256.
     pub identity: [u8; 32],
     /// When it was received; messages are numbered in this order.
@@ -30,7 +30,7 @@ pub struct Import {
 
 /// A message that was imported before anybody knew what UIDL called it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Adoption {
+pub struct Rename {
     /// The name that it got.
     pub from: String,
     /// The name that it had.
@@ -40,12 +40,12 @@ pub struct Adoption {
 /// What an import knows of the messages of a maildrop: those that are there, and those that were
 /// imported and have been deleted since. Each is met once.
 #[derive(Debug, Default)]
-pub struct Known {
+pub struct ImportHistory {
     records: Vec<Record>,
     by_id: HashMap<String, usize>,
     by_digest: HashMap<Vec<u8>, Vec<usize>>,
     /// Messages with heads, by their octets: what they say with their heads is not known yet.
-    with_heads: HashMap<u64, Vec<(Read, usize)>>,
+    with_heads: HashMap<u64, Vec<(ExportedMessage, usize)>>,
     /// The unique-ids that are taken.
     taken: HashSet<String>,
     /// The last that was imported for this user, as far as is known here.
@@ -57,7 +57,7 @@ struct Record {
     /// What UIDL called it where it came from.
     old_id: Option<String>,
     /// Where it is; none if it is not there any more.
-    there: Option<There>,
+    there: Option<Present>,
     /// What it was imported as is known by, or else the SHA-256 of its octets; none if it has a head
     /// that nobody has looked behind.
     digest: Option<Vec<u8>>,
@@ -67,7 +67,7 @@ struct Record {
 
 /// A message that is in the maildrop.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct There {
+pub struct Present {
     /// What UIDL calls it.
     pub unique_id: String,
     /// When it was received.
@@ -78,16 +78,16 @@ pub struct There {
 
 /// A message that is known already.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Met {
+pub enum Match {
     /// It is in the maildrop.
-    There(There),
+    There(Present),
     /// It was imported, and somebody has deleted it.
     Deleted,
 }
 
-impl Known {
+impl ImportHistory {
     /// The message that UIDL called so where it came from.
-    pub fn by_id(&mut self, old_id: &str) -> Option<Met> {
+    pub fn by_id(&mut self, old_id: &str) -> Option<Match> {
         let at = *self.by_id.get(old_id)?;
         self.meet(at)
     }
@@ -100,7 +100,7 @@ impl Known {
 
     /// Does the message that UIDL called so say something else than this one? Ask
     /// [`Database::look_behind_heads`] first: a message that nobody has looked at counts as another.
-    pub fn differs(&self, old_id: &str, message: &Prepared, identity: &[u8; 32]) -> bool {
+    pub fn differs(&self, old_id: &str, message: &StagedMessage, identity: &[u8; 32]) -> bool {
         let is_other = |digest: &[u8]| digest != message.digest() && digest != identity;
         let record = self.named(old_id);
         record.is_some_and(|it| it.digest.as_deref().is_none_or(is_other))
@@ -114,10 +114,10 @@ impl Known {
     /// one of the `reserved` names is left for the message that has that name.
     pub fn by_octets(
         &mut self,
-        message: &Prepared,
+        message: &StagedMessage,
         identity: &[u8; 32],
         reserved: &HashSet<String>,
-    ) -> Option<Met> {
+    ) -> Option<Match> {
         let of = |digest: &[u8; 32]| self.by_digest.get(digest.as_slice()).into_iter().flatten();
         let mut candidates = of(message.digest()).chain(of(identity));
         let is_free = |at: &&usize| {
@@ -133,14 +133,14 @@ impl Known {
         self.meet(at)
     }
 
-    fn meet(&mut self, at: usize) -> Option<Met> {
+    fn meet(&mut self, at: usize) -> Option<Match> {
         let record = self.records.get_mut(at)?;
         if std::mem::replace(&mut record.met, true) {
             return None;
         }
         Some(match &record.there {
-            Some(there) => Met::There(there.clone()),
-            None => Met::Deleted,
+            Some(there) => Match::There(there.clone()),
+            None => Match::Deleted,
         })
     }
 
@@ -169,7 +169,7 @@ impl Known {
         let octets: i64 = row.try_get_by_index(3)?;
         let unique_id: Option<String> = row.try_get_by_index(5)?;
         let received_at: Option<i64> = row.try_get_by_index(6)?;
-        let there = unique_id.zip(received_at).map(|(unique_id, at)| There {
+        let there = unique_id.zip(received_at).map(|(unique_id, at)| Present {
             unique_id,
             received_at: time(at),
             is_unnamed: old_id.is_none(),
@@ -187,7 +187,7 @@ impl Known {
 
     /// Adds a message that has come otherwise than by an import.
     fn add_present(&mut self, row: &QueryResult) -> Result<(), DbErr> {
-        let message = Read::of_row(row)?;
+        let message = ExportedMessage::of_row(row)?;
         let (unique_id, octets) = (message.unique_id.clone(), message.octets);
         let digest = if message.has_head() {
             None
@@ -196,7 +196,7 @@ impl Known {
         };
         let at = self.add(Record {
             old_id: Some(unique_id.clone()),
-            there: Some(There {
+            there: Some(Present {
                 unique_id,
                 received_at: message.received_at(),
                 is_unnamed: false,
@@ -220,7 +220,7 @@ impl Database {
     ///
     /// # Errors
     /// If the database can't say.
-    pub async fn known(&self, user: UserId) -> Result<Known, StoreError> {
+    pub async fn known(&self, user: UserId) -> Result<ImportHistory, StoreError> {
         self.finish_deletions(user).await?;
         const IMPORTED: &str = "SELECT i.id, i.unique_id, i.digest, i.octets, i.message_id, \
             m.unique_id, m.received_at_ms FROM imports i LEFT JOIN messages m ON m.id = i.message_id \
@@ -228,7 +228,7 @@ impl Database {
         const PRESENT: &str = "SELECT m.id, m.content_id, m.head_octets, m.received_at_ms, m.octets, \
             m.unique_id, c.digest FROM messages m JOIN contents c ON c.id = m.content_id \
             WHERE m.user_id = $1 ORDER BY m.received_at_ms, m.id";
-        let mut known = Known::default();
+        let mut known = ImportHistory::default();
         let read = &self.begin_to_read().await?;
         let mut imported = HashSet::new();
         for row in read
@@ -255,7 +255,7 @@ impl Database {
     /// If the database can't say.
     pub async fn look_behind_heads(
         &self,
-        known: &mut Known,
+        known: &mut ImportHistory,
         octets: u64,
     ) -> Result<(), StoreError> {
         let Some(messages) = known.with_heads.remove(&octets) else {
@@ -284,9 +284,9 @@ impl Database {
     pub async fn import(
         &self,
         user: UserId,
-        known: &mut Known,
+        known: &mut ImportHistory,
         messages: &[Import],
-        adoptions: &[Adoption],
+        adoptions: &[Rename],
     ) -> Result<(), StoreError> {
         let last = known.last_import;
         let import = || self.try_to_import(user, last, messages, adoptions);
@@ -300,7 +300,7 @@ impl Database {
         user: UserId,
         last_known: i64,
         messages: &[Import],
-        adoptions: &[Adoption],
+        adoptions: &[Rename],
     ) -> Result<i64, StoreError> {
         const REMEMBER: &str =
             "INSERT INTO imports (user_id, unique_id, digest, octets, message_id)";
@@ -313,9 +313,9 @@ impl Database {
         for adoption in adoptions {
             adopt(&transaction, user, adoption).await?;
         }
-        let prepared: Vec<&Prepared> = messages.iter().map(|import| &import.message).collect();
+        let prepared: Vec<&StagedMessage> = messages.iter().map(|import| &import.message).collect();
         let contents = store_contents(&transaction, &prepared).await?;
-        let copy = |(import, content): (&Import, ContentId)| Copy {
+        let copy = |(import, content): (&Import, ContentId)| NewMessage {
             user,
             content,
             content_octets: import.message.octets(),
@@ -357,7 +357,7 @@ async fn last_import(transaction: &DatabaseTransaction, user: UserId) -> Result<
 async fn adopt(
     transaction: &DatabaseTransaction,
     user: UserId,
-    Adoption { from, to }: &Adoption,
+    Rename { from, to }: &Rename,
 ) -> Result<(), StoreError> {
     const REMEMBER: &str = "UPDATE imports SET unique_id = $3 WHERE user_id = $1 \
         AND message_id IN (SELECT id FROM messages WHERE user_id = $1 AND unique_id = $2)";

@@ -1,7 +1,7 @@
 //! Lets deliveries that are ready at the same time share one commit.
 //!
 //! A durable commit waits for the disk, however little it writes. So whoever comes while one is
-//! under way waits for its end, and the first of those then stores the letters of all: nobody
+//! under way waits for its end, and the first of those then stores the deliveries of all: nobody
 //! waits for a timer, and one delivery alone waits for nothing.
 //!
 //! That commit waits for no maildrop. Copies for those that another transaction has locked are left
@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 use sea_orm::DbErr;
 use tokio::sync::oneshot;
 
-use super::letters::{DELIVERY_PATIENCE, Sending, Sent};
-use super::{ContentId, Database, Letter, Outcome, StoreError, UserId, ask};
+use super::deliver::{DELIVERY_PATIENCE, Sending, Sent};
+use super::{ContentId, Database, Delivery, Outcome, StoreError, UserId, ask};
 
-/// How many letters share one commit at most.
+/// How many deliveries share one commit at most.
 const LETTERS_AT_ONCE: usize = 64;
 
 /// When the copies for locked maildrops are tried again with others. Most locks are those of
@@ -27,7 +27,7 @@ const AGAIN_AFTER: [Duration; 2] = [Duration::from_millis(20), Duration::from_mi
 /// How long a copy waits at least that comes after others which have waited in vain.
 const LEAST_PATIENCE: Duration = Duration::from_millis(50);
 
-/// What becomes of one letter: an outcome for each recipient, or why nothing was stored.
+/// What becomes of one delivery: an outcome for each recipient, or why nothing was stored.
 type Answer = Result<Vec<Outcome>, Arc<StoreError>>;
 
 /// Where deliveries meet.
@@ -42,10 +42,10 @@ struct Shared {
     turn: tokio::sync::Mutex<()>,
 }
 
-/// A letter that is to be stored with others.
+/// A delivery that is to be stored with others.
 #[derive(Debug)]
 struct Waiting {
-    letter: Arc<Letter>,
+    delivery: Arc<Delivery>,
     /// For which of its recipients, by their places.
     recipients: Vec<usize>,
     /// What the copies of the others share, if there are any.
@@ -53,15 +53,15 @@ struct Waiting {
     answer: oneshot::Sender<Result<Sent, Arc<StoreError>>>,
 }
 
-/// What has become of a letter so far.
+/// What has become of a delivery so far.
 struct Progress {
-    letter: Arc<Letter>,
+    delivery: Arc<Delivery>,
     outcomes: Vec<Outcome>,
     content: Option<ContentId>,
 }
 
 impl Intake {
-    /// Stores letters in this database.
+    /// Stores deliveries in this database.
     pub fn new(database: Database) -> Self {
         Self(Arc::new(Shared {
             database,
@@ -70,37 +70,37 @@ impl Intake {
         }))
     }
 
-    /// Gives a letter to its recipients; tells what became of each copy, in their order.
+    /// Gives a delivery to its recipients; tells what became of each copy, in their order.
     ///
     /// It goes on when nobody waits for the answer any more.
     ///
     /// # Errors
-    /// If the database refuses; then nothing of this letter is stored, unless the connection broke
+    /// If the database refuses; then nothing of this delivery is stored, unless the connection broke
     /// while it was being committed.
-    pub async fn deliver(&self, letter: Letter) -> Answer {
+    pub async fn deliver(&self, delivery: Delivery) -> Answer {
         let (answer, answered) = oneshot::channel();
         let shared = Arc::clone(&self.0);
         actix_rt::spawn(async move {
             // A caller that has gone does not need it.
-            let _ = answer.send(shared.deliver(letter).await);
+            let _ = answer.send(shared.deliver(delivery).await);
         });
         answered.await.unwrap_or_else(|_| Err(lost()))
     }
 }
 
 impl Shared {
-    async fn deliver(self: Arc<Self>, letter: Letter) -> Answer {
-        let letter = Arc::new(letter);
-        let mut progress = Progress::new(Arc::clone(&letter));
+    async fn deliver(self: Arc<Self>, delivery: Delivery) -> Answer {
+        let delivery = Arc::new(delivery);
+        let mut progress = Progress::new(Arc::clone(&delivery));
         let done = self.store_all(&mut progress).await;
         let Progress { outcomes, .. } = progress;
         if !outcomes.contains(&Outcome::Stored) {
-            self.abandon(letter);
+            self.abandon(delivery);
         }
         done.map(|()| outcomes)
     }
 
-    /// Stores the copies of a letter: all that can be stored at once, and then the others.
+    /// Stores the copies of a delivery: all that can be stored at once, and then the others.
     ///
     /// # Errors
     /// Why none is stored.
@@ -119,7 +119,7 @@ impl Shared {
     }
 
     /// Stores the copies for those maildrops that nobody else has locked, together with the
-    /// letters of others.
+    /// deliveries of others.
     async fn store_unlocked(
         self: &Arc<Self>,
         progress: &mut Progress,
@@ -127,7 +127,7 @@ impl Shared {
         let recipients = progress.locked();
         let (answer, answered) = oneshot::channel();
         self.waiting().push(Waiting {
-            letter: Arc::clone(&progress.letter),
+            delivery: Arc::clone(&progress.delivery),
             recipients: recipients.clone(),
             content: progress.content,
             answer,
@@ -144,9 +144,9 @@ impl Shared {
     /// for them.
     async fn wait_for_locked(&self, progress: &mut Progress) -> Result<(), Arc<StoreError>> {
         let until = Instant::now() + DELIVERY_PATIENCE;
-        let letter = Arc::clone(&progress.letter);
+        let delivery = Arc::clone(&progress.delivery);
         for (user, recipients) in progress.locked_by_user() {
-            let sending = Sending::part(&letter, recipients.clone(), progress.content);
+            let sending = Sending::part(&delivery, recipients.clone(), progress.content);
             let store = async || {
                 let left = until.saturating_duration_since(Instant::now());
                 let patience = left.max(LEAST_PATIENCE);
@@ -160,7 +160,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Stores the letters that wait by the time that it is this one's turn. Every letter has a call
+    /// Stores the deliveries that wait by the time that it is this one's turn. Every delivery has a call
     /// of its own behind it, so none is left.
     async fn store_what_waits(&self) {
         let _turn = self.turn.lock().await;
@@ -180,14 +180,14 @@ impl Shared {
         }
     }
 
-    /// Removes what a large letter that nobody got has in the database; nobody waits for that.
-    fn abandon(&self, letter: Arc<Letter>) {
-        if letter.message.written().is_none() {
+    /// Removes what a large delivery that nobody got has in the database; nobody waits for that.
+    fn abandon(&self, delivery: Arc<Delivery>) {
+        if delivery.message.written().is_none() {
             return;
         }
         let database = self.database.clone();
         actix_rt::spawn(async move {
-            if let Err(error) = database.abandon(&letter.message).await {
+            if let Err(error) = database.abandon(&delivery.message).await {
                 tracing::debug!(error = %error, "a broken delivery is left to expire");
             }
         });
@@ -206,7 +206,7 @@ impl Shared {
         }
     }
 
-    /// Stores letters one by one, as long as only some of them are at fault.
+    /// Stores deliveries one by one, as long as only some of them are at fault.
     async fn store_each(&self, sendings: &[Sending<'_>]) -> Vec<Result<Sent, Arc<StoreError>>> {
         let mut answers: Vec<Result<Sent, Arc<StoreError>>> = Vec::with_capacity(sendings.len());
         for sending in sendings {
@@ -237,17 +237,17 @@ impl Shared {
 
 impl Waiting {
     fn sending(&self) -> Sending<'_> {
-        Sending::part(&self.letter, self.recipients.clone(), self.content)
+        Sending::part(&self.delivery, self.recipients.clone(), self.content)
     }
 }
 
 impl Progress {
     /// Nobody has got anything yet.
-    fn new(letter: Arc<Letter>) -> Self {
+    fn new(delivery: Arc<Delivery>) -> Self {
         Self {
-            outcomes: vec![Outcome::Locked; letter.recipients.len()],
+            outcomes: vec![Outcome::Locked; delivery.recipients.len()],
             content: None,
-            letter,
+            delivery,
         }
     }
 
@@ -262,7 +262,7 @@ impl Progress {
     fn locked_by_user(&self) -> BTreeMap<UserId, Vec<usize>> {
         let mut by_user = BTreeMap::<UserId, Vec<usize>>::new();
         for at in self.locked() {
-            if let Some(recipient) = self.letter.recipients.get(at) {
+            if let Some(recipient) = self.delivery.recipients.get(at) {
                 by_user.entry(recipient.user).or_default().push(at);
             }
         }
@@ -299,7 +299,7 @@ fn lost() -> Arc<StoreError> {
     Arc::new(StoreError::Corrupt(lost.into()))
 }
 
-/// May it be the fault of a single letter, so that the others can be stored without it?
+/// May it be the fault of a single delivery, so that the others can be stored without it?
 fn is_of_one_letter(error: &StoreError) -> bool {
     match error {
         StoreError::DeliveryExpired

@@ -15,7 +15,7 @@ use sea_orm::{DbErr, QueryResult, Value};
 
 use super::clock_guard::ClockGuard;
 use super::database::statement;
-use super::deletions::{DELETED_AT_ONCE, Deletion, Departing};
+use super::deletions::{DELETED_AT_ONCE, Deletion, DeletionRecord};
 use super::garbage::{GcReport, GcState};
 use super::leases::Leases;
 use super::locks::MAILDROP_PATIENCE;
@@ -38,20 +38,20 @@ pub struct SqlStore {
     pub(super) leases: Leases,
     pub(super) server_id: String,
     pub(super) gc_state: Mutex<GcState>,
-    pub(super) keeping: Keeping,
+    pub(super) keeping: Retention,
     pub(super) clock_guard: ClockGuard,
 }
 
 /// How long what could go is kept.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Keeping {
+pub struct Retention {
     /// How long what a QUIT deleted, or what expired, can be brought back.
     pub deleted: Duration,
     /// How long a message stays in its maildrop; none is for ever.
     pub expire_after: Option<Duration>,
 }
 
-impl Keeping {
+impl Retention {
     /// Does any of it go by the clock?
     pub(super) fn goes_by_time(self) -> bool {
         !self.deleted.is_zero() || self.expire_after.is_some()
@@ -66,14 +66,14 @@ impl SqlStore {
             leases: Leases::default(),
             server_id,
             gc_state: Mutex::default(),
-            keeping: Keeping::default(),
+            keeping: Retention::default(),
             clock_guard: ClockGuard::default(),
         }
     }
 
     /// The same, which keeps what could go for so long.
     #[must_use]
-    pub fn keeping(self, keeping: Keeping) -> Self {
+    pub fn with_retention(self, keeping: Retention) -> Self {
         Self { keeping, ..self }
     }
 
@@ -222,7 +222,7 @@ impl SqlStore {
             // The user has been removed, and all messages with it.
             return Ok(0);
         };
-        let departing = Departing {
+        let departing = DeletionRecord {
             session: Some(session),
             kept: self.keeping.deleted,
         };

@@ -19,7 +19,7 @@ pub struct Reading {
 
 /// A message of a maildrop that is being read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Read {
+pub struct ExportedMessage {
     message: MessageId,
     content: ContentId,
     has_head: bool,
@@ -30,7 +30,7 @@ pub struct Read {
     pub unique_id: String,
 }
 
-impl Read {
+impl ExportedMessage {
     /// From its key, its content's, the octets of its head, its time, its octets and its unique-id.
     pub(super) fn of_row(row: &QueryResult) -> Result<Self, DbErr> {
         let (head_octets, octets): (i32, i64) =
@@ -100,19 +100,20 @@ impl Reading {
     pub async fn messages_after(
         &self,
         user: UserId,
-        last: Option<&Read>,
-    ) -> Result<Vec<Read>, StoreError> {
+        last: Option<&ExportedMessage>,
+    ) -> Result<Vec<ExportedMessage>, StoreError> {
         const NEXT: &str = "SELECT id, content_id, head_octets, received_at_ms, octets, unique_id \
             FROM messages WHERE user_id = $1 AND (received_at_ms, id) > ($2, $3) \
             ORDER BY received_at_ms, id LIMIT $4";
         let deleted = deleted_messages(&self.transaction, user).await?;
-        let place = |read: &Read| (read.received_at_ms, read.message.0);
+        let place = |read: &ExportedMessage| (read.received_at_ms, read.message.0);
         let mut after = last.map_or((i64::MIN, i64::MIN), place);
         loop {
             let values = [user.0.into(), after.0.into(), after.1.into(), PAGE.into()];
             let next = statement(&self.transaction, NEXT, values);
             let rows = self.transaction.query_all_raw(next).await?;
-            let messages: Result<Vec<Read>, DbErr> = rows.iter().map(Read::of_row).collect();
+            let messages: Result<Vec<ExportedMessage>, DbErr> =
+                rows.iter().map(ExportedMessage::of_row).collect();
             let mut messages = messages?;
             let Some(last) = messages.last() else {
                 return Ok(messages);
@@ -129,7 +130,11 @@ impl Reading {
     ///
     /// # Errors
     /// If the database can't say.
-    pub async fn piece(&self, message: &Read, at: i32) -> Result<Option<Vec<u8>>, StoreError> {
+    pub async fn piece(
+        &self,
+        message: &ExportedMessage,
+        at: i32,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
         const HEAD: &str = "SELECT octets FROM heads WHERE message_id = $1";
         const CHUNK: &str = "SELECT octets FROM chunks WHERE content_id = $1 AND number = $2";
         let piece = match (at, message.has_head) {

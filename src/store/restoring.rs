@@ -9,7 +9,7 @@ use super::{Database, StoreError, UserId, allow_long_statements, repeat};
 
 /// Which deletions are undone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which<'a> {
+pub enum RestoreSelector<'a> {
     /// All that this session's QUIT has deleted; [`EXPIRY`](super::EXPIRY) stands for what expired.
     Session(&'a str),
     /// All that any QUIT has deleted, or that has expired, since so long ago.
@@ -18,7 +18,7 @@ pub enum Which<'a> {
 
 /// What one session has deleted, and can be brought back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Deletions {
+pub struct DeletedBySession {
     /// The session's name, as in the log.
     pub session: String,
     /// How many messages.
@@ -34,13 +34,21 @@ impl Database {
     ///
     /// # Errors
     /// If the database refuses; then nothing has changed.
-    pub async fn restore(&self, user: UserId, which: Which<'_>) -> Result<u64, StoreError> {
+    pub async fn restore(
+        &self,
+        user: UserId,
+        which: RestoreSelector<'_>,
+    ) -> Result<u64, StoreError> {
         self.finish_deletions(user).await?;
         let restore = async || repeat(|| self.try_to_restore(user, which)).await;
         self.with_reserve(restore).await
     }
 
-    async fn try_to_restore(&self, user: UserId, which: Which<'_>) -> Result<u64, StoreError> {
+    async fn try_to_restore(
+        &self,
+        user: UserId,
+        which: RestoreSelector<'_>,
+    ) -> Result<u64, StoreError> {
         let Some((transaction, _)) = self.lock_maildrop(user).await? else {
             return Ok(0);
         };
@@ -50,8 +58,8 @@ impl Database {
         // Asked once, so that all statements mean the same messages.
         let now = now(&transaction).await?;
         let (narrowed, value): (&str, Value) = match which {
-            Which::Session(session) => ("session_id = $3", session.into()),
-            Which::Since(since) => {
+            RestoreSelector::Session(session) => ("session_id = $3", session.into()),
+            RestoreSelector::Since(since) => {
                 let since = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
                 let since = now.saturating_sub(since);
                 (
@@ -88,7 +96,7 @@ impl Database {
     ///
     /// # Errors
     /// If the database can't say.
-    pub async fn deletions(&self, user: UserId) -> Result<Vec<Deletions>, StoreError> {
+    pub async fn deletions(&self, user: UserId) -> Result<Vec<DeletedBySession>, StoreError> {
         self.finish_deletions(user).await?;
         let read = self.read();
         let kept = format!(
@@ -102,7 +110,7 @@ impl Database {
             .await?;
         let deletions = rows.iter().map(|row| {
             let messages: i64 = row.try_get_by_index(1)?;
-            Ok(Deletions {
+            Ok(DeletedBySession {
                 session: row.try_get_by_index(0)?,
                 messages: messages.unsigned_abs(),
                 deleted_at_ms: row.try_get_by_index(2)?,

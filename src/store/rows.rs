@@ -1,7 +1,7 @@
 //! Writes messages into their tables, many rows with each statement.
 //!
 //! Each statement that is waited for costs a way to the database and back. With several rows in one,
-//! a transaction of many letters has few of them.
+//! a transaction of many deliveries has few of them.
 
 use std::collections::HashMap;
 use std::time::SystemTime;
@@ -11,7 +11,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult, Value};
 
 use super::database::statement;
 use super::delivery::{
-    CHUNK_OCTETS, Prepared, Written, finish_content, insert_chunks, milliseconds,
+    CHUNK_OCTETS, StagedMessage, Written, finish_content, insert_chunks, milliseconds,
 };
 use super::{ContentId, MessageId, StoreError, UserId};
 
@@ -20,7 +20,7 @@ use super::{ContentId, MessageId, StoreError, UserId};
 const ROWS_AT_ONCE: [usize; 3] = [16, 4, 1];
 
 /// A message in a maildrop that is not there yet.
-pub(super) struct Copy {
+pub(super) struct NewMessage {
     pub(super) user: UserId,
     pub(super) content: ContentId,
     pub(super) content_octets: u64,
@@ -34,7 +34,7 @@ pub(super) struct Copy {
 /// Stores what messages say; returns the key of each, in their order.
 pub(super) async fn store_contents(
     transaction: &DatabaseTransaction,
-    messages: &[&Prepared],
+    messages: &[&StagedMessage],
 ) -> Result<Vec<ContentId>, StoreError> {
     const INSERT: &str = "INSERT INTO contents (octets, digest)";
     const CHUNKS: &str = "INSERT INTO chunks (content_id, number, octets)";
@@ -76,7 +76,7 @@ pub(super) async fn store_contents(
 /// Completes a message whose first chunks are in the database already.
 async fn finish(
     transaction: &DatabaseTransaction,
-    message: &Prepared,
+    message: &StagedMessage,
     written: Written,
 ) -> Result<ContentId, StoreError> {
     let octets = signed(message.octets());
@@ -91,7 +91,7 @@ async fn finish(
 pub(super) async fn insert_copies(
     transaction: &DatabaseTransaction,
     now: i64,
-    copies: Vec<Copy>,
+    copies: Vec<NewMessage>,
 ) -> Result<Vec<MessageId>, StoreError> {
     const INSERT: &str = "INSERT INTO messages \
         (user_id, content_id, octets, unique_id, received_at_ms, head_octets, stored_at_ms)";

@@ -25,9 +25,9 @@ use x509_parser::prelude::FromDer;
 use x509_parser::signature_algorithm::SignatureAlgorithm;
 
 use super::Alpn;
+use super::certificate_file::CertificateFile;
 use super::clients::Clients;
 use super::files::{Sources, files_at};
-use super::holding::Holding;
 
 /// The protocol's name in ALPN (registered by IANA).
 const ALPN_POP3: &[u8] = b"pop3";
@@ -67,10 +67,10 @@ pub(super) fn load(
 ) -> anyhow::Result<Vec<Arc<Certificate>>> {
     let mut certificates = Vec::new();
     for (path, key_path) in &sources.certificates {
-        let read = |path: &Path| -> anyhow::Result<Vec<(PathBuf, Holding)>> {
+        let read = |path: &Path| -> anyhow::Result<Vec<(PathBuf, CertificateFile)>> {
             let files = files_at(path)?.into_iter();
             let read = files.map(|file| {
-                let holding = Holding::read(&file, sources.password.as_ref())?;
+                let holding = CertificateFile::read(&file, sources.password.as_ref())?;
                 Ok((file, holding))
             });
             read.collect()
@@ -95,7 +95,7 @@ pub(super) fn key_files(sources: &Sources) -> Vec<PathBuf> {
         .flat_map(|(path, key_path)| std::iter::once(path).chain(key_path));
     let files = paths.flat_map(|path| files_at(path).unwrap_or_default());
     let has_key = |file: &PathBuf| {
-        let holding = Holding::read(file, sources.password.as_ref());
+        let holding = CertificateFile::read(file, sources.password.as_ref());
         holding.is_ok_and(|holding| !holding.keys.is_empty())
     };
     files.filter(has_key).collect()
@@ -105,7 +105,7 @@ pub(super) fn key_files(sources: &Sources) -> Vec<PathBuf> {
 /// puts the chain alone beside the others.
 fn pair(
     path: &Path,
-    holdings: &[(PathBuf, Holding)],
+    holdings: &[(PathBuf, CertificateFile)],
     keys: &[&PrivateKeyDer<'static>],
 ) -> anyhow::Result<Vec<(PathBuf, CertifiedKey)>> {
     let mut found: Vec<(PathBuf, CertifiedKey)> = Vec::new();

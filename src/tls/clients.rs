@@ -18,8 +18,8 @@ use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 
 use super::certificate::{alternative_names, time};
+use super::certificate_file::CertificateFile;
 use super::files::{ClientSources, Sources};
-use super::holding::Holding;
 
 /// `SmtpUTF8Mailbox`, an address that is not all ASCII (RFC 9598).
 const SMTP_UTF8_MAILBOX: Oid<'_> = oid!(1.3.6.1.5.5.7.8.9);
@@ -40,7 +40,7 @@ impl Clients {
     fn read(sources: &ClientSources) -> anyhow::Result<Self> {
         let file = &sources.authorities;
         let mut roots = RootCertStore::empty();
-        for certificate in Holding::read(file, None)?.certificates {
+        for certificate in CertificateFile::read(file, None)?.certificates {
             roots.add(certificate).map_err(|error| {
                 anyhow!("cannot use an authority in {}: {error}", file.display())
             })?;
@@ -56,7 +56,7 @@ impl Clients {
             .allow_unauthenticated();
         let mut lists = Vec::new();
         for file in &sources.lists {
-            let held = Holding::read(file, None)?.lists;
+            let held = CertificateFile::read(file, None)?.lists;
             anyhow::ensure!(
                 !held.is_empty(),
                 "there is no revocation list in {} (Pop3__CrlPath)",

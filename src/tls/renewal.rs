@@ -86,21 +86,21 @@ pub(super) struct Watch {
     stamp: Stamp,
     /// When the log was last told of these concerns.
     warned: Option<SystemTime>,
-    concerns: Vec<Told>,
+    concerns: Vec<Warning>,
 }
 
 /// What the log is told of a file.
 #[derive(Debug, PartialEq, Eq)]
-struct Told {
+struct Warning {
     file: PathBuf,
-    concern: Concern,
+    concern: Problem,
     /// When the certificate or the list ends, or begins to be valid.
     at: SystemTime,
 }
 
 /// What whoever runs the server should see to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Concern {
+enum Problem {
     Expired,
     ExpiresSoon,
     NotYetValid,
@@ -161,7 +161,7 @@ impl Tls {
             .warned
             .is_none_or(|at| now.duration_since(at).is_ok_and(|it| it >= WARN_EVERY));
         if due || concerns != watch.concerns {
-            for Told { file, concern, at } in &concerns {
+            for Warning { file, concern, at } in &concerns {
                 tracing::warn!(file = %file.display(), days = days_until(*at, now), "{concern}");
             }
             watch.warned = Some(now);
@@ -170,7 +170,7 @@ impl Tls {
     }
 }
 
-impl fmt::Display for Concern {
+impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Expired => "a certificate has expired: clients refuse it",
@@ -184,11 +184,11 @@ impl fmt::Display for Concern {
 }
 
 impl Current {
-    fn concerns(&self, now: SystemTime) -> Vec<Told> {
+    fn concerns(&self, now: SystemTime) -> Vec<Warning> {
         let mut concerns = Vec::new();
         let mut add = |file: &PathBuf, concern, at| {
             let file = file.clone();
-            concerns.push(Told { file, concern, at });
+            concerns.push(Warning { file, concern, at });
         };
         for certificate in &self.certificates {
             let (file, begin, end) = (
@@ -197,17 +197,17 @@ impl Current {
                 certificate.not_after,
             );
             if end <= now {
-                add(file, Concern::Expired, end);
+                add(file, Problem::Expired, end);
             } else if end <= now + WARN_BEFORE {
-                add(file, Concern::ExpiresSoon, end);
+                add(file, Problem::ExpiresSoon, end);
             }
             if begin > now {
-                add(file, Concern::NotYetValid, begin);
+                add(file, Problem::NotYetValid, begin);
             }
         }
         for (file, next_update) in self.clients.iter().flat_map(|clients| &clients.lists) {
             if let Some(end) = next_update.filter(|end| *end < now) {
-                add(file, Concern::ListOutOfDate, end);
+                add(file, Problem::ListOutOfDate, end);
             }
         }
         concerns

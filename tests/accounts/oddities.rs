@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use proptest::prelude::any;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
-use restante::accounts::{Authentication, Evidence};
+use restante::accounts::{Authentication, Proof};
 use wire::Secret;
 
 use super::{accounts, new_key, trust, verify};
@@ -67,7 +67,7 @@ fn no_octets_at_all_are_a_fault() {
             let (address, start, rest) = cases.new_tree(&mut runner).unwrap().current();
             let secret = Secret::new([start, rest].concat());
             for address in [ADA, &address] {
-                let evidence = Evidence::Secret {
+                let evidence = Proof::Secret {
                     name: address.into(),
                     identity: Some(address.into()),
                     secret: secret.clone(),

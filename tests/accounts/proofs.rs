@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use pop3::Access;
-use restante::accounts::{Authentication, Evidence, KeyOptions, SCOPE_POP3_READ};
+use restante::accounts::{Authentication, KeyOptions, Proof, SCOPE_POP3_READ};
 use wire::Secret;
 
 use super::{accounts, new_key, opens, trust, verify, verify_from};
@@ -53,7 +53,7 @@ fn a_key_with_networks_opens_nothing_from_elsewhere() {
             let client = address(client);
             let by_secret = verify_from(client, &accounts, ADA, &new.key).await;
             assert_eq!(by_secret.is_ok(), opens, "{client}");
-            let by_proof = accounts.identify(&Evidence::Key(new.id), client).await;
+            let by_proof = accounts.identify(&Proof::Key(new.id), client).await;
             assert_eq!(by_proof.unwrap().is_ok(), opens, "{client}");
         }
         let listed = accounts.keys(ADA).await.unwrap();
@@ -111,7 +111,7 @@ fn an_identity_is_an_address_of_the_same_user_in_any_form() {
             (ADA, Some("a\0b"), false),
             (BOB, Some(ADA), false),
         ] {
-            let evidence = Evidence::Secret {
+            let evidence = Proof::Secret {
                 name: name.into(),
                 identity: identity.map(Into::into),
                 secret: Secret::new(key.key.as_bytes()),
@@ -134,7 +134,7 @@ fn somebody_trusted_may_tell_several_addresses_and_the_client_whom_it_means() {
         let bob = accounts.add(BOB, &[]).await.unwrap();
         accounts.add("eve@example.com", &[]).await.unwrap();
         let meant = async |addresses: &[&str], identity: Option<&str>| {
-            let evidence = Evidence::TrustedAddress {
+            let evidence = Proof::TrustedAddress {
                 addresses: addresses.iter().map(|it| (*it).into()).collect(),
                 identity: identity.map(Into::into),
             };

@@ -127,7 +127,7 @@ fn a_database_that_others_may_read_is_left_so_and_named() {
         fs::set_permissions(path, fs::Permissions::from_mode(open)).unwrap();
         let warning = warnings().unwrap();
         assert_eq!(warning["level"], "warning");
-        assert_eq!(warning["mend"], format!("chmod go= {}", path.display()));
+        assert_eq!(warning["fix"], format!("chmod go= {}", path.display()));
         let daemon = Daemon::start(&place.url);
         daemon.wait_for_log(&format!("chmod go= {}", path.display()));
         assert_eq!(mode(path), open, "that may be on purpose");

@@ -101,12 +101,12 @@ fn a_server_whose_clock_is_ahead_harms_nobody() {
 
     // Mail is in the order in which it came, on both servers.
     for (at, node) in [&ahead, &right, &ahead, &right].into_iter().enumerate() {
-        deliver(node, &site, &format!("letter {at}"));
+        deliver(node, &site, &format!("delivery {at}"));
     }
     let mut client = site.login(&right, 0);
     for at in 0..4 {
         let body = String::from_utf8(client.body(&format!("RETR {}", at + 2))).unwrap();
-        assert!(body.contains(&format!("letter {at}")), "{at}: {body}");
+        assert!(body.contains(&format!("delivery {at}")), "{at}: {body}");
     }
     // A key that works for an hour works on both.
     let create = format!(

@@ -5,7 +5,7 @@ use crate::support::daemon::signal;
 use crate::support::mail::message;
 use crate::support::{cli, eventually};
 
-/// A letter to these users; each one's reply.
+/// A delivery to these users; each one's reply.
 fn send(mta: &mut Mta, users: &[&str], seed: u64) -> Vec<String> {
     mta.to(users);
     mta.data(&message(seed, 500), users.len())
@@ -26,7 +26,7 @@ fn a_locked_maildrop_defers_its_own_copies_and_no_others() {
     let mut psql = site.psql();
     psql.lock("users", "address = 'u0@example.com'");
 
-    // While a letter waits for the one who is locked, others are not kept waiting.
+    // While a delivery waits for the one who is locked, others are not kept waiting.
     let mut waiting = node.mta();
     waiting.to(&[site.address(0), site.address(1)]);
     waiting.expect("DATA", "354");
@@ -36,7 +36,7 @@ fn a_locked_maildrop_defers_its_own_copies_and_no_others() {
     assert_eq!(
         site.count(&node, 1),
         2,
-        "the copy of the first letter is there too"
+        "the copy of the first delivery is there too"
     );
     for user in [1, 2] {
         assert_stored(&send(&mut node.mta(), &[site.address(user)], 2));

@@ -42,11 +42,9 @@ fn thousands_of_half_open_handshakes_leave_only_so_many_sessions() {
         }
         clients.push(client);
     }
-    let made_room = || daemon.log().matches("ending=\"made room\"").count();
+    let evicted = || daemon.log().matches("ending=\"evicted\"").count();
     let expected = CONNECTIONS - LIMIT;
-    eventually("the oldest to go", || {
-        (made_room() == expected).then_some(())
-    });
+    eventually("the oldest to go", || (evicted() == expected).then_some(()));
     let memory = daemon.resident_kib();
     assert!(memory < BOUND_KIB, "{memory} KiB");
     // It is said, but not for each.
@@ -55,7 +53,7 @@ fn thousands_of_half_open_handshakes_leave_only_so_many_sessions() {
     assert!((1..=3).contains(&said), "{said} times");
     daemon.connect().ok("QUIT");
     eventually("one more to go", || {
-        (made_room() == expected + 1).then_some(())
+        (evicted() == expected + 1).then_some(())
     });
 }
 

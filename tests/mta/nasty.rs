@@ -10,7 +10,7 @@ use crate::support::mail::{ADA, message};
 const HEAD: &str = "From: stranger@example.net\r\nTo: ada@example.com\r\n\
                     Date: Sun, 29 Nov 2026 10:00:00 +0000\r\nMessage-ID: <1@example.net>\r\n";
 
-/// Messages in canonical form, each with a trap. No bare CR: both mail servers mend it.
+/// Messages in canonical form, each with a trap. No bare CR: both mail servers fix it.
 pub(super) fn messages() -> Vec<Vec<u8>> {
     let bodies: [Vec<u8>; 7] = [
         b".\r\n..\r\n...\r\n.first\r\n\r\n.\r\n".to_vec(),

@@ -1,4 +1,4 @@
-//! `restante check`: what would keep the server from working, and the mend.
+//! `restante check`: what would keep the server from working, and the fix.
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -34,12 +34,12 @@ fn checked(url: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Outcome 
     command.run()
 }
 
-/// Does one of the findings of this level have these words in it, and a mend if it needs one?
+/// Does one of the findings of this level have these words in it, and a fix if it needs one?
 fn tells(findings: &[Value], level: &str, words: &str) -> bool {
     findings.iter().any(|finding| {
         let message = finding["message"].as_str().unwrap();
-        let has_mend = finding["mend"].is_string();
-        finding["level"] == level && message.contains(words) && has_mend == (level != "ok")
+        let has_fix = finding["fix"].is_string();
+        finding["level"] == level && message.contains(words) && has_fix == (level != "ok")
     })
 }
 

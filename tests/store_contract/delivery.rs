@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::SystemTime;
 
 use restante::store::{
-    CHUNK_OCTETS, Database, Delivery, MailStore, Met, SqlStore, StoreError, UserId,
+    CHUNK_OCTETS, Database, MailStore, Match, MessageWriter, SqlStore, StoreError, UserId,
 };
 
 use super::{WRITTEN_EARLY, number};
@@ -21,7 +21,7 @@ fn line_ends_become_canonical_however_the_message_arrives() {
         for ending in ["", "\n", "\r", "\r\n"] {
             let arrived = [odd.as_slice(), ending.as_bytes()].concat();
             for cut in [1, 2, 3, 5, 7, arrived.len()] {
-                let mut delivery = Delivery::new(database.clone());
+                let mut delivery = MessageWriter::new(database.clone());
                 for piece in arrived.chunks(cut) {
                     delivery.write(piece).await.unwrap();
                     delivery.write(b"").await.unwrap();
@@ -48,7 +48,7 @@ fn a_line_end_on_the_seam_of_two_chunks_stays_one() {
                         b"last line",
                     ]
                     .concat();
-                    let mut delivery = Delivery::new(database.clone());
+                    let mut delivery = MessageWriter::new(database.clone());
                     // The network cuts right behind the CR.
                     let (head, tail) = arrived.split_at(before + 1);
                     delivery.write(head).await.unwrap();
@@ -67,8 +67,8 @@ fn what_is_measured_is_what_would_be_stored() {
         let database = place.open().await;
         let ada = add(&database, ADA).await;
         let large = message(1, WRITTEN_EARLY + 12_345);
-        let mut measuring = Delivery::measuring();
-        let mut delivery = Delivery::new(database.clone());
+        let mut measuring = MessageWriter::measuring();
+        let mut delivery = MessageWriter::new(database.clone());
         for piece in large.chunks(70_000) {
             measuring.write(piece).await.unwrap();
             delivery.write(piece).await.unwrap();
@@ -83,7 +83,7 @@ fn what_is_measured_is_what_would_be_stored() {
         // An import knows it again, as often as it is there.
         let mut known = database.known(ada).await.unwrap();
         let mut meet = || known.by_octets(&measured, measured.digest(), &HashSet::new());
-        assert!(matches!(meet(), Some(Met::There(_))) && matches!(meet(), Some(Met::There(_))));
+        assert!(matches!(meet(), Some(Match::There(_))) && matches!(meet(), Some(Match::There(_))));
         assert_eq!(meet(), None);
     });
 }
@@ -161,12 +161,12 @@ fn a_delivery_that_was_broken_off_is_removed_after_an_hour() {
         let database = place.open().await;
         let sql = place.sql().await;
         let ada = add(&database, ADA).await;
-        let mut broken = Delivery::new(database.clone());
+        let mut broken = MessageWriter::new(database.clone());
         broken.write(&message(1, 2 * WRITTEN_EARLY)).await.unwrap();
         assert_eq!(sql.count("unfinished").await, 1);
         let hour_ago = "UPDATE unfinished SET touched_at_ms = touched_at_ms - 3600000";
         sql.run(hour_ago).await;
-        let mut lively = Delivery::new(database.clone());
+        let mut lively = MessageWriter::new(database.clone());
         lively.write(&message(2, 2 * WRITTEN_EARLY)).await.unwrap();
 
         assert_eq!(server.collect_garbage().await.unwrap().broken_deliveries, 1);
@@ -197,7 +197,7 @@ fn a_slow_delivery_lives_as_long_as_it_grows() {
         let sql = place.sql().await;
         let ada = add(&database, ADA).await;
         let large = message(1, 4 * WRITTEN_EARLY);
-        let mut delivery = Delivery::new(database.clone());
+        let mut delivery = MessageWriter::new(database.clone());
         for piece in large.chunks(WRITTEN_EARLY) {
             sql.run("UPDATE unfinished SET touched_at_ms = 0").await;
             delivery.write(piece).await.unwrap();
@@ -227,7 +227,7 @@ async fn deliver(
     database: &Database,
     server: &SqlStore,
     user: UserId,
-    delivery: Delivery,
+    delivery: MessageWriter,
 ) -> Vec<u8> {
     let now = SystemTime::now();
     let prepared = delivery.finish();

@@ -2,20 +2,20 @@
 
 use restante::accounts::{Accounts, Quota};
 use restante::store::{
-    Database, Intake, Letter, MailStore, Outcome, Recipient, StoreError, UserId,
+    Database, Delivery, Intake, MailStore, Outcome, Recipient, StoreError, UserId,
 };
 
 use super::number;
 use crate::support::mail::{ADA, BOB, add, message, octets, prepare};
 use crate::support::place::on_each;
 
-/// A letter of so many octets for these users, each with a head of 9 octets.
-async fn letter(database: &Database, octets: usize, users: &[UserId]) -> Letter {
+/// A delivery of so many octets for these users, each with a head of 9 octets.
+async fn delivery(database: &Database, octets: usize, users: &[UserId]) -> Delivery {
     let recipient = |user: &UserId| Recipient {
         user: *user,
         head: b"X: head\r\n".to_vec(),
     };
-    Letter {
+    Delivery {
         message: prepare(database, &message(octets as u64, octets)).await,
         recipients: users.iter().map(recipient).collect(),
     }
@@ -36,13 +36,13 @@ fn each_recipient_has_an_outcome_and_whoever_is_named_twice_one_copy() {
         let bob = accounts.add_with_quota(BOB, &[], quota).await.unwrap();
         let users = [nobody, bob, ada, bob, ada];
         // With its head, the first is one octet more than Bob may have.
-        let letters = [
-            letter(&database, 201, &users).await,
-            letter(&database, 100, &users).await,
-            letter(&database, 91, &users).await,
-            letter(&database, 91, &[bob]).await,
+        let deliveries = [
+            delivery(&database, 201, &users).await,
+            delivery(&database, 100, &users).await,
+            delivery(&database, 91, &users).await,
+            delivery(&database, 91, &[bob]).await,
         ];
-        let outcomes = database.deliver(&letters).await.unwrap();
+        let outcomes = database.deliver(&deliveries).await.unwrap();
         let both = vec![NoSuchUser, Stored, Stored, Stored, Stored];
         let only_ada = vec![NoSuchUser, OverQuota, Stored, OverQuota, Stored];
         assert_eq!(outcomes, [only_ada, both.clone(), both, vec![OverQuota]]);
@@ -61,7 +61,7 @@ fn a_large_letter_that_nobody_gets_leaves_nothing() {
     on_each(async |place| {
         let database = place.open().await;
         let sql = place.sql().await;
-        let large = letter(&database, 3_000_000, &[UserId(4711)]).await;
+        let large = delivery(&database, 3_000_000, &[UserId(4711)]).await;
         assert!(sql.count("chunks").await > 0);
         let outcomes = database.deliver(&[large]).await.unwrap();
         assert_eq!(outcomes, [[Outcome::NoSuchUser]]);
@@ -81,9 +81,11 @@ fn letters_that_come_at_once_are_all_stored_once() {
         let intake = Intake::new(database.clone());
         let mut deliveries = Vec::new();
         for at in 0..LETTERS {
-            let letter = letter(&database, 100 + at, &[ada]).await;
+            let delivery = delivery(&database, 100 + at, &[ada]).await;
             let intake = intake.clone();
-            deliveries.push(actix_rt::spawn(async move { intake.deliver(letter).await }));
+            deliveries.push(actix_rt::spawn(
+                async move { intake.deliver(delivery).await },
+            ));
         }
         for delivery in deliveries {
             assert_eq!(delivery.await.unwrap().unwrap(), [Outcome::Stored]);
@@ -109,20 +111,20 @@ fn a_letter_that_can_not_be_stored_takes_no_other_with_it() {
         let ada = add(&database, ADA).await;
         let sql = place.sql().await;
         let intake = Intake::new(database.clone());
-        let mut letters = Vec::new();
+        let mut deliveries = Vec::new();
         for at in 0..10 {
-            letters.push(letter(&database, 2_000_000 + at, &[ada]).await);
+            deliveries.push(delivery(&database, 2_000_000 + at, &[ada]).await);
         }
         // As if nothing had arrived of it for an hour.
         sql.run(
             "DELETE FROM unfinished WHERE content_id = (SELECT MIN(content_id) FROM unfinished)",
         )
         .await;
-        let deliveries: Vec<_> = letters
+        let deliveries: Vec<_> = deliveries
             .into_iter()
-            .map(|letter| {
+            .map(|delivery| {
                 let intake = intake.clone();
-                actix_rt::spawn(async move { intake.deliver(letter).await })
+                actix_rt::spawn(async move { intake.deliver(delivery).await })
             })
             .collect();
         let mut stored = 0;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use restante::accounts::{Accounts, Quota};
 use restante::identity::new_name;
 use restante::store::{
-    Database, EXPIRY, GcReport, Keeping, Letter, MailStore, Outcome, Recipient, SqlStore, UserId,
-    Which,
+    Database, Delivery, EXPIRY, GcReport, MailStore, Outcome, Recipient, RestoreSelector,
+    Retention, SqlStore, UserId,
 };
 
 use super::{SESSION, all_stored, messages, unique_ids, version};
@@ -17,12 +17,12 @@ use crate::support::place::{Place, Sql, on_each};
 /// How long deletions are kept here; nobody waits for it.
 const KEPT: Duration = Duration::from_secs(7 * 86_400);
 
-async fn keeping(place: &Place) -> SqlStore {
-    let keeping = Keeping {
+async fn with_retention(place: &Place) -> SqlStore {
+    let keeping = Retention {
         deleted: KEPT,
         expire_after: Some(KEPT),
     };
-    SqlStore::new(place.open().await, new_name()).keeping(keeping)
+    SqlStore::new(place.open().await, new_name()).with_retention(keeping)
 }
 
 /// Collects garbage, as the server does, until the departures are so many.
@@ -37,7 +37,7 @@ async fn collect_until(server: &SqlStore, sql: &Sql, departures: i64) {
 #[test]
 fn a_session_s_deletions_come_back_as_they_were_and_no_others() {
     on_each(async |place| {
-        let server = keeping(place).await;
+        let server = with_retention(place).await;
         let database = place.open().await;
         let sql = place.sql().await;
         let [ada, bob] = [add(&database, ADA).await, add(&database, BOB).await];
@@ -62,7 +62,9 @@ fn a_session_s_deletions_come_back_as_they_were_and_no_others() {
             "{known:?}"
         );
         let earlier = version(&sql, ada).await;
-        let restored = database.restore(ada, Which::Session(SESSION)).await;
+        let restored = database
+            .restore(ada, RestoreSelector::Session(SESSION))
+            .await;
         assert_eq!(restored.unwrap(), 2);
         assert!(version(&sql, ada).await > earlier, "logins look again");
         let after = server.open(ada, 0).await.unwrap();
@@ -73,7 +75,9 @@ fn a_session_s_deletions_come_back_as_they_were_and_no_others() {
         }
         // It is done, and there is no such session.
         for session in [SESSION, "nobody", ""] {
-            let nothing = database.restore(ada, Which::Session(session)).await;
+            let nothing = database
+                .restore(ada, RestoreSelector::Session(session))
+                .await;
             assert_eq!(nothing.unwrap(), 0);
         }
         assert!(server.open(bob, 0).await.unwrap().snapshot.is_empty());
@@ -83,7 +87,7 @@ fn a_session_s_deletions_come_back_as_they_were_and_no_others() {
         server.delete(ada, &all[..4], "third").await.unwrap();
         assert_eq!(
             database
-                .restore(ada, Which::Since(Duration::from_secs(3600)))
+                .restore(ada, RestoreSelector::Since(Duration::from_secs(3600)))
                 .await
                 .unwrap(),
             5
@@ -96,7 +100,7 @@ fn a_session_s_deletions_come_back_as_they_were_and_no_others() {
         drop(lease);
         assert_eq!(
             database
-                .restore(ada, Which::Session("fourth"))
+                .restore(ada, RestoreSelector::Session("fourth"))
                 .await
                 .unwrap(),
             4
@@ -109,7 +113,7 @@ fn a_session_s_deletions_come_back_as_they_were_and_no_others() {
 #[test]
 fn what_is_kept_no_longer_leaves_the_database_and_can_not_come_back() {
     on_each(async |place| {
-        let server = keeping(place).await;
+        let server = with_retention(place).await;
         let database = place.open().await;
         let sql = place.sql().await;
         let ada = add(&database, ADA).await;
@@ -130,14 +134,17 @@ fn what_is_kept_no_longer_leaves_the_database_and_can_not_come_back() {
             .await;
         }
         assert_eq!(
-            database.restore(ada, Which::Session("one")).await.unwrap(),
+            database
+                .restore(ada, RestoreSelector::Session("one"))
+                .await
+                .unwrap(),
             0
         );
         collect_until(&server, &sql, 1).await;
         assert_eq!(sql.count("contents").await, 1);
         assert_eq!(
             database
-                .restore(ada, Which::Since(Duration::MAX))
+                .restore(ada, RestoreSelector::Since(Duration::MAX))
                 .await
                 .unwrap(),
             1
@@ -157,7 +164,7 @@ fn without_retention_what_is_deleted_is_gone_at_once() {
         server.delete(ada, &all, SESSION).await.unwrap();
         assert_eq!(
             database
-                .restore(ada, Which::Session(SESSION))
+                .restore(ada, RestoreSelector::Session(SESSION))
                 .await
                 .unwrap(),
             0
@@ -170,7 +177,7 @@ fn without_retention_what_is_deleted_is_gone_at_once() {
 #[test]
 fn nothing_is_kept_of_a_user_who_is_removed() {
     on_each(async |place| {
-        let server = keeping(place).await;
+        let server = with_retention(place).await;
         let database = place.open().await;
         let sql = place.sql().await;
         let ada = add(&database, ADA).await;
@@ -187,7 +194,7 @@ fn nothing_is_kept_of_a_user_who_is_removed() {
 #[test]
 fn a_message_expires_by_the_time_that_it_has_been_here() {
     on_each(async |place| {
-        let server = keeping(place).await;
+        let server = with_retention(place).await;
         let database = place.open().await;
         let sql = place.sql().await;
         let ada = add(&database, ADA).await;
@@ -221,7 +228,7 @@ fn a_message_expires_by_the_time_that_it_has_been_here() {
         // What is brought back has been here since then.
         server.delete(ada, &all[..1], SESSION).await.unwrap();
         database
-            .restore(ada, Which::Session(SESSION))
+            .restore(ada, RestoreSelector::Session(SESSION))
             .await
             .unwrap();
         sql.run(&age(0, 120_000)).await;
@@ -232,18 +239,18 @@ fn a_message_expires_by_the_time_that_it_has_been_here() {
 #[test]
 fn servers_that_share_a_database_keep_and_remove_together() {
     on_each(async |place| {
-        let [here, there] = [keeping(place).await, keeping(place).await];
+        let [here, there] = [with_retention(place).await, with_retention(place).await];
         let database = place.open().await;
         let sql = place.sql().await;
         let ada = add(&database, ADA).await;
-        let letter = Letter {
+        let delivery = Delivery {
             message: prepare(&database, &message(1, 300_000)).await,
             recipients: vec![Recipient {
                 user: ada,
                 head: b"X: head\r\n".to_vec(),
             }],
         };
-        database.deliver(&[letter]).await.unwrap();
+        database.deliver(&[delivery]).await.unwrap();
         let whole = [b"X: head\r\n".to_vec(), message(1, 300_000)].concat();
         let lease = there.lease(ada, version(&sql, ada).await);
         let seen = there.open(ada, 0).await.unwrap();
@@ -298,7 +305,7 @@ fn servers_that_share_a_database_keep_and_remove_together() {
 #[test]
 fn what_is_kept_counts_for_no_quota() {
     on_each(async |place| {
-        let server = keeping(place).await;
+        let server = with_retention(place).await;
         let database = place.open().await;
         let quota = Quota {
             octets: None,
@@ -307,14 +314,14 @@ fn what_is_kept_counts_for_no_quota() {
         let accounts = Accounts::new(database.clone());
         let ada = accounts.add_with_quota(ADA, &[], quota).await.unwrap();
         let deliver = async |seed| {
-            let letter = Letter {
+            let delivery = Delivery {
                 message: prepare(&database, &message(seed, 100)).await,
                 recipients: vec![Recipient {
                     user: ada,
                     head: Vec::new(),
                 }],
             };
-            database.deliver(&[letter]).await.unwrap().concat()
+            database.deliver(&[delivery]).await.unwrap().concat()
         };
         assert_eq!(deliver(1).await, [Outcome::Stored]);
         assert_eq!(deliver(2).await, [Outcome::OverQuota]);
@@ -332,7 +339,7 @@ fn what_is_kept_counts_for_no_quota() {
 #[test]
 fn a_restore_that_fails_restores_nothing() {
     on_each(async |place| {
-        let server = keeping(place).await;
+        let server = with_retention(place).await;
         let database = place.open().await;
         let sql = place.sql().await;
         let ada = add(&database, ADA).await;
@@ -347,7 +354,9 @@ fn a_restore_that_fails_restores_nothing() {
         ] {
             let rows = format!("{column} = {}", all[2].0);
             sql.refuse(event, table, &rows).await;
-            let failed = database.restore(ada, Which::Session(SESSION)).await;
+            let failed = database
+                .restore(ada, RestoreSelector::Session(SESSION))
+                .await;
             assert!(failed.is_err(), "{failed:?}");
             sql.allow(table).await;
             assert!(server.open(ada, 0).await.unwrap().snapshot.is_empty());
@@ -360,14 +369,14 @@ fn a_restore_that_fails_restores_nothing() {
 }
 
 async fn restored(database: &Database, user: UserId, session: &str) -> u64 {
-    let which = Which::Session(session);
+    let which = RestoreSelector::Session(session);
     database.restore(user, which).await.unwrap()
 }
 
 #[test]
 fn mail_that_can_not_be_removed_now_keeps_no_other_s_from_expiring() {
     on_each(async |place| {
-        let server = keeping(place).await;
+        let server = with_retention(place).await;
         let database = place.open().await;
         let sql = place.sql().await;
         let [ada, bob] = [add(&database, ADA).await, add(&database, BOB).await];

@@ -7,7 +7,8 @@ use std::time::Duration;
 use restante::accounts::{Accounts, QuotaChange};
 use restante::identity::new_name;
 use restante::store::{
-    Intake, Keeping, Letter, MailStore, MessageId, Outcome, Recipient, SqlStore, UserId, Which,
+    Delivery, Intake, MailStore, MessageId, Outcome, Recipient, RestoreSelector, Retention,
+    SqlStore, UserId,
 };
 
 use super::{SESSION, insert_messages, messages, unique_ids, version};
@@ -227,11 +228,11 @@ fn a_large_deletion_can_be_brought_back_before_and_after_it_was_moved() {
     on_each(async |place| {
         let large = Large::open(place).await;
         let database = place.open().await;
-        let keeping = Keeping {
+        let keeping = Retention {
             deleted: Duration::from_secs(86_400),
             expire_after: None,
         };
-        let server = SqlStore::new(place.open().await, new_name()).keeping(keeping);
+        let server = SqlStore::new(place.open().await, new_name()).with_retention(keeping);
         let gone = &large.all[..9000];
         for is_moved in [false, true] {
             server.delete(large.ada, gone, SESSION).await.unwrap();
@@ -245,7 +246,7 @@ fn a_large_deletion_can_be_brought_back_before_and_after_it_was_moved() {
             let known = database.deletions(large.ada).await.unwrap();
             let known: Vec<_> = known.iter().map(|it| it.messages).collect();
             assert_eq!(known, [9000]);
-            let restored = database.restore(large.ada, Which::Session(SESSION));
+            let restored = database.restore(large.ada, RestoreSelector::Session(SESSION));
             assert_eq!(restored.await.unwrap(), 9000);
             assert_eq!(large.seen().await, large.all);
         }
@@ -285,14 +286,14 @@ fn a_user_is_removed_at_once_and_a_large_maildrop_is_emptied_in_steps() {
         assert!(accounts.addressee(ADA).await.is_err());
         assert!(accounts.list().await.unwrap().is_empty());
         // Mail whose recipient was there a moment ago.
-        let letter = Letter {
+        let delivery = Delivery {
             message: prepare(&database, &message(1, 10)).await,
             recipients: vec![Recipient {
                 user: ada,
                 head: Vec::new(),
             }],
         };
-        let outcomes = Intake::new(database.clone()).deliver(letter).await;
+        let outcomes = Intake::new(database.clone()).deliver(delivery).await;
         assert_eq!(outcomes.unwrap(), [Outcome::NoSuchUser]);
         assert_eq!(large.sql.count("messages").await, MANY as i64);
         // The address is free.

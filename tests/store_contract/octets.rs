@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use restante::store::{
-    CHUNK_OCTETS, ContentId, Letter, MailStore, MessageId, Recipient, SqlStore, StoreError, Stored,
-    UserId,
+    CHUNK_OCTETS, ContentId, Delivery, MailStore, MessageId, Recipient, SqlStore, StoreError,
+    Stored, UserId,
 };
 
 use super::{WRITTEN_EARLY, all_stored, number};
@@ -138,11 +138,11 @@ fn each_recipient_has_a_head_of_their_own_before_the_same_content() {
             user,
             head: head.clone(),
         };
-        let letter = Letter {
+        let delivery = Delivery {
             message: prepare(&database, &written).await,
             recipients: [ada, bob].into_iter().zip(&heads).map(recipient).collect(),
         };
-        database.deliver(&[letter]).await.unwrap();
+        database.deliver(&[delivery]).await.unwrap();
         store(&database, &[ada], &[message(2, 100)]).await;
         let sql = place.sql().await;
         assert_eq!(sql.count("contents").await, 2);

@@ -3,7 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use restante::accounts::{Accounts, KeyOptions, SCOPE_POP3};
-use restante::store::{Database, Delivery, MailStore, Prepared, StoreError, Stored, UserId};
+use restante::store::{
+    Database, MailStore, MessageWriter, StagedMessage, StoreError, Stored, UserId,
+};
 
 /// Who most tests are about.
 pub(crate) const ADA: &str = "ada@example.com";
@@ -53,8 +55,8 @@ pub(crate) fn key_options(name: &str) -> KeyOptions {
 }
 
 /// Takes a message in, in pieces that fit into nothing.
-pub(crate) async fn prepare(database: &Database, message: &[u8]) -> Prepared {
-    let mut delivery = Delivery::new(database.clone());
+pub(crate) async fn prepare(database: &Database, message: &[u8]) -> StagedMessage {
+    let mut delivery = MessageWriter::new(database.clone());
     for piece in message.chunks(60_001) {
         delivery.write(piece).await.unwrap();
     }

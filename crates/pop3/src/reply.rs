@@ -11,7 +11,7 @@ pub enum ResponseCode {
     InUse,
     /// `[SYS/TEMP]`: a fault of the system that will pass (RFC 3206, section 4).
     SysTemp,
-    /// `[SYS/PERM]`: a fault of the system that a person must mend (RFC 3206, section 4).
+    /// `[SYS/PERM]`: a fault of the system that a person must fix (RFC 3206, section 4).
     SysPerm,
 }
 

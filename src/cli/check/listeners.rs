@@ -124,18 +124,18 @@ fn pop3_port(
     refused("pop3", &error)
 }
 
-/// The error of `serve` holds the mend behind a semicolon, but for ports that need a right: the
+/// The error of `serve` holds the fix behind a semicolon, but for ports that need a right: the
 /// service may have it, and whoever checks may not.
 fn refused(about: &'static str, error: &BindError) -> Finding {
     if error.reason.kind() == ErrorKind::PermissionDenied {
-        let message = format!("cannot listen on {}: this user may not", error.place);
+        let message = format!("cannot listen on {}: this user may not", error.socket);
         return Finding::problem(about, message, CHECK_AS_THE_SERVICE);
     }
     let message = error.to_string();
-    let (message, mend) = message
+    let (message, fix) = message
         .split_once("; ")
         .unwrap_or((&message, CHOOSE_ANOTHER));
-    Finding::problem(about, message, mend)
+    Finding::problem(about, message, fix)
 }
 
 /// Is whoever listens there a server of the same settings?

@@ -29,8 +29,8 @@ async fn usable(settings: &Settings) -> Finding {
     let database = match Database::open(&settings.url).await {
         Ok(database) => database,
         Err(error) => {
-            let mend = "set Database__Url, start the database, or let this user in";
-            return Finding::problem(ABOUT, format!("{shown}: {error}"), mend);
+            let fix = "set Database__Url, start the database, or let this user in";
+            return Finding::problem(ABOUT, format!("{shown}: {error}"), fix);
         }
     };
     let pending = database.pending_migrations().await;

@@ -7,7 +7,7 @@ use actix_web::dev::ServerHandle;
 use super::super::migrate_by_reserve;
 use super::{Prepared, bind_admin, guarded, systemd};
 use crate::admin::Endpoint;
-use crate::seldom::Seldom;
+use crate::log_throttle::LogThrottle;
 use crate::settings::Config;
 use crate::store::Database;
 
@@ -23,13 +23,13 @@ const MORE_TIME: Duration = Duration::from_secs(60);
 /// If waiting is of no use, as when the password is wrong.
 pub(super) async fn open(config: &Config, prepared: Option<&Prepared>) -> anyhow::Result<Database> {
     let began = Instant::now();
-    let said = Seldom::default();
+    let said = LogThrottle::default();
     let mut has_waited = false;
     let mut endpoint: Option<ServerHandle> = None;
     let opened = loop {
         match migrate_by_reserve(config).await {
             Err(error) if error.is_away() => {
-                if said.say().is_some() {
+                if said.allow().is_some() {
                     tracing::error!(%error, "the database is away; the server waits for it");
                 }
                 has_waited = true;

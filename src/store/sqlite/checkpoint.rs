@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::files::SqliteFiles;
 use super::{COMMIT_ALONE, with_pragmas};
-use crate::seldom::Seldom;
+use crate::log_throttle::LogThrottle;
 
 /// So many pages in the log are moved; fewer wait for more. It is SQLite's own measure.
 const WORTH_MOVING: i64 = 1000;
@@ -56,7 +56,7 @@ pub(super) struct Checkpointer {
     writer: SqlitePool,
     /// How many pages may be moved while no commit runs.
     allowed: i64,
-    faults: Seldom,
+    faults: LogThrottle,
 }
 
 /// When to look again.
@@ -87,7 +87,7 @@ impl Checkpointer {
             files,
             writer,
             allowed: FINISHED_PAGES,
-            faults: Seldom::default(),
+            faults: LogThrottle::default(),
         }
     }
 
@@ -97,7 +97,7 @@ impl Checkpointer {
             let Err(error) = self.work(&stop).await else {
                 return;
             };
-            if let Some(before) = self.faults.say() {
+            if let Some(before) = self.faults.allow() {
                 tracing::warn!(error = %error, before, "the write-ahead log was not emptied");
             }
             let pause = tokio::time::sleep(FAULT_PAUSE);

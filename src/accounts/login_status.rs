@@ -9,14 +9,14 @@ use crate::store::{KEYS_PER_STATEMENT, StoreError, UserId, sql_list, statement};
 
 /// Whose sessions may go on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct LoginStatus {
     /// Users who may log in.
     pub users: HashSet<UserId>,
     /// Keys that are not revoked.
     pub keys: HashSet<KeyId>,
 }
 
-impl Standing {
+impl LoginStatus {
     /// May this user's session go on that was opened with this key?
     pub fn allows(&self, user: UserId, key: Option<KeyId>) -> bool {
         self.users.contains(&user) && key.is_none_or(|key| self.keys.contains(&key))
@@ -29,14 +29,14 @@ impl Accounts {
         &self,
         users: &HashSet<UserId>,
         keys: &HashSet<KeyId>,
-    ) -> Result<Standing, StoreError> {
+    ) -> Result<LoginStatus, StoreError> {
         const USERS: &str = "SELECT id FROM users WHERE disabled_at_ms IS NULL AND id IN";
         const KEYS: &str = "SELECT id FROM api_keys WHERE revoked_at_ms IS NULL AND id IN";
         let users = self.those_found(USERS, users.iter().map(|user| user.0));
         let users = users.await?.into_iter().map(UserId).collect();
         let keys = self.those_found(KEYS, keys.iter().map(|key| key.0));
         let keys = keys.await?.into_iter().map(KeyId).collect();
-        Ok(Standing { users, keys })
+        Ok(LoginStatus { users, keys })
     }
 
     /// Asks for rows by number, and returns the numbers of those that are found.

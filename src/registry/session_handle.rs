@@ -10,7 +10,7 @@ use actix::Recipient;
 use pop3::{Snapshot, Verb};
 
 use super::Kill;
-use super::ending::Ending;
+use super::end_reason::EndReason;
 use super::report::{SessionReport, State};
 use crate::accounts::{KeyId, Verified};
 use crate::session::ListenerKind;
@@ -19,7 +19,7 @@ use crate::tls::HandshakeError;
 
 /// A session that goes on. The session writes, everybody may read.
 #[derive(Debug)]
-pub struct Live {
+pub struct SessionHandle {
     id: String,
     peer: SocketAddr,
     /// Who it is about, if the peer is a proxy: known once it has said so.
@@ -54,7 +54,7 @@ pub struct Live {
 #[derive(Debug)]
 enum Reach {
     /// It has no actor yet; this is why it is not to begin.
-    NotYet(Option<Ending>),
+    NotYet(Option<EndReason>),
     Actor(Recipient<Kill>),
 }
 
@@ -91,7 +91,7 @@ struct Login {
     octets: u64,
 }
 
-impl Live {
+impl SessionHandle {
     /// A session whose client has just connected.
     pub fn new(id: String, peer: SocketAddr) -> Self {
         let live = Self::behind_proxy(id, peer);
@@ -193,7 +193,7 @@ impl Live {
     }
 
     /// The actor that is to be told when the session is to end; why, if it is not even to begin.
-    pub(crate) fn set_actor(&self, actor: Recipient<Kill>) -> Option<Ending> {
+    pub(crate) fn set_actor(&self, actor: Recipient<Kill>) -> Option<EndReason> {
         match std::mem::replace(&mut *self.reach(), Reach::Actor(actor)) {
             Reach::NotYet(doomed) => doomed,
             Reach::Actor(_) => None,
@@ -201,7 +201,7 @@ impl Live {
     }
 
     /// Tells the session to end; false if it can't be: it has ended, or is in UPDATE.
-    pub(crate) fn end(&self, why: Ending) -> bool {
+    pub(crate) fn end(&self, why: EndReason) -> bool {
         match &mut *self.reach() {
             Reach::Actor(actor) => {
                 self.state() != State::Update && actor.try_send(Kill(why)).is_ok()
@@ -215,7 +215,7 @@ impl Live {
 
     /// Why a session without an actor is not to begin.
     #[cfg(test)]
-    pub(super) fn doomed(&self) -> Option<Ending> {
+    pub(super) fn doomed(&self) -> Option<EndReason> {
         match &*self.reach() {
             Reach::NotYet(doomed) => *doomed,
             Reach::Actor(_) => None,
@@ -343,16 +343,18 @@ impl Live {
     }
 
     /// The first reason that is given is the one that counts.
-    pub(crate) fn set_ending(&self, ending: Ending) {
+    pub(crate) fn set_ending(&self, ending: EndReason) {
         let _ = self
             .ending
             .compare_exchange(u8::MAX, ending as u8, Relaxed, Relaxed);
     }
 
     /// How it ended, if it did so in an orderly way.
-    pub(crate) fn ending(&self) -> Option<Ending> {
+    pub(crate) fn ending(&self) -> Option<EndReason> {
         let ending = self.ending.load(Relaxed);
-        Ending::ALL.into_iter().find(|known| *known as u8 == ending)
+        EndReason::ALL
+            .into_iter()
+            .find(|known| *known as u8 == ending)
     }
 
     /// What it may do now.
@@ -417,9 +419,9 @@ mod tests {
     use super::*;
     use std::net::Ipv4Addr;
 
-    fn live() -> Live {
+    fn live() -> SessionHandle {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        Live::new("one".into(), peer)
+        SessionHandle::new("one".into(), peer)
     }
 
     #[test]
@@ -447,11 +449,11 @@ mod tests {
 
     #[test]
     fn the_first_reason_to_end_is_the_one_that_counts() {
-        for ending in Ending::ALL {
+        for ending in EndReason::ALL {
             let live = live();
             assert_eq!(live.ending(), None);
             live.set_ending(ending);
-            live.set_ending(Ending::Storage);
+            live.set_ending(EndReason::Storage);
             assert_eq!(live.ending(), Some(ending));
         }
     }

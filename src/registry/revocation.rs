@@ -8,18 +8,18 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{End, Ending, Inspect, Live, RegistryActor};
-use crate::mailbox::Mailbox;
-use crate::supervision::Post;
+use super::{End, EndReason, Inspect, RegistryActor, SessionHandle};
+use crate::mailbox::MailService;
+use crate::supervision::Supervised;
 
 /// How often it is looked.
 const INTERVAL: Duration = Duration::from_secs(3);
 
 /// Looks again and again, for ever.
-pub(crate) async fn watch(registry: Post<RegistryActor>, mailbox: Mailbox) {
+pub(crate) async fn watch(registry: Supervised<RegistryActor>, mailbox: MailService) {
     loop {
         tokio::time::sleep(INTERVAL).await;
-        end_barred(&registry, &mailbox).await;
+        end_revoked(&registry, &mailbox).await;
     }
 }
 
@@ -27,26 +27,26 @@ pub(crate) async fn watch(registry: Post<RegistryActor>, mailbox: Mailbox) {
 ///
 /// One that is committing its deletions is left to end by itself. If the database can't say,
 /// all go on; the fault is in the log.
-pub(crate) async fn end_barred(registry: &Post<RegistryActor>, mailbox: &Mailbox) {
+pub(crate) async fn end_revoked(registry: &Supervised<RegistryActor>, mailbox: &MailService) {
     let sessions = registry.ask(|| Inspect).await.unwrap_or_default();
     // Asked once: who logs in while the database is asked is not in its answer.
-    let login = |live: Arc<Live>| live.logged_in().map(|login| (live, login));
+    let login = |live: Arc<SessionHandle>| live.logged_in().map(|login| (live, login));
     let logins: Vec<_> = sessions.into_iter().filter_map(login).collect();
     let users: HashSet<_> = logins.iter().map(|(_, (user, _))| *user).collect();
     let keys = logins.iter().filter_map(|(_, (_, key))| *key).collect();
     if users.is_empty() {
         return;
     }
-    let Ok(standing) = mailbox.standing(&users, &keys).await else {
+    let Ok(status) = mailbox.login_status(&users, &keys).await else {
         return;
     };
     for (live, (user, key)) in logins {
-        if standing.allows(user, key) {
+        if status.allows(user, key) {
             continue;
         }
         let end = || End {
             session: live.id().to_owned(),
-            why: Ending::Barred,
+            why: EndReason::Revoked,
         };
         // If it can't be ended now, the next round will.
         let _ = registry.ask(end).await;

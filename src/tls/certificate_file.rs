@@ -29,13 +29,13 @@ const OLD_ENCRYPTED_KEY: &[u8] = b"Proc-Type: 4,ENCRYPTED";
 
 /// What a file holds.
 #[derive(Default)]
-pub(super) struct Holding {
+pub(super) struct CertificateFile {
     pub(super) certificates: Vec<CertificateDer<'static>>,
     pub(super) keys: Vec<PrivateKeyDer<'static>>,
     pub(super) lists: Vec<CertificateRevocationListDer<'static>>,
 }
 
-impl Holding {
+impl CertificateFile {
     /// Reads a file, whatever its name.
     pub(super) fn read(file: &Path, password: Option<&Secret>) -> anyhow::Result<Self> {
         let read = || {

@@ -2,7 +2,7 @@
 
 /// How a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum EndReason {
     /// By QUIT; what was marked is deleted.
     Quit,
     /// By QUIT, but the deletions could not be committed.
@@ -16,7 +16,7 @@ pub enum Ending {
     /// The TLS handshake failed.
     Handshake,
     /// It was the oldest of too many that were not logged in.
-    MadeRoom,
+    Evicted,
     /// It was idle, and its device has logged in again.
     Superseded,
     /// Storage failed in the middle of a message.
@@ -24,12 +24,12 @@ pub enum Ending {
     /// An operator ended it.
     Killed,
     /// Its key was revoked, or its user disabled or removed.
-    Barred,
+    Revoked,
     /// The server stopped.
     Shutdown,
 }
 
-impl Ending {
+impl EndReason {
     pub(crate) const ALL: [Self; 12] = [
         Self::Quit,
         Self::CommitFailed,
@@ -37,11 +37,11 @@ impl Ending {
         Self::Disconnected,
         Self::Refused,
         Self::Handshake,
-        Self::MadeRoom,
+        Self::Evicted,
         Self::Superseded,
         Self::Storage,
         Self::Killed,
-        Self::Barred,
+        Self::Revoked,
         Self::Shutdown,
     ];
 
@@ -54,11 +54,11 @@ impl Ending {
             Self::Disconnected => "disconnected",
             Self::Refused => "refused",
             Self::Handshake => "handshake",
-            Self::MadeRoom => "made_room",
+            Self::Evicted => "evicted",
             Self::Superseded => "superseded",
             Self::Storage => "storage",
             Self::Killed => "killed",
-            Self::Barred => "barred",
+            Self::Revoked => "revoked",
             Self::Shutdown => "shutdown",
         }
     }
@@ -72,11 +72,11 @@ impl Ending {
             Self::Disconnected => "disconnected",
             Self::Refused => "refused",
             Self::Handshake => "TLS handshake failed",
-            Self::MadeRoom => "made room",
+            Self::Evicted => "evicted",
             Self::Superseded => "superseded by a new login",
             Self::Storage => "storage failed",
             Self::Killed => "killed",
-            Self::Barred => "key or user no longer good",
+            Self::Revoked => "key revoked or user disabled",
             Self::Shutdown => "shutdown",
         }
     }

@@ -8,9 +8,9 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction};
 use super::asking::repeat;
 use super::database::statement;
 use super::deletions::size_of_maildrop;
-use super::delivery::{Prepared, remove_written};
+use super::delivery::{StagedMessage, remove_written};
 use super::locks::{LockedMaildrop, Purpose, Rows, existing, lock_users};
-use super::rows::{Copy, insert_copies, store_contents};
+use super::rows::{NewMessage, insert_copies, store_contents};
 use super::{ContentId, Database, StoreError, UserId};
 use crate::identity::new_unique_id;
 
@@ -28,9 +28,9 @@ pub struct Recipient {
 
 /// A message on its way to its recipients.
 #[derive(Debug)]
-pub struct Letter {
+pub struct Delivery {
     /// What it says.
-    pub message: Prepared,
+    pub message: StagedMessage,
     /// Who gets it. Whoever is named twice gets one copy.
     pub recipients: Vec<Recipient>,
 }
@@ -50,10 +50,10 @@ pub enum Outcome {
     Failed,
 }
 
-/// A letter, as far as it is to be stored now.
+/// A delivery, as far as it is to be stored now.
 #[derive(Debug, Clone)]
 pub(super) struct Sending<'a> {
-    letter: &'a Letter,
+    delivery: &'a Delivery,
     /// Which of its recipients get it now, by their places.
     recipients: Vec<usize>,
     /// What the copies of the others share, if there are any.
@@ -70,47 +70,47 @@ pub(super) struct Sent {
 }
 
 impl<'a> Sending<'a> {
-    /// A letter to all of its recipients.
-    fn whole(letter: &'a Letter) -> Self {
-        Self::part(letter, (0..letter.recipients.len()).collect(), None)
+    /// A delivery to all of its recipients.
+    fn whole(delivery: &'a Delivery) -> Self {
+        Self::part(delivery, (0..delivery.recipients.len()).collect(), None)
     }
 
-    /// A letter to some of its recipients, after others have got this content.
+    /// A delivery to some of its recipients, after others have got this content.
     pub(super) fn part(
-        letter: &'a Letter,
+        delivery: &'a Delivery,
         recipients: Vec<usize>,
         content: Option<ContentId>,
     ) -> Self {
         Self {
-            letter,
+            delivery,
             recipients,
             content,
         }
     }
 
     fn recipients(&self) -> impl Iterator<Item = &'a Recipient> {
-        let recipient = |at: &usize| self.letter.recipients.get(*at);
+        let recipient = |at: &usize| self.delivery.recipients.get(*at);
         self.recipients.iter().filter_map(recipient)
     }
 }
 
 impl Database {
-    /// Gives letters to their recipients, in one transaction; tells for each letter what became of
+    /// Gives deliveries to their recipients, in one transaction; tells for each delivery what became of
     /// each recipient's copy, in their order.
     ///
-    /// It waits for no maildrop that is locked. What is [`Outcome::Stored`] is durable. A letter
+    /// It waits for no maildrop that is locked. What is [`Outcome::Stored`] is durable. A delivery
     /// that nobody gets is not stored.
     ///
     /// # Errors
     /// If the database refuses; then nothing is stored. Only when the connection broke at the very
     /// end, nobody knows.
-    pub async fn deliver(&self, letters: &[Letter]) -> Result<Vec<Vec<Outcome>>, StoreError> {
-        let sendings: Vec<Sending<'_>> = letters.iter().map(Sending::whole).collect();
+    pub async fn deliver(&self, deliveries: &[Delivery]) -> Result<Vec<Vec<Outcome>>, StoreError> {
+        let sendings: Vec<Sending<'_>> = deliveries.iter().map(Sending::whole).collect();
         let sent = repeat(|| self.send(&sendings)).await?;
         Ok(sent.into_iter().map(|sent| sent.outcomes).collect())
     }
 
-    /// The same, as far as these letters are to be stored now.
+    /// The same, as far as these deliveries are to be stored now.
     pub(super) async fn send(&self, sendings: &[Sending<'_>]) -> Result<Vec<Sent>, StoreError> {
         let transaction = self.begin().await?;
         let maildrops = Maildrops::lock(&transaction, sendings).await?;
@@ -122,7 +122,7 @@ impl Database {
         Ok(sent)
     }
 
-    /// Gives a letter to a single user, whose maildrop may be locked for a moment.
+    /// Gives a delivery to a single user, whose maildrop may be locked for a moment.
     ///
     /// # Errors
     /// As those of [`Database::deliver`].
@@ -156,7 +156,7 @@ impl Database {
     pub async fn store(
         &self,
         users: &[UserId],
-        messages: Vec<(Prepared, SystemTime)>,
+        messages: Vec<(StagedMessage, SystemTime)>,
     ) -> Result<(), StoreError> {
         repeat(|| self.try_to_store(users, &messages)).await
     }
@@ -164,7 +164,7 @@ impl Database {
     async fn try_to_store(
         &self,
         users: &[UserId],
-        messages: &[(Prepared, SystemTime)],
+        messages: &[(StagedMessage, SystemTime)],
     ) -> Result<(), StoreError> {
         let transaction = self.begin().await?;
         let mut users = users.to_vec();
@@ -174,11 +174,11 @@ impl Database {
         let Some((_, maildrop)) = locked.first() else {
             return Err(StoreError::NoSuchUser);
         };
-        let prepared: Vec<&Prepared> = messages.iter().map(|(message, _)| message).collect();
+        let prepared: Vec<&StagedMessage> = messages.iter().map(|(message, _)| message).collect();
         let contents = store_contents(&transaction, &prepared).await?;
         let mut copies = Vec::with_capacity(messages.len() * users.len());
         for ((message, received_at), content) in messages.iter().zip(contents) {
-            copies.extend(users.iter().map(|user| Copy {
+            copies.extend(users.iter().map(|user| NewMessage {
                 user: *user,
                 content,
                 content_octets: message.octets(),
@@ -202,7 +202,7 @@ impl Sending<'_> {
     }
 }
 
-/// Stores the copies of letters for the recipients whose quota has room.
+/// Stores the copies of deliveries for the recipients whose quota has room.
 async fn put(
     transaction: &DatabaseTransaction,
     mut maildrops: Maildrops,
@@ -212,15 +212,15 @@ async fn put(
     // The copies, each with the place of its sending.
     let mut wanted: Vec<(usize, &Recipient)> = Vec::new();
     // The messages whose contents are not stored yet, each with the place of its sending.
-    let mut unstored: Vec<(usize, &Prepared)> = Vec::new();
+    let mut unstored: Vec<(usize, &StagedMessage)> = Vec::new();
     for (at, sending) in sendings.iter().enumerate() {
         let outcomes = decide(sending, &mut maildrops);
         let stored = first_of_each_user(sending, &outcomes);
         let is_new = sending.content.is_none();
         if !stored.is_empty() && is_new {
-            unstored.push((at, &sending.letter.message));
+            unstored.push((at, &sending.delivery.message));
         } else if is_new && !outcomes.contains(&Outcome::Locked) {
-            remove_written(transaction, &sending.letter.message).await?;
+            remove_written(transaction, &sending.delivery.message).await?;
         }
         wanted.extend(stored.into_iter().map(|recipient| (at, recipient)));
         sent.push(Sent {
@@ -228,7 +228,7 @@ async fn put(
             content: sending.content,
         });
     }
-    let messages: Vec<&Prepared> = unstored.iter().map(|(_, message)| *message).collect();
+    let messages: Vec<&StagedMessage> = unstored.iter().map(|(_, message)| *message).collect();
     let contents = store_contents(transaction, &messages).await?;
     for ((at, _), content) in unstored.iter().zip(contents) {
         if let Some(sent) = sent.get_mut(*at) {
@@ -236,27 +236,27 @@ async fn put(
         }
     }
     let copy = |(at, recipient): &(usize, &Recipient)| {
-        Some(Copy {
+        Some(NewMessage {
             user: recipient.user,
             content: sent.get(*at)?.content?,
-            content_octets: sendings.get(*at)?.letter.message.octets(),
+            content_octets: sendings.get(*at)?.delivery.message.octets(),
             head: recipient.head.clone(),
             received_at: None,
             unique_id: new_unique_id(),
         })
     };
-    let copies: Vec<Copy> = wanted.iter().filter_map(copy).collect();
+    let copies: Vec<NewMessage> = wanted.iter().filter_map(copy).collect();
     if !copies.is_empty() {
         insert_copies(transaction, maildrops.now_ms, copies).await?;
     }
     Ok(sent)
 }
 
-/// What becomes of each copy of a letter. Whoever is named twice gets one.
+/// What becomes of each copy of a delivery. Whoever is named twice gets one.
 fn decide(sending: &Sending<'_>, maildrops: &mut Maildrops) -> Vec<Outcome> {
     let mut decided: HashMap<UserId, Outcome> = HashMap::with_capacity(sending.recipients.len());
     let outcome = |recipient: &Recipient| {
-        let octets = sending.letter.message.octets() + recipient.head.len() as u64;
+        let octets = sending.delivery.message.octets() + recipient.head.len() as u64;
         let decide = || maildrops.take(recipient.user, octets);
         *decided.entry(recipient.user).or_insert_with(decide)
     };

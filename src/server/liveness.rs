@@ -4,20 +4,20 @@ use actix_rt::ArbiterHandle;
 use tokio::sync::oneshot;
 
 use crate::registry::{Count, RegistryActor};
-use crate::supervision::Post;
+use crate::supervision::Supervised;
 
 /// Tells whether a server is alive, also while it stops.
 #[derive(Debug, Clone)]
-pub struct Pulse {
-    pub(super) registry: Post<RegistryActor>,
+pub struct Liveness {
+    pub(super) registry: Supervised<RegistryActor>,
     pub(super) threads: Vec<ArbiterHandle>,
 }
 
-impl Pulse {
+impl Liveness {
     /// How many sessions are here, once the registry and every thread of sessions have answered.
     ///
     /// This may take for ever, which is an answer too.
-    pub async fn feel(&self) -> Option<usize> {
+    pub async fn probe(&self) -> Option<usize> {
         let sessions = self.registry.ask(|| Count).await.ok()?;
         for thread in &self.threads {
             let (answer, answered) = oneshot::channel();
@@ -52,22 +52,22 @@ mod tests {
         let stop = CancellationToken::new();
         let build = move || RegistryActor::new(table.clone());
         let here = Arbiter::current();
-        let registry = Post::keep("registry", &here, metrics, stop.clone(), build);
+        let registry = Supervised::spawn("registry", &here, metrics, stop.clone(), build);
         let threads = [Arbiter::new(), Arbiter::new()];
-        let pulse = Pulse {
+        let pulse = Liveness {
             registry,
             threads: threads.iter().map(Arbiter::handle).collect(),
         };
-        assert_eq!(pulse.feel().await, Some(0));
+        assert_eq!(pulse.probe().await, Some(0));
 
         let (release, released) = mpsc::channel::<()>();
         threads[1].spawn_fn(move || {
             let _ = released.recv();
         });
-        let waited = tokio::time::timeout(Duration::from_millis(50), pulse.feel()).await;
+        let waited = tokio::time::timeout(Duration::from_millis(50), pulse.probe()).await;
         assert!(waited.is_err());
         drop(release);
-        assert_eq!(pulse.feel().await, Some(0));
+        assert_eq!(pulse.probe().await, Some(0));
         stop.cancel();
     }
 }

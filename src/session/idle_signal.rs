@@ -6,38 +6,38 @@ use tokio::sync::Notify;
 
 /// Whether a session rests: it waits for a command, and has sent all that it had to say.
 #[derive(Debug, Default)]
-pub(super) struct Rest {
-    resting: Cell<bool>,
-    disturbed: Notify,
+pub(super) struct IdleSignal {
+    idle: Cell<bool>,
+    interrupted: Notify,
 }
 
-impl Rest {
+impl IdleSignal {
     /// Waits until the session is to say farewell. Only meanwhile does it rest.
-    pub(super) async fn disturbed(&self) {
-        let _resting = Resting::new(&self.resting);
-        self.disturbed.notified().await;
+    pub(super) async fn interrupted(&self) {
+        let _resting = Idle::new(&self.idle);
+        self.interrupted.notified().await;
     }
 
     /// Tells a session that rests to say farewell; false if it does not rest.
-    pub(super) fn disturb(&self) -> bool {
-        if self.resting.get() {
-            self.disturbed.notify_one();
+    pub(super) fn interrupt(&self) -> bool {
+        if self.idle.get() {
+            self.interrupted.notify_one();
         }
-        self.resting.get()
+        self.idle.get()
     }
 }
 
 /// The session rests as long as this is there.
-struct Resting<'a>(&'a Cell<bool>);
+struct Idle<'a>(&'a Cell<bool>);
 
-impl<'a> Resting<'a> {
-    fn new(resting: &'a Cell<bool>) -> Self {
-        resting.set(true);
-        Self(resting)
+impl<'a> Idle<'a> {
+    fn new(idle: &'a Cell<bool>) -> Self {
+        idle.set(true);
+        Self(idle)
     }
 }
 
-impl Drop for Resting<'_> {
+impl Drop for Idle<'_> {
     fn drop(&mut self) {
         self.0.set(false);
     }
