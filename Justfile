@@ -24,9 +24,9 @@ lint:
 test *ARGS:
     cargo test {{ARGS}}
 
-# The protocol's transcripts alone.
-transcripts:
-    cargo test --test suite transcripts
+# The transcripts of the protocol alone; `just transcripts stat_of_an_empty_maildrop` plays one everywhere.
+transcripts *ARGS:
+    cargo test --test transcripts -- {{ARGS}}
 
 # Do the fuzz targets compile?
 fuzz-check:

@@ -9,6 +9,7 @@
 //! - [`browser`]: a browser, Chromium
 //! - [`client`]: a POP3 client
 //! - [`psql`]: psql, which holds locks
+//! - [`scram`]: a client that logs in by SCRAM
 //! - [`http`]: a client of the admin endpoint
 
 pub(crate) mod browser;
@@ -21,6 +22,7 @@ pub(crate) mod mail;
 pub(crate) mod place;
 pub(crate) mod postgres;
 pub(crate) mod psql;
+pub(crate) mod scram;
 
 use std::time::{Duration, Instant};
 
