@@ -27,10 +27,8 @@ use crate::store::{
 
 pub use address_forms::{InvalidAddress, MAX_ADDRESS_OCTETS};
 pub use addressee::Addressee;
-pub use authentication::{Authentication, Proof, Verified, WrongCredentials};
 pub(crate) use key_form::may_hold_key;
-pub use keys::{Key, KeyId, KeyOptions, NewKey, SCOPE_POP3, SCOPE_POP3_READ};
-pub use login_status::LoginStatus;
+pub use keys::{Key, KeyOptions, NewKey, SCOPE_POP3, SCOPE_POP3_READ};
 pub use report::{KeyReport, KeyState, UserReport, format_time};
 
 pub(crate) use address_forms::{in_domain, normalize_domain, normalize_or_lower};
@@ -123,6 +121,9 @@ pub enum AccountError {
     /// More than any database can count.
     #[error("a limit is at most {max}; for no limit, give none", max = i64::MAX)]
     QuotaTooLarge,
+    /// This store keeps no users of its own.
+    #[error("this store keeps its users elsewhere")]
+    Unsupported,
     /// Another transaction keeps the user's row locked.
     #[error("another transaction has kept the user locked for too long; try again later")]
     Locked,
@@ -136,11 +137,13 @@ impl From<StoreError> for AccountError {
         match error {
             StoreError::Locked => Self::Locked,
             StoreError::Database(error) | StoreError::Uncommitted(error) => Self::Database(error),
-            StoreError::NoContent(_)
+            StoreError::Gone
             | StoreError::NoSuchUser
             | StoreError::DeliveryExpired
             | StoreError::TimedOut(_)
             | StoreError::ImportedMeanwhile
+            | StoreError::Unsupported
+            | StoreError::Other(_)
             | StoreError::Corrupt(_) => Self::Database(DbErr::Custom(error.to_string())),
         }
     }

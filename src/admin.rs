@@ -29,11 +29,12 @@ use anyhow::Context;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::accounts::Accounts;
-use crate::mailbox::MailService;
+use crate::accounts::AccountError;
+use crate::mailbox::{InDirectory, Mailbox};
 use crate::metrics::Metrics;
 use crate::registry::{RegistryActor, Table};
 use crate::settings;
+use crate::store::Directory;
 use crate::supervision::Supervised;
 use guard::Guard;
 use problem::Problem;
@@ -178,8 +179,7 @@ fn run(server: Server) -> ServerHandle {
 /// What the handlers work with.
 pub(crate) struct Admin {
     pub(crate) registry: Supervised<RegistryActor>,
-    pub(crate) mailbox: MailService,
-    pub(crate) accounts: Accounts,
+    pub(crate) mailbox: Mailbox,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) health: Health,
     pub(crate) table: Table,
@@ -189,6 +189,16 @@ pub(crate) struct Admin {
     pub(crate) closing: CancellationToken,
     pub(crate) since: SystemTime,
     pub(crate) streams: Arc<Semaphore>,
+}
+
+impl Admin {
+    /// Asks or changes something about users and keys.
+    async fn directory<T: Send + 'static>(
+        &self,
+        question: impl AsyncFnOnce(&dyn Directory) -> Result<T, AccountError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        Ok(self.mailbox.ask_once(InDirectory(question)).await??)
+    }
 }
 
 /// As many as there may be.

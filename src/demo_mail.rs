@@ -110,7 +110,7 @@ Message-ID: <20260302.welcome@example.org>
 
 Dear Basil,
 
-your deliveries now wait for you at our counter until you call for them.
+your letters now wait for you at our counter until you call for them.
 From Monday to Saturday somebody is here; on Sundays only the cat is.
 
 We keep everything for as long as you like. We read nothing, not even
@@ -179,7 +179,7 @@ List-Id: The Philatelist <news.example.com>
 MIME-Version: 1.0
 Content-Type: multipart/alternative; boundary=\"perforation\"
 
-This text is for programs that do not know of envelopes with two deliveries in them.
+This text is for programs that do not know of envelopes with two letters in them.
 --perforation
 Content-Type: text/plain; charset=us-ascii
 
@@ -210,7 +210,7 @@ Message-ID: <20260305.shelves@example.org>
 
 Attached is the inventory. The column \"addressee\" is as written on the
 envelopes; please do not ask me how one delivers to the sea. It has
-called for its deliveries twice this winter, and we gave them to it.
+called for its letters twice this winter, and we gave them to it.
 ";
 
 const UTF_8: &str = "\
@@ -260,10 +260,10 @@ To: Basil Okafor <basil@example.com>
 Subject: TELEGRAM STOP
 Message-ID: <20260309.stop@example.org>
 
-. is what we send for the delivery E STOP
+. is what we send for the letter E STOP
 .
 ..
-...end of the deliveries E, I and S STOP
+...end of the letters E, I and S STOP
 ....
 
 .. .-.. .. -.- . -- .- .. .-..
@@ -289,8 +289,8 @@ To: Counter Four <counter4@example.org>
 Subject: Nightly report
 Message-ID: <20260311.report@example.org>
 
-deliveries sorted:       4711
-deliveries unsorted:        1
+letters sorted:       4711
+letters unsorted:        1
 reason: was shaped like a boomerang, came back
 
 This machine was built elsewhere and ends its lines in its own way.
@@ -308,7 +308,7 @@ const EMPTY_BODY: &str = "\
 Date: Thu, 12 Mar 2026 12:04:30 +0100
 From: Basil Okafor <basil@example.com>
 To: Henriette Lindqvist <henriette@example.org>
-Subject: And in this one I forgot the delivery
+Subject: And in this one I forgot the letter
 Message-ID: <20260312.forgotten@example.com>
 
 ";

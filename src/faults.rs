@@ -232,22 +232,22 @@ async fn the_registry_is_built_again_after_a_stop_and_counts_as_before() {
 
 #[actix_rt::test]
 async fn the_mailbox_is_built_again_after_a_panic() {
-    live_sessions_go_on("mailbox", |server| server.posts.1.clone(), Crash).await;
+    live_sessions_go_on("mailbox", |server| server.mailboxes(), Crash).await;
 }
 
 #[actix_rt::test]
 async fn the_mailbox_is_built_again_after_a_stop() {
-    live_sessions_go_on("mailbox", |server| server.posts.1.clone(), Halt).await;
+    live_sessions_go_on("mailbox", |server| server.mailboxes(), Halt).await;
 }
 
 #[actix_rt::test]
 async fn the_listener_is_built_again_after_a_panic() {
-    live_sessions_go_on("listener", |server| vec![server.posts.0.clone()], Crash).await;
+    live_sessions_go_on("listener", |server| vec![server.listener.clone()], Crash).await;
 }
 
 #[actix_rt::test]
 async fn the_listener_is_built_again_after_a_stop() {
-    live_sessions_go_on("listener", |server| vec![server.posts.0.clone()], Halt).await;
+    live_sessions_go_on("listener", |server| vec![server.listener.clone()], Halt).await;
 }
 
 #[actix_rt::test]

@@ -29,7 +29,7 @@ pub fn random<const N: usize>() -> [u8; N] {
 ///
 /// It is short because a client that looks for new mail is sent all of them.
 pub fn new_unique_id() -> UniqueId {
-    UniqueId::new(NAMES.encode(&random::<10>())).expect("deliveries and digits are a unique-id")
+    UniqueId::new(NAMES.encode(&random::<10>())).expect("letters and digits are a unique-id")
 }
 
 /// A name of 120 random bits, in 24 characters.

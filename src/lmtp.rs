@@ -2,8 +2,8 @@
 //!
 //! A listener actor accepts connections and gives each a session actor of its own, on one of the
 //! threads where the POP3 sessions live. What a command means is decided in the crate `lmtp`; the
-//! talking is one straight future in `conversation`. Deliveries of all sessions meet in the
-//! [`Intake`], where they share commits.
+//! talking is one straight future in `conversation`. The mailbox actor stores messages; there,
+//! the deliveries of all sessions share commits.
 
 mod conversation;
 mod head;
@@ -20,18 +20,17 @@ use std::time::Duration;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use actix_rt::ArbiterHandle;
-use lmtp::{Answer, Reply, Rules};
+use lmtp::{Reply, Rules};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::accounts::Accounts;
 use crate::identity::new_name;
 use crate::log_throttle::LogThrottle;
+use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
 use crate::open_files::Reserve;
 use crate::settings::Config;
-use crate::store::{Database, Intake, StoreError};
 use conversation::Conversation;
 use socket::{Accepted, Peer};
 use wire::Wire;
@@ -56,15 +55,11 @@ pub struct LmtpService {
     /// The domain of a recipient that has none.
     default_domain: Option<String>,
     session_timeout: Duration,
-    database: Database,
-    accounts: Accounts,
-    intake: Intake,
     metrics: Arc<Metrics>,
     room: Arc<Semaphore>,
     courtesies: Arc<Semaphore>,
     max_connections: u32,
     refusals: LogThrottle,
-    full: LogThrottle,
     /// Cancelled when the server begins to stop.
     drain: CancellationToken,
     /// Cancelled when whoever is still here must go.
@@ -72,13 +67,8 @@ pub struct LmtpService {
 }
 
 impl LmtpService {
-    /// For mail that goes into this database.
-    pub fn new(
-        config: &Config,
-        database: Database,
-        metrics: Arc<Metrics>,
-        drain: CancellationToken,
-    ) -> Self {
+    /// With these settings.
+    pub fn new(config: &Config, metrics: Arc<Metrics>, drain: CancellationToken) -> Self {
         let max_connections = config.lmtp.max_connections;
         Self {
             rules: Arc::new(Rules {
@@ -91,15 +81,11 @@ impl LmtpService {
                 .as_ref()
                 .map(|domain| domain.as_str().to_owned()),
             session_timeout: config.lmtp.session_timeout,
-            accounts: Accounts::new(database.clone()),
-            intake: Intake::new(database.clone()),
-            database,
             metrics,
             room: Arc::new(Semaphore::new(max_connections as usize)),
             courtesies: Arc::new(Semaphore::new(MAX_COURTESIES)),
             max_connections,
             refusals: LogThrottle::default(),
-            full: LogThrottle::default(),
             drain,
             end: CancellationToken::new(),
         }
@@ -114,46 +100,22 @@ impl LmtpService {
     pub fn end_sessions(&self) {
         self.end.cancel();
     }
-
-    /// The one place where a fault of storage is logged and counted; tells how to answer.
-    fn note_fault(&self, while_doing: &str, error: &StoreError) -> Answer {
-        self.metrics.database_error();
-        self.database.note_damage(error);
-        tracing::error!(error = %error, "storage failed while {while_doing}");
-        if self.database.is_disk_full(error) {
-            Answer::NoSpace
-        } else {
-            Answer::Unavailable
-        }
-    }
-
-    /// Is there room for a message of so many octets?
-    async fn has_room_for(&self, octets: u64) -> bool {
-        let has_room = self.database.has_room_for(octets).await;
-        if !has_room && let Some(before) = self.full.allow() {
-            tracing::warn!(
-                before,
-                "no mail is taken in: there is too little room on the disk of the database"
-            );
-        }
-        has_room
-    }
 }
 
 /// Accepts connections on all sockets and spreads the sessions over threads.
 pub struct LmtpListenerActor {
     service: Arc<LmtpService>,
     sockets: Arc<Vec<LmtpSocket>>,
-    threads: Arc<Vec<ArbiterHandle>>,
+    threads: Arc<Vec<(ArbiterHandle, Mailbox)>>,
     next: Arc<AtomicUsize>,
 }
 
 impl LmtpListenerActor {
-    /// Accepts on these sockets, for sessions on these threads.
+    /// Accepts on these sockets, for sessions on these threads, each with its mailbox actor.
     pub fn new(
         service: Arc<LmtpService>,
         sockets: Arc<Vec<LmtpSocket>>,
-        threads: Arc<Vec<ArbiterHandle>>,
+        threads: Arc<Vec<(ArbiterHandle, Mailbox)>>,
     ) -> Self {
         Self {
             service,
@@ -190,8 +152,8 @@ impl Actor for LmtpListenerActor {
                     match listening.accept(Reserve::of_lmtp(), &complain).await {
                         Ok(accepted) => {
                             let at = next.fetch_add(1, Relaxed) % threads.len().max(1);
-                            if let Some(thread) = threads.get(at) {
-                                receive(&service, thread, accepted);
+                            if let Some((thread, mailbox)) = threads.get(at) {
+                                receive(&service, thread, mailbox.clone(), accepted);
                             }
                         }
                         Err(error) => {
@@ -207,7 +169,12 @@ impl Actor for LmtpListenerActor {
 }
 
 /// Begins a session on a thread, or sends the client away if there is no room.
-fn receive(service: &Arc<LmtpService>, thread: &ArbiterHandle, accepted: Accepted) {
+fn receive(
+    service: &Arc<LmtpService>,
+    thread: &ArbiterHandle,
+    mailbox: Mailbox,
+    accepted: Accepted,
+) {
     let room = Arc::clone(&service.room).try_acquire_owned().ok();
     if room.is_none() {
         service.metrics.lmtp.refused();
@@ -229,7 +196,7 @@ fn receive(service: &Arc<LmtpService>, thread: &ArbiterHandle, accepted: Accepte
         };
         match room {
             Some(room) => {
-                LmtpSessionActor::new(service, wire, peer, room).start();
+                LmtpSessionActor::new((service, mailbox, wire, peer), room).start();
             }
             None => {
                 if let Ok(courtesy) = Arc::clone(&service.courtesies).try_acquire_owned() {
@@ -250,9 +217,12 @@ async fn send_away(service: Arc<LmtpService>, mut wire: Wire) {
     let _ = tokio::time::timeout(FAREWELL_TIMEOUT, wire.write(reply.as_bytes())).await;
 }
 
+/// What a session talks with.
+type Talk = (Arc<LmtpService>, Mailbox, Wire, Peer);
+
 /// Owns one connection.
 pub struct LmtpSessionActor {
-    talk: Option<(Arc<LmtpService>, Wire, Peer)>,
+    talk: Option<Talk>,
     /// Given back when the session has ended, however it did.
     _room: OwnedSemaphorePermit,
     _counted: Counted,
@@ -268,11 +238,12 @@ impl Drop for Counted {
 }
 
 impl LmtpSessionActor {
-    fn new(service: Arc<LmtpService>, wire: Wire, peer: Peer, room: OwnedSemaphorePermit) -> Self {
+    fn new(talk: Talk, room: OwnedSemaphorePermit) -> Self {
+        let (service, ..) = &talk;
         service.metrics.lmtp.session_began();
         Self {
             _counted: Counted(Arc::clone(&service.metrics)),
-            talk: Some((service, wire, peer)),
+            talk: Some(talk),
             _room: room,
         }
     }
@@ -282,12 +253,12 @@ impl Actor for LmtpSessionActor {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        let Some((service, wire, peer)) = self.talk.take() else {
+        let Some((service, mailbox, wire, peer)) = self.talk.take() else {
             return;
         };
         let id = new_name();
         let span = tracing::info_span!("lmtp.session", session.id = id, %peer);
-        let conversation = Conversation::new(service, wire, peer, id).run();
+        let conversation = Conversation::new(service, mailbox, wire, peer, id).run();
         let session = conversation.instrument(span).into_actor(self);
         context.spawn(session.map(|(), _, context| context.stop()));
     }

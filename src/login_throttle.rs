@@ -316,7 +316,7 @@ mod tests {
         assert_eq!(throttle.wait_until(home(), "bob@example.org", now), None);
         let first = throttle.failed(home(), "bob@example.org", None, now);
         assert_eq!(first, now + SECOND * 2);
-        // The same user by another key or in other deliveries is the same name.
+        // The same user by another key or in other letters is the same name.
         for ada in ["Ada@Example.ORG", "ada@example.org#phone"] {
             assert!(throttle.wait_until(home(), ada, now).is_some(), "{ada}");
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context};
 
-use crate::mailbox::MailService;
+use crate::mailbox::{CollectGarbage, Mailbox, NoteKeyUse};
 use crate::store::GC_INTERVAL;
 
 /// How often the last use of keys is written down.
@@ -15,12 +15,12 @@ const NOTE_USE_INTERVAL: Duration = Duration::from_secs(30);
 /// Collects garbage and notes the use of keys.
 #[derive(Debug)]
 pub struct MaintenanceActor {
-    mailbox: MailService,
+    mailbox: Mailbox,
 }
 
 impl MaintenanceActor {
-    /// Works with what the mailbox actors share.
-    pub fn new(mailbox: MailService) -> Self {
+    /// Asks this mailbox actor.
+    pub fn new(mailbox: Mailbox) -> Self {
         Self { mailbox }
     }
 }
@@ -33,7 +33,8 @@ impl Actor for MaintenanceActor {
         let collect_garbage = async move {
             loop {
                 // At once for the first time: it makes this server known to others.
-                mailbox.collect_garbage().await;
+                // If no actor answers, the next one is asked.
+                let _ = mailbox.ask(CollectGarbage).await;
                 tokio::time::sleep(GC_INTERVAL).await;
             }
         };
@@ -41,7 +42,7 @@ impl Actor for MaintenanceActor {
         let note_use = async move {
             loop {
                 tokio::time::sleep(NOTE_USE_INTERVAL).await;
-                mailbox.note_use().await;
+                let _ = mailbox.ask(NoteKeyUse).await;
             }
         };
         context.spawn(actix::fut::wrap_future(collect_garbage));

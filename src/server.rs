@@ -13,14 +13,15 @@ use pop3::Limits;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::accounts::Accounts;
 use crate::admin::{self, Admin, Endpoint, Health};
 use crate::identity::new_name;
 use crate::listener::{Acceptor, Bound, ListenerActor, Worker};
 use crate::lmtp::{self, LmtpListenerActor, LmtpService, LmtpSocket};
 use crate::log_throttle::LogThrottle;
 use crate::login_throttle::{Delays, LoginThrottle};
-use crate::mailbox::{MailService, MailboxActor};
+#[cfg(test)]
+use crate::mailbox::MailboxActor;
+use crate::mailbox::{MailService, Mailbox};
 use crate::maintenance::MaintenanceActor;
 use crate::metrics::Metrics;
 use crate::open_files::Reserve;
@@ -30,7 +31,7 @@ use crate::registry::{
 use crate::self_test::SelfTests;
 use crate::session::{ListenerKind, SessionContext};
 use crate::settings::{Config, Pop3};
-use crate::store::{ClockGuard, Database, Retention, SqlStore};
+use crate::store::{Database, Retention, SqlStore, Store};
 use crate::supervision::Supervised;
 use crate::tls::{CertificateReport, Renew, RenewalActor, Tls};
 
@@ -59,14 +60,13 @@ pub struct Server {
     lmtp_endpoints: Vec<lmtp::Endpoint>,
     table: Table,
     metrics: Arc<Metrics>,
-    mailbox: MailService,
+    mail: Arc<MailService>,
+    mailbox: Mailbox,
     tls: Option<Arc<Tls>>,
     renewal: Option<Supervised<RenewalActor>>,
     pub(crate) registry: Supervised<RegistryActor>,
     #[cfg(test)]
-    pub(crate) posts: (Supervised<ListenerActor>, Vec<Supervised<MailboxActor>>),
-    database: Database,
-    clock_guard: ClockGuard,
+    pub(crate) listener: Supervised<ListenerActor>,
     workers: Arc<Vec<Worker>>,
     arbiters: Vec<Arbiter>,
     maintenance_arbiter: Arbiter,
@@ -156,6 +156,20 @@ pub fn refuse_strangers(settings: &Pop3, address: Option<IpAddr>) -> anyhow::Res
     Ok(())
 }
 
+/// Our own schema in this database, with its metrics and its upkeep.
+fn own_store(config: &Config, database: Database, metrics: &Metrics) -> Store {
+    metrics.watch_pools(&database);
+    metrics.watch_disk(&database);
+    database.set_min_free_space(config.database.min_free_space);
+    database.maintain();
+    let store = SqlStore::new(database, new_name()).with_retention(Retention {
+        deleted: config.pop3.deleted_retention,
+        expire_after: config.pop3.expire_after.duration(),
+    });
+    metrics.watch_clock(&store.clock_guard());
+    store.into()
+}
+
 /// How much a client may do in a session.
 fn limits(settings: &Pop3) -> Limits {
     let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
@@ -166,6 +180,13 @@ fn limits(settings: &Pop3) -> Limits {
 }
 
 impl Server {
+    /// The mailbox actors of the sessions.
+    #[cfg(test)]
+    pub(crate) fn mailboxes(&self) -> Vec<Supervised<MailboxActor>> {
+        let actor = |worker: &Worker| worker.service().mailbox.actor().clone();
+        self.workers.iter().map(actor).collect()
+    }
+
     /// Starts to accept sessions on these sockets.
     ///
     /// The listener and the registry live on the calling thread's arbiter. Each core has one more,
@@ -183,8 +204,22 @@ impl Server {
     /// If a socket can't be used.
     pub fn start_with(
         config: &Config,
-        Preloaded { metrics, tls }: Preloaded,
+        preloaded: Preloaded,
         database: Database,
+        sockets: Vec<Bound>,
+    ) -> anyhow::Result<Self> {
+        let store = own_store(config, database, &preloaded.metrics);
+        Self::start_on(config, preloaded, store, sockets)
+    }
+
+    /// As [`Server::start_with`], on a store of any kind.
+    ///
+    /// # Errors
+    /// If a socket can't be used.
+    pub fn start_on(
+        config: &Config,
+        Preloaded { metrics, tls }: Preloaded,
+        store: Store,
         sockets: Vec<Bound>,
     ) -> anyhow::Result<Self> {
         if let Some(locked_out) = config.pop3.locked_out_by_binding() {
@@ -193,16 +228,8 @@ impl Server {
         let table = Table::new(AdmissionLimits::from(&config.pop3), Arc::clone(&metrics));
         let proxy_faults = Arc::<LogThrottle>::default();
         let login_throttle = Arc::new(LoginThrottle::new(Delays::from(&config.pop3)));
-        let keeping = Retention {
-            deleted: config.pop3.deleted_retention,
-            expire_after: config.pop3.expire_after.duration(),
-        };
-        let store = SqlStore::new(database.clone(), new_name()).with_retention(keeping);
-        let clock_guard = store.clock_guard();
-        metrics.watch_clock(&clock_guard);
-        let mailbox = MailService::new(
-            Arc::new(store),
-            Arc::new(Accounts::new(database.clone())),
+        let mail = MailService::new(
+            store,
             Arc::clone(&metrics),
             config.pop3.require_authentication,
             config.pop3.max_messages_per_session,
@@ -230,17 +257,17 @@ impl Server {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let arbiters: Vec<Arbiter> = (0..cores).map(|_| Arbiter::new()).collect();
         let maintenance_arbiter = Arbiter::new();
-        let shared = mailbox.clone();
+        let upkeep = Mailbox::spawn(&mail, &maintenance_arbiter.handle(), working.clone());
         Supervised::spawn(
             "maintenance",
             &maintenance_arbiter.handle(),
             Arc::clone(&metrics),
             working.clone(),
-            move || MaintenanceActor::new(shared.clone()),
+            move || MaintenanceActor::new(upkeep.clone()),
         );
+        // For operators, and to look for revoked keys.
+        let mailbox = Mailbox::spawn(&mail, &here, working.clone());
         let service_of = |arbiter: &Arbiter| {
-            let shared = mailbox.clone();
-            let build = move || MailboxActor::new(shared.clone());
             let arbiter = arbiter.handle();
             let service = SessionContext {
                 server_name: config.pop3.server_name.clone(),
@@ -255,21 +282,17 @@ impl Server {
                 mechanisms: config.pop3.auth_mechanisms.allowed(),
                 channel_binding: config.pop3.channel_binding,
                 // A message is kept for a part of a day more, and never for less than is told.
-                expire_days: keeping
+                expire_days: config
+                    .pop3
                     .expire_after
+                    .duration()
                     .map(|it| it.as_secs() / SECONDS_OF_A_DAY),
                 evict_idle_after: config.pop3.evict_idle_after,
                 limits: limits(&config.pop3),
                 max_deletions: config.pop3.max_deletions_per_session,
                 tls: tls.clone(),
                 alpn: config.pop3.alpn(),
-                mailbox: Supervised::spawn(
-                    "mailbox",
-                    &arbiter,
-                    Arc::clone(&metrics),
-                    working.clone(),
-                    build,
-                ),
+                mailbox: Mailbox::spawn(&mail, &arbiter, working.clone()),
                 registry: registry.clone(),
                 metrics: Arc::clone(&metrics),
                 drain: drain.clone(),
@@ -277,11 +300,6 @@ impl Server {
             Worker::new(arbiter, service)
         };
         let workers: Vec<Worker> = arbiters.iter().map(service_of).collect();
-        #[cfg(test)]
-        let mailboxes = workers
-            .iter()
-            .map(|worker| worker.service().mailbox.clone())
-            .collect();
         let (sockets, workers) = (Arc::new(sockets), Arc::new(workers));
         let acceptor = Arc::new(Acceptor::new(
             Arc::clone(&workers),
@@ -300,10 +318,6 @@ impl Server {
         );
         #[cfg(not(test))]
         drop(listener);
-        metrics.watch_pools(&database);
-        metrics.watch_disk(&database);
-        database.set_min_free_space(config.database.min_free_space);
-        database.maintain();
         let (watch, stop) = (
             revocation::watch(registry.clone(), mailbox.clone()),
             working.clone(),
@@ -319,14 +333,13 @@ impl Server {
             lmtp_endpoints: Vec::new(),
             table,
             metrics,
+            mail,
             mailbox,
             tls,
             renewal,
             registry,
             #[cfg(test)]
-            posts: (listener, mailboxes),
-            database,
-            clock_guard,
+            listener,
             workers,
             arbiters,
             maintenance_arbiter,
@@ -346,15 +359,15 @@ impl Server {
         }
         let endpoints: Result<_, _> = sockets.iter().map(LmtpSocket::endpoint).collect();
         self.lmtp_endpoints = endpoints?;
-        let service = LmtpService::new(
-            config,
-            self.database.clone(),
-            Arc::clone(&self.metrics),
-            self.drain.clone(),
-        );
+        let service = LmtpService::new(config, Arc::clone(&self.metrics), self.drain.clone());
         let service = Arc::new(service);
         self.lmtp = Some(Arc::clone(&service));
-        let threads = Arc::new(self.arbiters.iter().map(Arbiter::handle).collect());
+        let mailboxes = self
+            .workers
+            .iter()
+            .map(|worker| worker.service().mailbox.clone());
+        let threads = self.arbiters.iter().map(Arbiter::handle).zip(mailboxes);
+        let threads = Arc::new(threads.collect());
         let sockets = Arc::new(sockets);
         Supervised::spawn(
             "LMTP listener",
@@ -385,14 +398,12 @@ impl Server {
         let admin = Admin {
             registry: self.registry.clone(),
             mailbox: self.mailbox.clone(),
-            accounts: Accounts::new(self.database.clone()),
             metrics: Arc::clone(&self.metrics),
             health: Health::new(
                 self.listeners.clone(),
                 self.self_tests.clone(),
                 self.lmtp_endpoints.clone(),
-                self.database.clone(),
-                self.clock_guard.clone(),
+                self.mailbox.clone(),
                 self.tls.clone(),
             ),
             table: self.table.clone(),
@@ -500,16 +511,12 @@ impl Server {
         if let Some(admin) = &self.admin {
             admin.stop(true).await;
         }
-        let closing = async {
-            self.mailbox.close().await;
-            self.database.close().await
-        };
-        match tokio::time::timeout(CLOSE_TIMEOUT, closing).await {
+        match tokio::time::timeout(CLOSE_TIMEOUT, self.mail.close()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(error = %error, "the database was not closed in order")
+                tracing::warn!(error = %error, "the database was not closed cleanly")
             }
-            Err(_) => tracing::warn!("the database did not let itself be closed"),
+            Err(_) => tracing::warn!("timed out closing the database"),
         }
         for arbiter in self.arbiters.iter().chain([&self.maintenance_arbiter]) {
             arbiter.stop();

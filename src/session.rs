@@ -29,7 +29,7 @@ use tracing::Instrument;
 
 use crate::log_throttle::LogThrottle;
 use crate::login_throttle::LoginThrottle;
-use crate::mailbox::MailboxActor;
+use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
 use crate::registry::{Admission, EndReason, Kill, RegistryActor, SessionHandle, State};
 use crate::settings::{Domain, PlaintextAuth};
@@ -80,7 +80,7 @@ pub struct SessionContext {
     /// Whether a client may ask for another protocol in its handshake.
     pub alpn: Alpn,
     /// Where maildrops are opened and read; it lives on the same thread.
-    pub mailbox: Supervised<MailboxActor>,
+    pub mailbox: Mailbox,
     /// Where sessions are admitted.
     pub registry: Supervised<RegistryActor>,
     /// What is counted.

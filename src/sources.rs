@@ -527,13 +527,13 @@ mod tests {
     #[test]
     fn one_message_is_known_by_its_name_or_its_first_line() {
         for (name, octets) in [
-            ("delivery.EML", b"\0 anything at all".as_slice()),
+            ("letter.EML", b"\0 anything at all".as_slice()),
             (
                 "1700000000.M1P1.host",
                 b"Return-Path: <a@example.org>\n\nhi",
             ),
-            ("delivery", b"Subject:\r\n folded\r\n"),
-            ("delivery", b"X_y:"),
+            ("letter", b"Subject:\r\n folded\r\n"),
+            ("letter", b"X_y:"),
         ] {
             let (_folder, path) = written(name, octets);
             let mut source = open(&path).unwrap();

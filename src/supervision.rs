@@ -95,6 +95,22 @@ where
         Err(ActorUnavailable(self.name))
     }
 
+    /// Sends what must not be handled twice, and waits for the answer.
+    ///
+    /// # Errors
+    /// If no actor answers: then it may have been handled all the same.
+    pub async fn ask_once<M>(&self, message: M) -> Result<M::Result, ActorUnavailable>
+    where
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+        M: Message + Send + 'static,
+        M::Result: Send,
+    {
+        let current = self.current().await?;
+        let answer = current.send(message).await;
+        answer.map_err(|_| ActorUnavailable(self.name))
+    }
+
     /// Sends a message that may get lost when the actor ends.
     pub fn tell<M>(&self, message: M)
     where

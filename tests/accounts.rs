@@ -9,8 +9,9 @@ mod users;
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use restante::accounts::{Accounts, Authentication, Proof, Verified, WrongCredentials};
+use restante::accounts::Accounts;
 use restante::store::UserId;
+use restante::store::{Proof, Verified, WrongCredentials};
 use wire::Secret;
 
 use crate::support::mail::key_options;
@@ -44,7 +45,11 @@ async fn verify_from(
         identity: None,
         secret: Secret::new(key),
     };
-    accounts.identify(&evidence, client).await.unwrap()
+    accounts
+        .identify(&evidence, client)
+        .await
+        .unwrap()
+        .map(|(user, _)| user)
 }
 
 /// Who has this address, by the word of somebody who is trusted.
@@ -54,7 +59,11 @@ async fn trust(accounts: &Accounts, address: &str) -> Result<Verified, WrongCred
         addresses: vec![address.into()],
         identity: None,
     };
-    accounts.identify(&evidence, client).await.unwrap()
+    accounts
+        .identify(&evidence, client)
+        .await
+        .unwrap()
+        .map(|(user, _)| user)
 }
 
 /// A usual key of a user.

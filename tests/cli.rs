@@ -13,7 +13,6 @@ use std::process::Stdio;
 
 use pop3::MessageNumber;
 use restante::accounts::Accounts;
-use restante::store::MailStore;
 
 use crate::support::cli::{self, Cli, Outcome};
 use crate::support::mail::octets;

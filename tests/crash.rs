@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use pop3::MessageNumber;
 use restante::accounts::Accounts;
 use restante::identity::random;
-use restante::store::MailStore;
 
 use crate::support::daemon::Daemon;
 use crate::support::mail::{ADA, BOB, fill, message, octets};

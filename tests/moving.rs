@@ -8,7 +8,6 @@ mod mbox;
 mod server;
 
 use restante::accounts::Accounts;
-use restante::store::MailStore;
 
 use crate::support::cli::{Cli, Outcome};
 use crate::support::mail::{ADA, octets};

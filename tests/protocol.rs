@@ -1,6 +1,7 @@
 //! What goes over the wire and a transcript can't say: much at once, bit by bit, slowly, at the
 //! same time, and at the end of the server.
 
+mod another_store;
 mod elsewhere;
 mod octets;
 mod patience;

@@ -18,7 +18,7 @@ use restante::registry::SessionReport;
 use restante::server::Server;
 use restante::session::ListenerKind;
 use restante::settings::Config;
-use restante::store::{Database, MailStore, SqlStore, UserId};
+use restante::store::{Database, SqlStore, UserId};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::CertificateDer;
@@ -27,7 +27,7 @@ use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, Stream
 use crate::support::place::Place;
 use crate::support::{DEADLINE, eventually, mail};
 
-const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+pub(crate) const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// A running server on two ports of loopback, with a certificate. It stops when this is dropped.
 pub(crate) struct Served {

@@ -3,6 +3,7 @@
 mod database;
 mod deleting;
 mod delivery;
+mod every_store;
 mod intake;
 mod keeping;
 mod large;
@@ -11,7 +12,7 @@ mod octets;
 mod opening;
 
 use pop3::MessageNumber;
-use restante::store::{CHUNK_OCTETS, Maildrop, MaildropVersion, MessageId, Stored, UserId};
+use restante::store::{CHUNK_OCTETS, MaildropVersion, MessageId, SqlMaildrop, Stored, UserId};
 
 use crate::support::place::Sql;
 
@@ -22,26 +23,26 @@ fn number(number: u64) -> MessageNumber {
     MessageNumber::new(number).unwrap()
 }
 
-fn numbers(maildrop: &Maildrop) -> impl Iterator<Item = MessageNumber> {
+fn numbers(maildrop: &SqlMaildrop) -> impl Iterator<Item = MessageNumber> {
     (1..=maildrop.snapshot.len() as u64).map(number)
 }
 
 /// Who deletes.
 const SESSION: &str = "a-session";
 
-fn messages(maildrop: &Maildrop) -> Vec<MessageId> {
+fn messages(maildrop: &SqlMaildrop) -> Vec<MessageId> {
     numbers(maildrop)
         .filter_map(|n| maildrop.message(n))
         .collect()
 }
 
-fn all_stored(maildrop: &Maildrop) -> Vec<Stored> {
+fn all_stored(maildrop: &SqlMaildrop) -> Vec<Stored> {
     numbers(maildrop)
         .filter_map(|n| maildrop.stored(n))
         .collect()
 }
 
-fn unique_ids(maildrop: &Maildrop) -> Vec<String> {
+fn unique_ids(maildrop: &SqlMaildrop) -> Vec<String> {
     let unique_id = |n| maildrop.snapshot.unique_id_of(n).unwrap().to_owned();
     numbers(maildrop).map(unique_id).collect()
 }

@@ -1,7 +1,7 @@
 //! The one form in which an address is stored, and the forms in which it may be asked for.
 //!
 //! An address has many spellings: capitals, `xn--` for a domain that is not ASCII (RFC 5890), one
-//! character or two for an accented delivery (Unicode's NFC and NFD). All of them are one address
+//! character or two for an accented letter (Unicode's NFC and NFD). All of them are one address
 //! here: the local-part is in lower case and NFC, the domain is in lower case, with U-labels.
 
 use std::collections::HashSet;
@@ -75,7 +75,7 @@ pub(super) fn stored_forms(text: &str) -> Vec<String> {
     let Some(Ok(address)) = normal else {
         return possible(vec![lower]);
     };
-    // Unicode has capitals whose lower case is another delivery in a domain (U+03A3, at its end).
+    // Unicode has capitals whose lower case is another letter in a domain (U+03A3, at its end).
     let same = normalize(&lower).is_ok_and(|form| form == address);
     let mut forms: Vec<String> = same.then_some(lower).into_iter().collect();
     let encoded = with_encoded_domain(&address);
@@ -143,7 +143,7 @@ pub(crate) fn normalize_domain(domain: &str) -> Option<String> {
 }
 
 fn normalize_local(local: &str) -> String {
-    // The second time for deliveries whose lower case is more than one character.
+    // The second time for letters whose lower case is more than one character.
     local
         .nfc()
         .collect::<String>()
@@ -187,7 +187,7 @@ fn possible(mut forms: Vec<String>) -> Vec<String> {
     forms
 }
 
-/// Two of these join deliveries in the scripts of some languages. Where a domain may have them, IDNA
+/// Two of these join letters in the scripts of some languages. Where a domain may have them, IDNA
 /// says (RFC 5892, appendix A).
 fn is_joined_in_domain_alone(text: &str) -> bool {
     let joins = |c: char| c == '\u{200c}' || c == '\u{200d}';

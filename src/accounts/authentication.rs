@@ -1,112 +1,22 @@
 //! Finds out whose maildrop a client may open.
 
-use std::collections::{HashMap, HashSet};
-use std::fmt;
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use pop3::{Access, Candidates};
+use pop3::Access;
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
 use subtle::ConstantTimeEq;
 use wire::Secret;
 
 use super::address_forms::{stored_forms, stored_forms_of_certified};
 use super::key_form::{hash_of, key_meant, prefix_of};
-use super::keys::KeyId;
-use super::{Accounts, LoginStatus, SCOPE_POP3, SCOPE_POP3_READ, placeholders};
+use super::{Accounts, SCOPE_POP3, SCOPE_POP3_READ, placeholders};
 use crate::networks::Networks;
-use crate::store::{MaildropVersion, StoreError, UserId, clock, repeat, statement};
-
-/// What speaks for a client.
-#[derive(Clone)]
-pub enum Proof {
-    /// A secret that is to be a key of this user.
-    Secret {
-        /// An address of the user, and after a `#` the name of the key if it is told.
-        name: String,
-        /// What must be another address of the user, if it is told.
-        identity: Option<String>,
-        /// The secret.
-        secret: Secret,
-    },
-    /// A key that the client has proven to know.
-    Key(KeyId),
-    /// The word of somebody who is trusted, such as the authority of a certificate.
-    TrustedAddress {
-        /// The client is the user of each of these addresses; the first counts.
-        addresses: Vec<String>,
-        /// An address of the user who is meant instead, if it is told: of one who has one of these.
-        identity: Option<String>,
-    },
-}
-
-/// Who has shown that a maildrop may be opened.
-#[derive(Debug, Clone)]
-pub struct Verified {
-    /// Whose maildrop it is.
-    pub user: UserId,
-    /// The first of their addresses.
-    pub address: String,
-    /// The key; none where no key was needed.
-    pub key: Option<KeyId>,
-    /// What the key is called.
-    pub key_name: String,
-    /// What may be done with the maildrop.
-    pub access: Access,
-    /// The version that the maildrop had at that moment.
-    pub version: MaildropVersion,
-}
-
-/// No such user, or nothing that opens their maildrop: which of them is not told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WrongCredentials;
-
-/// Finds out who logs in. Another product's keys are a second form one day.
-#[async_trait]
-pub trait Authentication: Send + Sync {
-    /// Whose maildrop may a client at this address open?
-    ///
-    /// # Errors
-    /// If the database can't say.
-    async fn identify(
-        &self,
-        proof: &Proof,
-        client: IpAddr,
-    ) -> Result<Result<Verified, WrongCredentials>, StoreError>;
-
-    /// The keys that a client at this address may prove: those of the user of `address` that it could
-    /// log in with, or the one of `address#key`. There are none if `identity` is told and is no
-    /// address of that user.
-    ///
-    /// # Errors
-    /// If the database can't say.
-    async fn candidates(
-        &self,
-        name: &str,
-        identity: Option<&str>,
-        client: IpAddr,
-    ) -> Result<Candidates, StoreError>;
-
-    /// Which of these keys are not revoked, and which of these users are there and not disabled?
-    ///
-    /// # Errors
-    /// If the database can't say.
-    async fn login_status(
-        &self,
-        users: &HashSet<UserId>,
-        keys: &HashSet<KeyId>,
-    ) -> Result<LoginStatus, StoreError>;
-
-    /// Writes down how long ago keys were last used.
-    ///
-    /// # Errors
-    /// If the database refuses.
-    async fn note_use(&self, ages: &HashMap<KeyId, Duration>) -> Result<(), StoreError>;
-
-    /// Remembers what a fault tells of the database, such as that it is damaged.
-    fn note_fault(&self, error: &StoreError);
-}
+use crate::store::{
+    KeyId, MaildropVersion, Proof, StoreError, UserId, Verified, WrongCredentials, clock, repeat,
+    statement,
+};
 
 /// Which rows are keys that may be used now, which is for the clock that all servers share to say.
 pub(super) fn valid(connection: &impl ConnectionTrait) -> String {
@@ -152,13 +62,16 @@ fn is_of(address: usize, identity: usize) -> String {
     format!("k.prefix = $1 AND {has_address} {is_identity}")
 }
 
-#[async_trait]
-impl Authentication for Accounts {
-    async fn identify(
+impl Accounts {
+    /// Finds out whose maildrop a client at this address may open, and its version at this moment.
+    ///
+    /// # Errors
+    /// If the database can't say.
+    pub async fn identify(
         &self,
         proof: &Proof,
         client: IpAddr,
-    ) -> Result<Result<Verified, WrongCredentials>, StoreError> {
+    ) -> Result<Result<(Verified, MaildropVersion), WrongCredentials>, StoreError> {
         let key = match proof {
             Proof::Secret {
                 name,
@@ -174,7 +87,13 @@ impl Authentication for Accounts {
                 return Ok(user.ok_or(WrongCredentials));
             }
         };
-        let Some(FoundKey { user, networks, .. }) = key else {
+        let Some(FoundKey {
+            user,
+            version,
+            networks,
+            ..
+        }) = key
+        else {
             return Ok(Err(WrongCredentials));
         };
         if !may_be_used_from(networks, client)? {
@@ -182,31 +101,14 @@ impl Authentication for Accounts {
             tracing::info!(key, %client, "a right key was used from a network that it is not for");
             return Ok(Err(WrongCredentials));
         }
-        Ok(Ok(user))
+        Ok(Ok((user, version)))
     }
 
-    async fn candidates(
-        &self,
-        name: &str,
-        identity: Option<&str>,
-        client: IpAddr,
-    ) -> Result<Candidates, StoreError> {
-        self.keys_to_prove(name, identity, client).await
-    }
-
-    async fn login_status(
-        &self,
-        users: &HashSet<UserId>,
-        keys: &HashSet<KeyId>,
-    ) -> Result<LoginStatus, StoreError> {
-        self.find_standing(users, keys).await
-    }
-
-    fn note_fault(&self, error: &StoreError) {
-        self.database.note_damage(error);
-    }
-
-    async fn note_use(&self, ages: &HashMap<KeyId, Duration>) -> Result<(), StoreError> {
+    /// Records how long ago keys were last used.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub async fn note_key_use(&self, ages: &HashMap<KeyId, Duration>) -> Result<(), StoreError> {
         let mut keys: Vec<_> = ages.iter().collect();
         keys.sort_unstable_by_key(|(key, _)| key.0);
         let keys = &keys;
@@ -278,7 +180,7 @@ impl Accounts {
         &self,
         addresses: &[String],
         identity: Option<&str>,
-    ) -> Result<Option<Verified>, StoreError> {
+    ) -> Result<Option<(Verified, MaildropVersion)>, StoreError> {
         let trusted = addresses.iter();
         let trusted = trusted.flat_map(|address| stored_forms_of_certified(address));
         let trusted: Vec<String> = trusted.collect();
@@ -296,14 +198,14 @@ impl Accounts {
         for row in read.query_all_raw(question).await? {
             let address: String = row.try_get_by_index(3)?;
             if trusted.contains(&address) {
-                return Ok(Some(Verified {
+                let user = Verified {
                     user: UserId(row.try_get_by_index(0)?),
                     address: row.try_get_by_index(1)?,
                     key: None,
                     key_name: String::new(),
                     access: Access::Full,
-                    version: MaildropVersion(row.try_get_by_index(2)?),
-                }));
+                };
+                return Ok(Some((user, MaildropVersion(row.try_get_by_index(2)?))));
             }
         }
         Ok(None)
@@ -347,6 +249,7 @@ impl<'a> Claim<'a> {
 /// A key that is valid now, for those whom it is for.
 struct FoundKey {
     user: Verified,
+    version: MaildropVersion,
     hash: Vec<u8>,
     networks: Option<String>,
 }
@@ -359,10 +262,10 @@ impl FoundKey {
             return Ok(None);
         };
         Ok(Some(Self {
+            version: MaildropVersion(row.try_get_by_index(2)?),
             user: Verified {
                 user: UserId(row.try_get_by_index(0)?),
                 address: row.try_get_by_index(1)?,
-                version: MaildropVersion(row.try_get_by_index(2)?),
                 key: Some(KeyId(row.try_get_by_index(3)?)),
                 key_name: row.try_get_by_index(4)?,
                 access,
@@ -399,18 +302,6 @@ fn forms_and_key(name: &str) -> (Vec<String>, Option<&str>) {
     match name.split_once('#') {
         Some((address, key)) => (stored_forms(address), Some(key)),
         None => (stored_forms(name), None),
-    }
-}
-
-impl fmt::Debug for Proof {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Secret { name, .. } => f.debug_tuple("Secret").field(name).finish(),
-            Self::Key(key) => f.debug_tuple("Key").field(key).finish(),
-            Self::TrustedAddress { addresses, .. } => {
-                f.debug_tuple("TrustedAddress").field(addresses).finish()
-            }
-        }
     }
 }
 

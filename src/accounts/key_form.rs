@@ -1,7 +1,7 @@
 //! The form of keys: how they are made, recognised, and found in the table.
 //!
 //! A key is `rst_` and 12 characters that find its row, `_`, and 43 characters of secret. A short one,
-//! for devices whose field for a password is short, is `rst` and 24 deliveries and digits, all of them
+//! for devices whose field for a password is short, is `rst` and 24 letters and digits, all of them
 //! secret: so its row is found by a part of its hash.
 //!
 //! A key is known by its form wherever it turns up: spaces around it are taken off, what people mistype
@@ -30,7 +30,7 @@ const SHORT_PREFIX: &str = "short:";
 /// How many octets of the hash of a short key find its row.
 const SHORT_PREFIX_OCTETS: usize = 12;
 
-/// So many deliveries and digits behind the mark are taken for a short key that is cut or mistyped.
+/// So many letters and digits behind the mark are taken for a short key that is cut or mistyped.
 const SUSPICIOUS_CHARACTERS: usize = 18;
 
 /// How many characters find the row of a key.
@@ -55,7 +55,7 @@ impl MintedKey {
         Self { key, prefix }
     }
 
-    /// Makes a key of 120 random bits in 27 deliveries and digits, for people to type.
+    /// Makes a key of 120 random bits in 27 letters and digits, for people to type.
     pub(super) fn short() -> Self {
         let key = format!("{SHORT_MARK}{}", new_name());
         let prefix = short_prefix(&key);
@@ -79,7 +79,7 @@ pub(super) fn beginning(prefix: &str) -> String {
 }
 
 /// The key that was meant: without the blanks around it, which people copy and programs add. A short
-/// one may be typed in any case, with deliveries that look like its digits.
+/// one may be typed in any case, with letters that look like its digits.
 ///
 /// What has not the form of a key stays as it is, since blanks may be a part of it.
 pub(super) fn key_meant(secret: &Secret) -> Cow<'_, Secret> {
@@ -152,9 +152,9 @@ pub(crate) fn may_hold_key(text: &str) -> bool {
         let (before, found) = text.split_at(at);
         let rest = found.get(SHORT_MARK.len()..).unwrap_or_default();
         let is_word = !before.ends_with(|c: char| c.is_ascii_alphanumeric());
-        let deliveries = rest.bytes().take_while(u8::is_ascii_alphanumeric).count();
+        let letters = rest.bytes().take_while(u8::is_ascii_alphanumeric).count();
         let whole = found.get(..SHORT_MARK.len() + SHORT_CHARACTERS);
-        is_word && (rest.starts_with('_') || deliveries >= SUSPICIOUS_CHARACTERS)
+        is_word && (rest.starts_with('_') || letters >= SUSPICIOUS_CHARACTERS)
             || found.starts_with(MARK) && has_prefix(found)
             || whole.is_some_and(|key| short_key(key).is_some_and(|made| made == key))
     })

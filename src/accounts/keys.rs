@@ -18,7 +18,7 @@ use wire::Secret;
 use super::key_form::{MintedKey, beginning, hash_of};
 use super::{AccountError, Accounts};
 use crate::networks::Networks;
-use crate::store::{clock, now, repeat, statement};
+use crate::store::{KeyId, clock, now, repeat, statement};
 
 /// The scope of a key that opens its owner's maildrop by POP3.
 pub const SCOPE_POP3: &str = "pop3";
@@ -31,10 +31,6 @@ pub(super) const SCRAM_ITERATIONS: NonZeroU32 = NonZeroU32::new(4096).unwrap();
 
 /// The longest name of a key, in characters.
 const MAX_NAME_CHARACTERS: usize = 100;
-
-/// The key of a key's row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct KeyId(pub i64);
 
 /// A key that has just been made. This is the only time that it is seen.
 #[derive(Debug)]

@@ -1,31 +1,20 @@
-//! Whose sessions may go on.
+//! Users and keys whose sessions may go on.
 
 use std::collections::HashSet;
 
 use sea_orm::ConnectionTrait;
 
-use super::{Accounts, KeyId};
-use crate::store::{KEYS_PER_STATEMENT, StoreError, UserId, sql_list, statement};
-
-/// Whose sessions may go on.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LoginStatus {
-    /// Users who may log in.
-    pub users: HashSet<UserId>,
-    /// Keys that are not revoked.
-    pub keys: HashSet<KeyId>,
-}
-
-impl LoginStatus {
-    /// May this user's session go on that was opened with this key?
-    pub fn allows(&self, user: UserId, key: Option<KeyId>) -> bool {
-        self.users.contains(&user) && key.is_none_or(|key| self.keys.contains(&key))
-    }
-}
+use super::Accounts;
+use crate::store::{
+    KEYS_PER_STATEMENT, KeyId, LoginStatus, StoreError, UserId, sql_list, statement,
+};
 
 impl Accounts {
-    /// Which of these are good, by rows of the tables alone.
-    pub(super) async fn find_standing(
+    /// Returns which of these users and keys may still log in, by rows of the tables alone.
+    ///
+    /// # Errors
+    /// If the database can't say.
+    pub async fn login_status(
         &self,
         users: &HashSet<UserId>,
         keys: &HashSet<KeyId>,

@@ -29,8 +29,11 @@ fn keys_to_prove(valid: &str, address: usize, identity: usize) -> String {
 }
 
 impl Accounts {
-    /// The keys that a client at this address may prove, if it has one of this name.
-    pub(super) async fn keys_to_prove(
+    /// Returns the keys that a client at this address may prove, if it has one of this name.
+    ///
+    /// # Errors
+    /// If the database can't say.
+    pub async fn candidates(
         &self,
         name: &str,
         identity: Option<&str>,

@@ -14,9 +14,10 @@ use utoipa::ToSchema;
 use super::Admin;
 use super::problem::Problem;
 use crate::lmtp;
+use crate::mailbox::{CheckStore, Mailbox, StoreCondition};
 use crate::self_test::SelfTests;
 use crate::session::ListenerKind;
-use crate::store::{ClockGuard, ClockVerdict, Database, shown_days};
+use crate::store::{ClockVerdict, Condition, shown_days};
 use crate::tls::{CertificateReport, Tls, WARN_BEFORE};
 
 /// How long a check may take.
@@ -72,8 +73,7 @@ pub(crate) struct Health {
     listeners: Vec<(SocketAddr, ListenerKind)>,
     tests: SelfTests,
     lmtp: Vec<lmtp::Endpoint>,
-    database: Database,
-    clock_guard: ClockGuard,
+    mailbox: Mailbox,
     tls: Option<Arc<Tls>>,
     last: Mutex<Option<(Instant, Report)>>,
 }
@@ -84,16 +84,14 @@ impl Health {
         listeners: Vec<(SocketAddr, ListenerKind)>,
         tests: SelfTests,
         lmtp: Vec<lmtp::Endpoint>,
-        database: Database,
-        clock_guard: ClockGuard,
+        mailbox: Mailbox,
         tls: Option<Arc<Tls>>,
     ) -> Self {
         Self {
             listeners,
             tests,
             lmtp,
-            database,
-            clock_guard,
+            mailbox,
             tls,
             last: Mutex::default(),
         }
@@ -120,7 +118,8 @@ impl Health {
             let good = format!("{address} greets");
             check(kind.as_str(), good, test).await
         });
-        let database = self.check_database();
+        let condition = self.mailbox.ask(StoreCondition).await.unwrap_or_default();
+        let database = self.check_database(condition);
         let lmtp = self.lmtp.iter().map(|endpoint| {
             let good = format!("{endpoint} greets");
             check("lmtp", good, lmtp::test(endpoint))
@@ -129,7 +128,7 @@ impl Health {
             tokio::join!(join_all(listeners), join_all(lmtp), database);
         checks.extend(lmtp);
         checks.push(database);
-        checks.extend(check_clock(self.clock_guard.verdict()));
+        checks.extend(check_clock(condition.clock));
         if let Some(tls) = &self.tls {
             checks.push(check_certificates(&tls.certificates(), SystemTime::now()));
         }
@@ -141,16 +140,19 @@ impl Health {
         }
     }
 
-    async fn check_database(&self) -> Check {
+    async fn check_database(&self, condition: Condition) -> Check {
         let answers = check("database", "it answers".to_owned(), async {
-            self.database.ping().await.map_err(|error| {
-                tracing::warn!(error = %error, "the database does not answer the health check");
-                "it does not answer as it should; the log says why".to_owned()
-            })
+            let error = match self.mailbox.ask(CheckStore).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) => error.to_string(),
+                Err(error) => error.to_string(),
+            };
+            tracing::warn!(error, "the database does not answer the health check");
+            Err("it does not answer as it should; the log says why".to_owned())
         });
         let mut check = answers.await;
         if check.status == Status::Healthy
-            && let Some((status, concern)) = self.concern().await
+            && let Some((status, concern)) = concern(condition)
         {
             check.status = status;
             check.description = concern.to_owned();
@@ -158,27 +160,25 @@ impl Health {
         check
     }
 
-    /// What someone should see to although the database answers. The caller needs no token, so
-    /// the numbers are in the metrics.
-    async fn concern(&self) -> Option<(Status, &'static str)> {
-        if self.database.disk().is_some_and(|disk| disk.is_full) {
-            let full = "its disk is full: no mail is taken in, and deletions may fail";
-            return Some((Status::Unhealthy, full));
-        }
-        if !self.database.has_room_for(0).await {
-            let low = "there is too little room on its disk: no mail is taken in";
-            return Some((Status::Degraded, low));
-        }
-        let damaged = "it is damaged in places; the log says which";
-        self.database
-            .is_damaged()
-            .then_some((Status::Degraded, damaged))
-    }
-
     async fn database_answers(&self) -> bool {
-        let ping = tokio::time::timeout(CHECK_TIMEOUT, self.database.ping()).await;
-        ping.is_ok_and(|answer| answer.is_ok())
+        let ping = tokio::time::timeout(CHECK_TIMEOUT, self.mailbox.ask(CheckStore)).await;
+        matches!(ping, Ok(Ok(Ok(()))))
     }
+}
+
+/// What an operator should see to although the database answers. The caller needs no token, so the
+/// numbers are in the metrics.
+fn concern(condition: Condition) -> Option<(Status, &'static str)> {
+    if condition.is_full {
+        let full = "its disk is full: no mail is taken in, and deletions may fail";
+        return Some((Status::Unhealthy, full));
+    }
+    if condition.is_low {
+        let low = "there is too little room on its disk: no mail is taken in";
+        return Some((Status::Degraded, low));
+    }
+    let damaged = "it is damaged in places; the log says which";
+    condition.is_damaged.then_some((Status::Degraded, damaged))
 }
 
 async fn check(

@@ -151,7 +151,7 @@ impl Admin {
             stopping: self.drain.is_cancelled(),
             totals: self.metrics.totals(),
             limits: limits(self.table.limits(), &all),
-            sessions: shown.pick(&all, &self.accounts).await?,
+            sessions: shown.pick(&all, &self.mailbox).await?,
             health: self.health.report(HEALTH_KEPT).await,
         })
     }

@@ -88,8 +88,8 @@ impl From<AccountError> for Problem {
                 StatusCode::CONFLICT
             }
             AccountError::Locked => StatusCode::SERVICE_UNAVAILABLE,
-            AccountError::Database(cause) => {
-                tracing::error!(error = %cause, "storage failed while changing accounts");
+            AccountError::Unsupported => StatusCode::NOT_IMPLEMENTED,
+            AccountError::Database(_) => {
                 let detail = "the database did not answer as it should; the log says why";
                 return Self::new(StatusCode::SERVICE_UNAVAILABLE, detail);
             }

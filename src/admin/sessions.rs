@@ -14,10 +14,11 @@ use utoipa::{IntoParams, ToSchema};
 use super::Admin;
 use super::changes::note;
 use super::problem::Problem;
-use crate::accounts::{AccountError, Accounts, normalize_or_lower};
+use crate::accounts::{AccountError, normalize_or_lower};
+use crate::mailbox::{InDirectory, Mailbox};
 use crate::networks::Networks;
 use crate::registry::{End, EndReason, Inspect, SessionHandle, SessionReport, State};
-use crate::store::UserId;
+use crate::store::{Directory, UserId};
 
 /// Which sessions are meant.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -87,11 +88,13 @@ struct Wanted {
 }
 
 impl Wanted {
-    async fn find(address: &str, accounts: &Accounts) -> Result<Self, Problem> {
+    async fn find(address: &str, mailbox: &Mailbox) -> Result<Self, Problem> {
         if address.is_empty() {
             return Err(Problem::bad_request("user is empty"));
         }
-        let id = match accounts.find(address).await {
+        let user = address.to_owned();
+        let find = InDirectory(async move |directory: &dyn Directory| directory.find(&user).await);
+        let id = match mailbox.ask_once(find).await? {
             Ok(id) => Some(id),
             Err(AccountError::NoSuchUser(_)) => None,
             Err(error) => return Err(error.into()),
@@ -109,11 +112,7 @@ impl Wanted {
 }
 
 impl Filter {
-    async fn new(
-        which: Which,
-        search: Option<String>,
-        accounts: &Accounts,
-    ) -> Result<Self, Problem> {
+    async fn new(which: Which, search: Option<String>, mailbox: &Mailbox) -> Result<Self, Problem> {
         let networks = which.address.map(|text| text.parse::<Networks>());
         let networks = networks
             .transpose()
@@ -122,7 +121,7 @@ impl Filter {
             return Err(Problem::bad_request("address is empty"));
         }
         let user = match &which.user {
-            Some(address) => Some(Wanted::find(address, accounts).await?),
+            Some(address) => Some(Wanted::find(address, mailbox).await?),
             None => None,
         };
         Ok(Self {
@@ -161,7 +160,7 @@ impl Shown {
     pub(super) async fn pick(
         self,
         all: &[Arc<SessionHandle>],
-        accounts: &Accounts,
+        mailbox: &Mailbox,
     ) -> Result<Sessions, Problem> {
         let Self {
             user,
@@ -176,7 +175,7 @@ impl Shown {
             address,
             state,
         };
-        let filter = Filter::new(which, search, accounts).await?;
+        let filter = Filter::new(which, search, mailbox).await?;
         let mut found: Vec<_> = all.iter().filter(|live| filter.fits(live)).collect();
         found.sort_unstable_by_key(|live| (live.connected_at(), live.id()));
         let matched = found.len();
@@ -204,7 +203,7 @@ pub(super) async fn list(
     shown: web::Query<Shown>,
 ) -> Result<web::Json<Sessions>, Problem> {
     let all = admin.sessions().await?;
-    let shown = shown.into_inner().pick(&all, &admin.accounts);
+    let shown = shown.into_inner().pick(&all, &admin.mailbox);
     shown.await.map(web::Json)
 }
 
@@ -270,7 +269,7 @@ pub(super) async fn end_matching(
             "say which sessions to end: user, address or state",
         ));
     }
-    let filter = Filter::new(which, None, &admin.accounts).await?;
+    let filter = Filter::new(which, None, &admin.mailbox).await?;
     let mut ended = 0;
     for live in admin
         .sessions()

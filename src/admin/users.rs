@@ -8,10 +8,11 @@ use utoipa::ToSchema;
 use super::Admin;
 use super::changes::note;
 use super::problem::Problem;
-use crate::accounts::{KeyId, KeyOptions, KeyReport, Quota, SCOPE_POP3, UserReport};
+use crate::accounts::{KeyOptions, KeyReport, Quota, SCOPE_POP3, UserReport};
 use crate::networks::Networks;
 use crate::registry::revocation::end_revoked;
 use crate::settings::parse_duration;
+use crate::store::{Directory, KeyId};
 
 /// All users.
 #[derive(Debug, Serialize, ToSchema)]
@@ -75,7 +76,7 @@ pub(super) struct KeyRequest {
     /// How long it works, such as `90d`; for ever unless told.
     #[serde(default)]
     expires_in: Option<String>,
-    /// Whether it is a short one, of 27 deliveries and digits, for a device whose field for a password
+    /// Whether it is a short one, of 27 letters and digits, for a device whose field for a password
     /// is short. It needs `networks`.
     #[serde(default)]
     short: bool,
@@ -96,7 +97,8 @@ pub(super) struct MadeKey {
     responses((status = 200, description = "All users", body = Users))
 )]
 pub(super) async fn list(admin: web::Data<Admin>) -> Result<web::Json<Users>, Problem> {
-    let users = admin.accounts.list().await?;
+    let users = admin.directory(async |directory| directory.users().await);
+    let users = users.await?;
     let users = users.into_iter().map(UserReport::from).collect();
     Ok(web::Json(Users { users }))
 }
@@ -115,11 +117,15 @@ pub(super) async fn add(
     admin: web::Data<Admin>,
     user: web::Json<NewUser>,
 ) -> Result<HttpResponse, Problem> {
-    let accounts = &admin.accounts;
-    accounts
-        .add_with_quota(&user.address, &user.aliases, user.quota.unwrap_or_default())
-        .await?;
-    note(&request, "user added", &user.address);
+    let NewUser {
+        address,
+        aliases,
+        quota,
+    } = user.into_inner();
+    let (added, quota) = (address.clone(), quota.unwrap_or_default());
+    let add = admin.directory(async move |directory| directory.add(&added, &aliases, quota).await);
+    add.await?;
+    note(&request, "user added", &address);
     Ok(HttpResponse::Created().finish())
 }
 
@@ -139,23 +145,28 @@ pub(super) async fn change(
     address: web::Path<String>,
     change: web::Json<UserChange>,
 ) -> Result<HttpResponse, Problem> {
-    let accounts = &admin.accounts;
     if change.disabled.is_none() && change.quota.is_none() {
         return Err(Problem::bad_request("give disabled, quota or both"));
     }
     if let Some(quota) = change.quota {
-        accounts.set_quota(&address, quota.into()).await?;
+        let user = address.clone();
+        let set =
+            async move |directory: &dyn Directory| directory.set_quota(&user, quota.into()).await;
+        admin.directory(set).await?;
         note(&request, "quota set", &*address);
     }
     if let Some(disabled) = change.disabled {
-        accounts.set_disabled(&address, disabled).await?;
+        let user = address.clone();
+        let set =
+            async move |directory: &dyn Directory| directory.set_disabled(&user, disabled).await;
+        admin.directory(set).await?;
         let what = if disabled {
             "user disabled"
         } else {
             "user enabled"
         };
         note(&request, what, &*address);
-        admin.bar_who_may_not().await;
+        admin.end_revoked_sessions().await;
     }
     Ok(HttpResponse::NoContent().finish())
 }
@@ -174,9 +185,11 @@ pub(super) async fn remove(
     admin: web::Data<Admin>,
     address: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    admin.accounts.remove(&address).await?;
+    let user = address.clone();
+    let remove = admin.directory(async move |directory| directory.remove(&user).await);
+    remove.await?;
     note(&request, "user removed", &*address);
-    admin.bar_who_may_not().await;
+    admin.end_revoked_sessions().await;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -193,7 +206,8 @@ pub(super) async fn keys(
     admin: web::Data<Admin>,
     address: web::Path<String>,
 ) -> Result<web::Json<Keys>, Problem> {
-    let keys = admin.accounts.keys(&address).await?;
+    let keys = admin.directory(async move |directory| directory.keys(&address).await);
+    let keys = keys.await?;
     let keys = keys.into_iter().map(KeyReport::from).collect();
     Ok(web::Json(Keys { keys }))
 }
@@ -230,7 +244,9 @@ pub(super) async fn make_key(
         short: request.short,
     };
     let name = options.name.clone();
-    let made = admin.accounts.create_key(&address, options).await?;
+    let user = address.clone();
+    let make = admin.directory(async move |directory| directory.create_key(&user, options).await);
+    let made = make.await?;
     note(&http, format!("key {} made: {name}", made.id.0), &*address);
     Ok(HttpResponse::Created().json(MadeKey {
         id: made.id.0,
@@ -254,15 +270,16 @@ pub(super) async fn revoke_key(
 ) -> Result<HttpResponse, Problem> {
     let number = id.parse().map(KeyId);
     let number = number.map_err(|_| Problem::not_found("a key has a number"))?;
-    admin.accounts.revoke_key(number).await?;
+    let revoke = admin.directory(async move |directory| directory.revoke_key(number).await);
+    revoke.await?;
     note(&request, "key revoked", format!("key {}", number.0));
-    admin.bar_who_may_not().await;
+    admin.end_revoked_sessions().await;
     Ok(HttpResponse::NoContent().finish())
 }
 
 impl Admin {
     /// At once, rather than within the few seconds in which it would be noticed anyway.
-    async fn bar_who_may_not(&self) {
+    async fn end_revoked_sessions(&self) {
         end_revoked(&self.registry, &self.mailbox).await;
     }
 }

@@ -7,10 +7,10 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::output::{print, print_table};
-use crate::accounts::{Accounts, KeyId, KeyOptions, KeyReport, SCOPE_POP3};
+use crate::accounts::{Accounts, KeyOptions, KeyReport, SCOPE_POP3};
 use crate::networks::Networks;
 use crate::settings::parse_duration;
-use crate::store::Database;
+use crate::store::{Database, KeyId};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeyCommand {
@@ -34,7 +34,7 @@ pub(super) enum KeyCommand {
         /// told.
         #[arg(long = "network", value_name = "NETWORK", value_parser = Networks::limit)]
         networks: Vec<Networks>,
-        /// Make a short one, of 27 deliveries and digits, for a device whose field for a password is
+        /// Make a short one, of 27 letters and digits, for a device whose field for a password is
         /// short. It needs --network.
         #[arg(long)]
         short: bool,

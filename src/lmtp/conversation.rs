@@ -14,8 +14,8 @@ use super::message::Message;
 use super::recipient::meant;
 use super::socket::Peer;
 use super::wire::{Ending, Wire};
-use crate::accounts::{AccountError, Addressee};
-use crate::store::{Delivery, Outcome, Recipient, StoreError, ask};
+use crate::mailbox::{FindRecipient, Found, Mailbox};
+use crate::store::{Addressee, Recipient};
 
 /// Replies are sent when so many octets of them have gathered, or when no command is left.
 const GATHERED_OCTETS: usize = 16 * 1024;
@@ -26,6 +26,7 @@ type Session = lmtp::Session<Addressee>;
 /// What a conversation works with.
 pub(super) struct Conversation {
     service: Arc<LmtpService>,
+    mailbox: Mailbox,
     wire: Wire,
     peer: Peer,
     id: String,
@@ -39,9 +40,16 @@ pub(super) struct Conversation {
 }
 
 impl Conversation {
-    pub(super) fn new(service: Arc<LmtpService>, wire: Wire, peer: Peer, id: String) -> Self {
+    pub(super) fn new(
+        service: Arc<LmtpService>,
+        mailbox: Mailbox,
+        wire: Wire,
+        peer: Peer,
+        id: String,
+    ) -> Self {
         Self {
             service,
+            mailbox,
             wire,
             peer,
             id,
@@ -58,7 +66,7 @@ impl Conversation {
     pub(super) async fn run(mut self) {
         let Err(ending) = self.talk().await;
         if let Some(mut broken_off) = self.message.take() {
-            broken_off.abandon(&self.service).await;
+            broken_off.discard(&self.mailbox).await;
         }
         let (seconds, stored, refused) =
             (self.began.elapsed().as_secs(), self.stored, self.refused);
@@ -137,29 +145,23 @@ impl Conversation {
         if !session.is_in_transaction()
             && let Some(mut forgotten) = self.message.take()
         {
-            forgotten.abandon(&self.service).await;
+            forgotten.discard(&self.mailbox).await;
         }
         Ok(session)
     }
 
     async fn look_up(&mut self, lookup: Lookup<Addressee>) -> Session {
-        let octets = lookup.octets().unwrap_or_default();
-        if !self.service.has_room_for(octets).await {
-            self.service.metrics.lmtp.no_space();
-            let (reply, session) = lookup.no_space();
-            self.say(&reply);
-            return session;
-        }
-        let accounts = &self.service.accounts;
-        let addresses = meant(lookup.address(), &self.service);
-        let question = async || match accounts.first_addressee(&addresses).await {
-            Ok(addressee) => Ok(Some(addressee)),
-            Err(AccountError::Database(error)) => Err(StoreError::from(error)),
-            Err(_) => Ok(None),
+        let find = FindRecipient {
+            addresses: meant(lookup.address(), &self.service),
+            octets: lookup.octets().unwrap_or_default(),
         };
-        let found = ask("looking up a recipient", question).await;
-        let (reply, session) = match found {
-            Ok(Some(addressee)) if !addressee.room.fits(lookup.octets().unwrap_or(1).max(1)) => {
+        let found = self.mailbox.ask(find).await;
+        let (reply, session) = match found.unwrap_or(Found::Unavailable) {
+            Found::NoSpace => {
+                self.service.metrics.lmtp.no_space();
+                lookup.no_space()
+            }
+            Found::User(addressee) if !addressee.room.fits(lookup.octets().unwrap_or(1).max(1)) => {
                 self.service.metrics.lmtp.delivered(Answer::OverQuota);
                 let (user, octets) = (&addressee.address, lookup.octets());
                 tracing::warn!(user, octets, "recipient refused: the maildrop is full");
@@ -170,15 +172,12 @@ impl Conversation {
                     lookup.full()
                 }
             }
-            Ok(Some(addressee)) => lookup.found(addressee),
-            Ok(None) => {
+            Found::User(addressee) => lookup.found(addressee),
+            Found::Nobody => {
                 self.service.metrics.lmtp.recipient_unknown();
                 lookup.unknown()
             }
-            Err(error) => {
-                self.service.note_fault("looking up a recipient", &error);
-                lookup.failed()
-            }
+            Found::Unavailable => lookup.failed(),
         };
         self.say(&reply);
         session
@@ -186,7 +185,7 @@ impl Conversation {
 
     /// Takes a message in by DATA.
     async fn receive(&mut self, incoming: Incoming<Addressee>) -> Result<Session, Ending> {
-        self.message = Some(Message::new(&self.service));
+        self.message = Some(Message::new());
         let mut unstuffing = Unstuffing::default();
         let mut piece = Vec::new();
         loop {
@@ -208,7 +207,7 @@ impl Conversation {
     /// Takes a part of a message in by BDAT.
     async fn take_chunk(&mut self, chunk: Chunk<Addressee>) -> Result<Session, Ending> {
         if chunk.is_first() {
-            self.message = Some(Message::new(&self.service));
+            self.message = Some(Message::new());
         }
         self.read_octets(chunk.octets()).await?;
         let refused = self.message.as_ref().and_then(Message::refused);
@@ -253,24 +252,14 @@ impl Conversation {
             .lmtp
             .octets_received(octets.len() as u64);
         if let Some(message) = &mut self.message {
-            message.write(&self.service, octets).await;
+            message.write(&self.service, &self.mailbox, octets).await;
         }
     }
 
     /// Stores the message; an answer for each recipient, in their order.
     async fn deliver(&mut self, envelope: &Envelope<Addressee>) -> Vec<Answer> {
-        let octets = self.message.as_ref().map_or(0, Message::octets);
-        let finished = self
-            .message
-            .take()
-            .map_or(Err(Answer::Unavailable), Message::finish);
-        let message = match finished {
-            Ok(message) => message,
-            Err(why) => {
-                let answers = vec![why; envelope.recipients.len()];
-                self.note(envelope, octets, &answers);
-                return answers;
-            }
+        let Some(message) = self.message.take() else {
+            return vec![Answer::Unavailable; envelope.recipients.len()];
         };
         let octets = message.octets();
         let trace = Trace {
@@ -283,17 +272,8 @@ impl Conversation {
             user: known.user,
             head: head(envelope, &trace, address, &known.address),
         };
-        let delivery = Delivery {
-            message,
-            recipients: envelope.recipients.iter().map(recipient).collect(),
-        };
-        let answers = match self.service.intake.deliver(delivery).await {
-            Ok(outcomes) => outcomes.into_iter().map(answer).collect(),
-            Err(error) => {
-                let answer = self.service.note_fault("delivering mail", &error);
-                vec![answer; envelope.recipients.len()]
-            }
-        };
+        let recipients = envelope.recipients.iter().map(recipient).collect();
+        let answers = message.deliver(&self.mailbox, recipients).await;
         self.note(envelope, octets, &answers);
         answers
     }
@@ -359,15 +339,5 @@ impl Conversation {
             return Ok(());
         }
         self.wire.write(&out).await
-    }
-}
-
-fn answer(outcome: Outcome) -> Answer {
-    match outcome {
-        Outcome::Stored => Answer::Stored,
-        Outcome::OverQuota => Answer::OverQuota,
-        Outcome::NoSuchUser => Answer::NoSuchUser,
-        Outcome::Locked => Answer::Locked,
-        Outcome::Failed => Answer::Unavailable,
     }
 }

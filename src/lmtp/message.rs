@@ -3,23 +3,28 @@
 use lmtp::Answer;
 
 use super::LmtpService;
-use crate::store::{MessageWriter, StagedMessage};
+use crate::mailbox::{Deliver, DiscardMessage, IntakeFault, Mailbox, WriteMessage};
+use crate::store::{IncomingMessage, Outcome, Recipient};
 
-/// After so many octets of a message it is asked again whether there is room.
-const LOOK_AGAIN_OCTETS: u64 = 1 << 20;
+/// From this size on, the octets of a message go to the store while it still arrives.
+const BUFFERED_OCTETS: usize = 256 * 1024;
 
 /// Takes the octets of a message in, and counts them.
 pub(super) struct Message {
-    /// None once it is clear that it can't be stored; what follows is thrown away.
-    delivery: Option<MessageWriter>,
+    /// What the store has of it.
+    stored: Option<Box<dyn IncomingMessage>>,
+    /// What it does not have yet.
+    buffer: Vec<u8>,
     octets: u64,
+    /// Set once it is clear that it can't be stored; what follows is thrown away.
     refused: Option<Answer>,
 }
 
 impl Message {
-    pub(super) fn new(service: &LmtpService) -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            delivery: Some(MessageWriter::new(service.database.clone())),
+            stored: None,
+            buffer: Vec::new(),
             octets: 0,
             refused: None,
         }
@@ -35,55 +40,78 @@ impl Message {
         self.refused
     }
 
-    /// Takes the next octets, as they are without the dots that were put in.
-    pub(super) async fn write(&mut self, service: &LmtpService, octets: &[u8]) {
-        let before = self.octets;
+    /// Takes the next octets, without the dots of byte-stuffing.
+    pub(super) async fn write(&mut self, service: &LmtpService, mailbox: &Mailbox, octets: &[u8]) {
         self.octets += octets.len() as u64;
-        let Some(delivery) = &mut self.delivery else {
+        if self.refused.is_some() {
             return;
-        };
+        }
         if self.octets > service.rules.max_octets {
-            return self.refuse(service, Answer::TooLarge).await;
+            self.refused = Some(Answer::TooLarge);
+            return self.discard(mailbox).await;
         }
-        if let Err(error) = delivery.write(octets).await {
-            let answer = service.note_fault("taking a message in", &error);
-            return self.refuse(service, answer).await;
+        self.buffer.extend_from_slice(octets);
+        if self.buffer.len() < BUFFERED_OCTETS {
+            return;
         }
-        // Nobody has to say beforehand how large a message is.
-        let looks = |octets: u64| octets / LOOK_AGAIN_OCTETS;
-        if looks(self.octets) > looks(before) && !service.has_room_for(0).await {
-            self.refuse(service, Answer::NoSpace).await;
-        }
-    }
-
-    /// The message is complete.
-    ///
-    /// # Errors
-    /// Why it can't be stored.
-    pub(super) fn finish(self) -> Result<StagedMessage, Answer> {
-        let delivery = self.delivery.ok_or(Answer::Unavailable);
-        match self.refused {
-            Some(why) => Err(why),
-            None => Ok(delivery?.finish()),
+        let write = WriteMessage {
+            message: self.stored.take(),
+            octets: std::mem::take(&mut self.buffer),
+        };
+        match mailbox.ask_once(write).await {
+            Ok(Ok(stored)) => self.stored = Some(stored),
+            Ok(Err(fault)) => self.refused = Some(fault.into()),
+            Err(_) => self.refused = Some(Answer::Unavailable),
         }
     }
 
-    /// Throws away what has been stored of it.
-    pub(super) async fn abandon(&mut self, service: &LmtpService) {
-        if let Some(delivery) = self.delivery.take() {
-            discard(service, &delivery.finish()).await;
+    /// Stores the message for its recipients; an answer for each, in their order.
+    pub(super) async fn deliver(
+        self,
+        mailbox: &Mailbox,
+        recipients: Vec<Recipient>,
+    ) -> Vec<Answer> {
+        let count = recipients.len();
+        if let Some(why) = self.refused {
+            return vec![why; count];
+        }
+        let deliver = Deliver {
+            message: self.stored,
+            octets: self.buffer,
+            recipients,
+        };
+        match mailbox.ask_once(deliver).await {
+            Ok(Ok(outcomes)) => outcomes.into_iter().map(answer).collect(),
+            Ok(Err(fault)) => vec![fault.into(); count],
+            Err(_) => vec![Answer::Unavailable; count],
         }
     }
 
-    async fn refuse(&mut self, service: &LmtpService, why: Answer) {
-        self.refused = Some(why);
-        self.abandon(service).await;
+    /// Throws away what has come of it.
+    pub(super) async fn discard(&mut self, mailbox: &Mailbox) {
+        self.buffer = Vec::new();
+        if let Some(stored) = self.stored.take() {
+            // If no actor answers, it goes when it expires.
+            let _ = mailbox.ask_once(DiscardMessage(stored)).await;
+        }
     }
 }
 
-/// Removes what a message left in the database; if that fails, it goes when it expires.
-async fn discard(service: &LmtpService, message: &StagedMessage) {
-    if let Err(error) = service.database.abandon(message).await {
-        service.note_fault("throwing a message away", &error);
+impl From<IntakeFault> for Answer {
+    fn from(fault: IntakeFault) -> Self {
+        match fault {
+            IntakeFault::NoSpace => Self::NoSpace,
+            IntakeFault::Unavailable => Self::Unavailable,
+        }
+    }
+}
+
+fn answer(outcome: Outcome) -> Answer {
+    match outcome {
+        Outcome::Stored => Answer::Stored,
+        Outcome::OverQuota => Answer::OverQuota,
+        Outcome::NoSuchUser => Answer::NoSuchUser,
+        Outcome::Locked => Answer::Locked,
+        Outcome::Failed => Answer::Unavailable,
     }
 }

@@ -7,7 +7,7 @@ use quick_cache::Weighter;
 use quick_cache::unsync::Cache;
 use tokio::sync::OnceCell;
 
-use crate::store::{Maildrop, MaildropVersion, StoreError, UserId};
+use crate::store::{Maildrop, Revision, StoreError, UserId};
 
 /// How many octets of memory the remembered maildrops have together at most. A message takes 45 of
 /// them, so several maildrops of a million messages fit, and a machine of 1 GB has room for the rest.
@@ -24,32 +24,32 @@ const FIRST_SWEEP: usize = 1000;
 
 /// A maildrop that one login reads while others wait for it. If the one that reads is dropped,
 /// the next one reads.
-pub(super) type Opening = OnceCell<Result<Arc<Maildrop>, Arc<StoreError>>>;
+pub(super) type Opening = OnceCell<Result<Arc<dyn Maildrop>, Arc<StoreError>>>;
 
 /// A maildrop for a login.
 pub(super) enum Found {
     /// It is in memory.
-    Read(Arc<Maildrop>),
+    Read(Arc<dyn Maildrop>),
     /// It is to be read, or is being read.
     Unread(Arc<Opening>),
 }
 
-/// The last version of each maildrop that is in memory.
+/// The last state of each maildrop that is in memory.
 pub(super) struct Snapshots {
     /// Those that are kept, as far as they fit: most logins find nothing new.
-    remembered: Cache<UserId, (MaildropVersion, Arc<Maildrop>), ByOctets>,
+    remembered: Cache<UserId, (Revision, Arc<dyn Maildrop>), ByOctets>,
     /// Those that exist. A session keeps its own, even one that is too large to be remembered.
-    existing: HashMap<UserId, (MaildropVersion, Weak<Maildrop>)>,
+    existing: HashMap<UserId, (Revision, Weak<dyn Maildrop>)>,
     /// When `existing` has so many entries, those without a maildrop are removed.
     sweep_at: usize,
-    openings: HashMap<(UserId, MaildropVersion), Weak<Opening>>,
+    openings: HashMap<(UserId, Revision), Weak<Opening>>,
 }
 
 #[derive(Clone)]
 struct ByOctets;
 
-impl Weighter<UserId, (MaildropVersion, Arc<Maildrop>)> for ByOctets {
-    fn weight(&self, _: &UserId, (_, maildrop): &(MaildropVersion, Arc<Maildrop>)) -> u64 {
+impl Weighter<UserId, (Revision, Arc<dyn Maildrop>)> for ByOctets {
+    fn weight(&self, _: &UserId, (_, maildrop): &(Revision, Arc<dyn Maildrop>)) -> u64 {
         maildrop.memory_octets() as u64 + OVERHEAD_OCTETS
     }
 }
@@ -65,25 +65,25 @@ impl Snapshots {
         }
     }
 
-    /// The maildrop of a user, if it is in memory in this version.
-    pub(super) fn get(&self, user: UserId, version: MaildropVersion) -> Option<Arc<Maildrop>> {
+    /// The maildrop of a user, if it is in memory in this state.
+    pub(super) fn get(&self, user: UserId, revision: Revision) -> Option<Arc<dyn Maildrop>> {
         match self.remembered.get(&user) {
-            Some((known, maildrop)) if *known == version => Some(Arc::clone(maildrop)),
+            Some((known, maildrop)) if *known == revision => Some(Arc::clone(maildrop)),
             Some(_) | None => {
                 let (known, maildrop) = self.existing.get(&user)?;
-                (*known == version).then(|| maildrop.upgrade())?
+                (*known == revision).then(|| maildrop.upgrade())?
             }
         }
     }
 
     /// The same, or the place where it is read. All that ask meanwhile get the same one.
-    pub(super) fn find(&mut self, user: UserId, version: MaildropVersion) -> Found {
-        if let Some(maildrop) = self.get(user, version) {
+    pub(super) fn find(&mut self, user: UserId, revision: Revision) -> Found {
+        if let Some(maildrop) = self.get(user, revision) {
             return Found::Read(maildrop);
         }
         self.openings
             .retain(|_, opening| opening.strong_count() > 0);
-        let opening = self.openings.entry((user, version)).or_default();
+        let opening = self.openings.entry((user, revision)).or_default();
         if let Some(opening) = opening.upgrade() {
             return Found::Unread(opening);
         }
@@ -96,15 +96,15 @@ impl Snapshots {
     pub(super) fn insert(
         &mut self,
         user: UserId,
-        version: MaildropVersion,
-        maildrop: &Arc<Maildrop>,
+        revision: Revision,
+        maildrop: &Arc<dyn Maildrop>,
     ) {
-        let existing = (version, Arc::downgrade(maildrop));
+        let existing = (revision, Arc::downgrade(maildrop));
         self.existing.insert(user, existing);
         self.remembered
-            .insert(user, (version, Arc::clone(maildrop)));
+            .insert(user, (revision, Arc::clone(maildrop)));
         if self.existing.len() >= self.sweep_at {
-            let exists = |(_, maildrop): &(_, Weak<Maildrop>)| maildrop.strong_count() > 0;
+            let exists = |(_, maildrop): &(_, Weak<dyn Maildrop>)| maildrop.strong_count() > 0;
             self.existing.retain(|_, existing| exists(existing));
             self.sweep_at = FIRST_SWEEP.max(2 * self.existing.len());
         }
@@ -113,17 +113,51 @@ impl Snapshots {
 
 #[cfg(test)]
 mod tests {
+    use async_trait::async_trait;
+    use pop3::{MessageNumber, Snapshot};
+
     use super::*;
+    use crate::store::{Cursor, Piece};
 
-    const VERSION: MaildropVersion = MaildropVersion(1);
+    const VERSION: Revision = Revision(1);
 
-    /// Has about so many octets.
-    fn maildrop(user: UserId, octets: u64) -> Arc<Maildrop> {
-        Arc::new(Maildrop::for_tests(user, octets / 45))
+    /// A maildrop that is only counted.
+    #[derive(Debug)]
+    struct OfSize {
+        octets: usize,
+        snapshot: Arc<Snapshot>,
     }
 
-    fn open(snapshots: &mut Snapshots, user: i64, octets: u64) -> Arc<Maildrop> {
-        let maildrop = maildrop(UserId(user), octets);
+    #[async_trait]
+    impl Maildrop for OfSize {
+        fn snapshot(&self) -> &Arc<Snapshot> {
+            &self.snapshot
+        }
+
+        fn memory_octets(&self) -> usize {
+            self.octets
+        }
+
+        async fn read_first(&self, _: &[MessageNumber]) -> Result<Vec<Option<Piece>>, StoreError> {
+            Err(StoreError::Unsupported)
+        }
+
+        async fn read(&self, _: MessageNumber, _: Cursor, _: u32) -> Result<Piece, StoreError> {
+            Err(StoreError::Gone)
+        }
+
+        async fn delete(&self, _: &[MessageNumber], _: &str) -> Result<usize, StoreError> {
+            Err(StoreError::Unsupported)
+        }
+    }
+
+    fn maildrop(octets: usize) -> Arc<dyn Maildrop> {
+        let snapshot = Arc::default();
+        Arc::new(OfSize { octets, snapshot })
+    }
+
+    fn open(snapshots: &mut Snapshots, user: i64, octets: usize) -> Arc<dyn Maildrop> {
+        let maildrop = maildrop(octets);
         snapshots.insert(UserId(user), VERSION, &maildrop);
         maildrop
     }
@@ -133,7 +167,7 @@ mod tests {
         let mut snapshots = Snapshots::new(1_000_000);
         drop(open(&mut snapshots, 1, 900_000));
         assert!(snapshots.get(UserId(1), VERSION).is_some());
-        assert!(snapshots.get(UserId(1), MaildropVersion(2)).is_none());
+        assert!(snapshots.get(UserId(1), Revision(2)).is_none());
         for user in 2..10 {
             drop(open(&mut snapshots, user, 300_000));
             assert!(snapshots.remembered.weight() <= 1_000_000);
@@ -146,7 +180,7 @@ mod tests {
     fn many_small_maildrops_are_bounded_too() {
         let mut snapshots = Snapshots::new(1_000_000);
         for user in 0..10_000 {
-            drop(open(&mut snapshots, user, 0));
+            drop(open(&mut snapshots, user, 150));
         }
         assert!(snapshots.remembered.weight() <= 1_000_000);
         assert!((1000..5000).contains(&snapshots.remembered.len()));
@@ -171,15 +205,15 @@ mod tests {
     }
 
     #[test]
-    fn a_maildrop_is_read_once_for_each_version() {
+    fn a_maildrop_is_read_once_for_each_revision() {
         let mut snapshots = Snapshots::new(1_000_000);
-        let mut opening = |user, version| match snapshots.find(UserId(user), version) {
+        let mut opening = |user, revision| match snapshots.find(UserId(user), revision) {
             Found::Unread(opening) => opening,
             Found::Read(_) => panic!("nobody has read it"),
         };
         let first = opening(1, VERSION);
         assert!(Arc::ptr_eq(&first, &opening(1, VERSION)));
-        assert!(!Arc::ptr_eq(&first, &opening(1, MaildropVersion(2))));
+        assert!(!Arc::ptr_eq(&first, &opening(1, Revision(2))));
         assert!(!Arc::ptr_eq(&first, &opening(2, VERSION)));
         drop(first);
         drop(opening(3, VERSION));
@@ -193,7 +227,7 @@ mod tests {
             let opening = Arc::clone(&opening);
             async move { opening.get_or_init(std::future::pending).await.is_ok() }
         });
-        let reads = async || Ok(maildrop(UserId(1), 0));
+        let reads = async || Ok(maildrop(0));
         let waits = tokio::task::spawn_local({
             let opening = Arc::clone(&opening);
             async move { opening.get_or_init(reads).await.is_ok() }

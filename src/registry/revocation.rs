@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{End, EndReason, Inspect, RegistryActor, SessionHandle};
-use crate::mailbox::MailService;
+use crate::mailbox::{CheckLogins, Mailbox};
 use crate::supervision::Supervised;
 
 /// How often it is looked.
 const INTERVAL: Duration = Duration::from_secs(3);
 
 /// Looks again and again, for ever.
-pub(crate) async fn watch(registry: Supervised<RegistryActor>, mailbox: MailService) {
+pub(crate) async fn watch(registry: Supervised<RegistryActor>, mailbox: Mailbox) {
     loop {
         tokio::time::sleep(INTERVAL).await;
         end_revoked(&registry, &mailbox).await;
@@ -27,7 +27,7 @@ pub(crate) async fn watch(registry: Supervised<RegistryActor>, mailbox: MailServ
 ///
 /// One that is committing its deletions is left to end by itself. If the database can't say,
 /// all go on; the fault is in the log.
-pub(crate) async fn end_revoked(registry: &Supervised<RegistryActor>, mailbox: &MailService) {
+pub(crate) async fn end_revoked(registry: &Supervised<RegistryActor>, mailbox: &Mailbox) {
     let sessions = registry.ask(|| Inspect).await.unwrap_or_default();
     // Asked once: who logs in while the database is asked is not in its answer.
     let login = |live: Arc<SessionHandle>| live.logged_in().map(|login| (live, login));
@@ -37,7 +37,7 @@ pub(crate) async fn end_revoked(registry: &Supervised<RegistryActor>, mailbox: &
     if users.is_empty() {
         return;
     }
-    let Ok(status) = mailbox.login_status(&users, &keys).await else {
+    let Ok(Ok(status)) = mailbox.ask(CheckLogins { users, keys }).await else {
         return;
     };
     for (live, (user, key)) in logins {

@@ -12,9 +12,9 @@ use pop3::{Snapshot, Verb};
 use super::Kill;
 use super::end_reason::EndReason;
 use super::report::{SessionReport, State};
-use crate::accounts::{KeyId, Verified};
 use crate::session::ListenerKind;
 use crate::store::UserId;
+use crate::store::{KeyId, Verified};
 use crate::tls::HandshakeError;
 
 /// A session that goes on. The session writes, everybody may read.

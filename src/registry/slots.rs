@@ -144,10 +144,9 @@ mod tests {
     use pop3::{Access, Snapshot, Verb};
 
     use super::*;
-    use crate::accounts::{KeyId, Verified};
     use crate::metrics::Metrics;
     use crate::registry::State;
-    use crate::store::MaildropVersion;
+    use crate::store::{KeyId, Verified};
 
     const ADA: UserId = UserId(1);
     const KEY: LoggedInBy = LoggedInBy::Key(KeyId(1));
@@ -187,7 +186,6 @@ mod tests {
             key: None,
             key_name: "test".into(),
             access: Access::Full,
-            version: MaildropVersion(1),
         };
         claim.live.set_login(&verified, by, &Snapshot::default());
         claim.live.set_state(State::Transaction);

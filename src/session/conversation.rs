@@ -57,7 +57,7 @@ pub(super) struct Conversation {
 
 /// An open maildrop, and what is given back when it is closed.
 pub(super) struct Open {
-    pub(super) maildrop: Arc<Maildrop>,
+    pub(super) maildrop: Arc<dyn Maildrop>,
     pub(super) reader: Reader,
     pub(super) _permit: Permit,
     pub(super) _lease: Lease,

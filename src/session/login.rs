@@ -10,13 +10,13 @@ use tracing::Instrument;
 
 use super::conversation::{Conversation, Open, SessionEnded};
 use super::reader::Reader;
-use crate::accounts::{KeyId, Proof, in_domain, may_hold_key};
+use crate::accounts::{in_domain, may_hold_key};
 use crate::identity::new_secret;
-use crate::mailbox::{FindCandidates, Identified, Identify, KeyUsed, OpenMaildrop};
+use crate::mailbox::{FindCandidates, Identify, KeyUsed, LoggedIn, OpenMaildrop};
 use crate::metrics::AuthFailure;
 use crate::registry::{Claim, Claimed, LoggedInBy, Permit};
 use crate::settings::Domain;
-use crate::store::UserId;
+use crate::store::{KeyId, Proof, UserId};
 use crate::telemetry;
 
 /// What stands for the name of a key when a certificate has taken its place.
@@ -33,7 +33,7 @@ impl Conversation {
     ) -> Result<(Reply, Option<Session>), SessionEnded> {
         // The proof will be looked at as soon as it comes, so this is the time to wait.
         self.wait_for_gate(lookup.name()).await?;
-        let find = || FindCandidates {
+        let find = FindCandidates {
             name: self.with_domain(lookup.name()),
             identity: lookup.identity().map(|identity| self.with_domain(identity)),
             client: self.live.ip(),
@@ -121,17 +121,18 @@ impl Conversation {
         let service = Arc::clone(&self.service);
         let proof = self.proof(credentials);
         let proof = proof.ok_or(LoginRefusal::Credentials)?;
-        let identify = || Identify {
-            proof: proof.clone(),
+        let identify = Identify {
+            proof,
             client: self.live.ip(),
         };
         let identified = service.mailbox.ask(identify).await;
         let identified = identified.map_err(|_| LoginRefusal::Unavailable)?;
         let identified = identified.map_err(|_| LoginRefusal::Unavailable)?;
-        let Identified {
+        let LoggedIn {
             mut user,
             maildrop,
             lease,
+            revision,
         } = identified.map_err(|_| LoginRefusal::Credentials)?;
         if let Credentials::Certificate { .. } = credentials {
             user.key_name = CERTIFICATE.to_owned();
@@ -147,9 +148,9 @@ impl Conversation {
             None => {
                 let open = OpenMaildrop {
                     user: user.user,
-                    version: user.version,
+                    revision,
                 };
-                let opened = service.mailbox.ask(|| open);
+                let opened = service.mailbox.ask(open);
                 let opened = opened.instrument(telemetry::loading()).await;
                 let opened = opened.map_err(|_| LoginRefusal::Unavailable)?;
                 opened.map_err(|_| LoginRefusal::Unavailable)?
@@ -158,9 +159,9 @@ impl Conversation {
         if let Some(key) = user.key {
             service.mailbox.tell(KeyUsed(key));
         }
-        self.live.set_login(&user, by, &maildrop.snapshot);
+        self.live.set_login(&user, by, maildrop.snapshot());
         self.logged_in();
-        let snapshot = Arc::clone(&maildrop.snapshot);
+        let snapshot = Arc::clone(maildrop.snapshot());
         self.open = Some(Open {
             reader: Reader::new(Arc::clone(&maildrop)),
             maildrop,

@@ -5,15 +5,13 @@
 //! goes on in order, and never more than [`READ_AHEAD_OCTETS`].
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use pop3::{MessageNumber, RetrieveRefusal};
 
-use crate::mailbox::{MailboxActor, ReadBeginning, ReadChunks, ReadFirstChunks};
-use crate::store::{Beginning, CHUNK_OCTETS, Maildrop, StoreError, Stored};
-use crate::supervision::{ActorUnavailable, Supervised};
+use crate::mailbox::{Mailbox, Read, ReadFirst};
+use crate::store::{Cursor, FIRST_READ_OCTETS, Maildrop, Piece, StoreError};
+use crate::supervision::ActorUnavailable;
 
 /// How many octets a session may hold of messages that were not asked for yet.
 pub(super) const READ_AHEAD_OCTETS: u64 = 256 * 1024;
@@ -21,23 +19,17 @@ pub(super) const READ_AHEAD_OCTETS: u64 = 256 * 1024;
 /// How many messages it may hold of these.
 const READ_AHEAD_MESSAGES: usize = 64;
 
-/// How many chunks of a large message RETR fetches at once.
-pub(super) const CHUNKS_OF_RETR: u32 = 2;
-
-/// How much TOP reads before it knows whether it needs more.
-const BEGINNING_OCTETS: u32 = 8 * 1024;
-
 /// Reads the messages of one maildrop for one session.
 pub(super) struct Reader {
-    maildrop: Arc<Maildrop>,
-    ahead: VecDeque<(MessageNumber, Beginning)>,
+    maildrop: Arc<dyn Maildrop>,
+    ahead: VecDeque<(MessageNumber, Piece)>,
     /// The message that comes next if the client goes on in order.
     expected: Option<MessageNumber>,
     batch: usize,
 }
 
 impl Reader {
-    pub(super) fn new(maildrop: Arc<Maildrop>) -> Self {
+    pub(super) fn new(maildrop: Arc<dyn Maildrop>) -> Self {
         Self {
             maildrop,
             ahead: VecDeque::new(),
@@ -57,17 +49,17 @@ impl Reader {
         self.batch = 1;
     }
 
-    /// The head and the first chunk of a message.
-    pub(super) async fn first_chunk(
+    /// Returns the beginning of a message.
+    pub(super) async fn first(
         &mut self,
-        mailbox: &Supervised<MailboxActor>,
+        mailbox: &Mailbox,
         number: MessageNumber,
-    ) -> Result<Beginning, RetrieveRefusal> {
+    ) -> Result<Piece, RetrieveRefusal> {
         let in_order = self.expected == Some(number);
         self.expected = MessageNumber::new(number.index() as u64 + 2);
-        while let Some((ahead, beginning)) = self.ahead.pop_front() {
+        while let Some((ahead, piece)) = self.ahead.pop_front() {
             if ahead == number {
-                return Ok(beginning);
+                return Ok(piece);
             }
         }
         self.batch = if in_order {
@@ -75,75 +67,57 @@ impl Reader {
         } else {
             1
         };
-        let wanted = self.wanted(number);
-        let messages: Vec<Stored> = wanted.iter().map(|(_, stored)| *stored).collect();
-        let found = mailbox.ask(|| ReadFirstChunks(messages.clone())).await;
-        let mut found = refuse(found)?.into_iter().peekable();
-        for (number, stored) in wanted {
-            // Those behind one that is not there are fetched when they are asked for.
-            let Some((_, beginning)) = found.next_if(|(message, _)| *message == stored.message)
-            else {
-                break;
-            };
-            self.ahead.push_back((number, beginning));
-        }
+        let messages = self.wanted(number);
+        let read = ReadFirst {
+            maildrop: Arc::clone(&self.maildrop),
+            messages: messages.clone(),
+        };
+        let found = refuse(mailbox.ask(read).await)?;
+        // Those behind one that is gone are fetched when they are asked for.
+        let found = messages
+            .into_iter()
+            .zip(found)
+            .map_while(|(n, piece)| Some((n, piece?)));
+        self.ahead.extend(found);
         match self.ahead.pop_front() {
-            Some((first, beginning)) if first == number => Ok(beginning),
+            Some((first, piece)) if first == number => Ok(piece),
             Some(_) | None => Err(RetrieveRefusal::Gone),
         }
     }
 
-    /// More chunks of a message, in order; none beyond its end.
-    pub(super) async fn next_chunks(
+    /// Reads on in a message.
+    pub(super) async fn read(
         &self,
-        mailbox: &Supervised<MailboxActor>,
-        number: MessageNumber,
-        numbers: Range<u32>,
-    ) -> Result<Vec<Bytes>, RetrieveRefusal> {
-        let content = self.stored(number)?.content;
-        let chunks = mailbox
-            .ask(|| ReadChunks {
-                content,
-                numbers: numbers.clone(),
-            })
-            .await;
-        refuse(chunks)
-    }
-
-    /// The head and the first octets of a message.
-    pub(super) async fn beginning(
-        &self,
-        mailbox: &Supervised<MailboxActor>,
-        number: MessageNumber,
-    ) -> Result<Beginning, RetrieveRefusal> {
-        let message = self.stored(number)?;
-        let octets = BEGINNING_OCTETS;
-        let beginning = mailbox.ask(|| ReadBeginning { message, octets }).await;
-        refuse(beginning)
-    }
-
-    fn stored(&self, number: MessageNumber) -> Result<Stored, RetrieveRefusal> {
-        self.maildrop.stored(number).ok_or(RetrieveRefusal::Gone)
+        mailbox: &Mailbox,
+        message: MessageNumber,
+        from: Cursor,
+        max_octets: u32,
+    ) -> Result<Piece, RetrieveRefusal> {
+        let read = Read {
+            maildrop: Arc::clone(&self.maildrop),
+            message,
+            from,
+            max_octets,
+        };
+        refuse(mailbox.ask(read).await)
     }
 
     /// This message, and those after it that are worth fetching with it.
-    fn wanted(&self, number: MessageNumber) -> Vec<(MessageNumber, Stored)> {
+    fn wanted(&self, number: MessageNumber) -> Vec<MessageNumber> {
+        let snapshot = self.maildrop.snapshot();
         let mut octets = 0;
         let mut wanted = Vec::with_capacity(self.batch);
-        for next in (number.index() as u64 + 1)..=self.maildrop.snapshot.len() as u64 {
+        for next in (number.index() as u64 + 1)..=snapshot.len() as u64 {
             let Some(next) = MessageNumber::new(next) else {
                 break;
             };
-            let Some(stored) = self.maildrop.stored(next) else {
-                break;
-            };
-            let size = self.maildrop.snapshot.octets_of(next).unwrap_or_default();
-            octets += size.min(CHUNK_OCTETS as u64);
-            let fits = octets <= READ_AHEAD_OCTETS && size <= CHUNK_OCTETS as u64;
+            let size = snapshot.octets_of(next).unwrap_or_default();
+            octets += size.min(FIRST_READ_OCTETS);
+            let fits = octets <= READ_AHEAD_OCTETS && size <= FIRST_READ_OCTETS;
             if !wanted.is_empty() && (!fits || wanted.len() >= self.batch) {
                 break;
             }
-            wanted.push((next, stored));
+            wanted.push(next);
         }
         wanted
     }
@@ -153,7 +127,7 @@ impl Reader {
 fn refuse<T>(read: Result<Result<T, StoreError>, ActorUnavailable>) -> Result<T, RetrieveRefusal> {
     match read {
         Ok(Ok(octets)) => Ok(octets),
-        Ok(Err(StoreError::NoContent(_))) => Err(RetrieveRefusal::Gone),
+        Ok(Err(StoreError::Gone)) => Err(RetrieveRefusal::Gone),
         Ok(Err(
             StoreError::Database(_)
             | StoreError::Uncommitted(_)
@@ -162,6 +136,8 @@ fn refuse<T>(read: Result<Result<T, StoreError>, ActorUnavailable>) -> Result<T,
             | StoreError::Locked
             | StoreError::TimedOut(_)
             | StoreError::ImportedMeanwhile
+            | StoreError::Unsupported
+            | StoreError::Other(_)
             | StoreError::Corrupt(_),
         ))
         | Err(ActorUnavailable(_)) => Err(RetrieveRefusal::Unavailable),

@@ -1,15 +1,19 @@
-//! RETR and TOP: a message on its way from storage to the client, chunk by chunk.
-
-use std::ops::Range;
+//! RETR and TOP: a message on its way from storage to the client, piece by piece.
 
 use bytes::Bytes;
 use pop3::{MessageNumber, Part, Retrieve, RetrieveRefusal, Session, Top};
 use wire::Stuffing;
 
 use super::conversation::{Conversation, GATHERED_OCTETS, SessionEnded};
-use super::reader::CHUNKS_OF_RETR;
 use crate::registry::EndReason;
-use crate::store::CHUNK_OCTETS;
+use crate::store::{Cursor, Piece};
+
+/// How much of a large message RETR reads at once.
+pub(super) const READ_OCTETS: u32 = 256 * 1024;
+
+/// How much TOP reads before it knows whether it needs more, and how much then.
+const TOP_OCTETS: u32 = 8 * 1024;
+const TOP_READ_OCTETS: u32 = 128 * 1024;
 
 /// A piece of a message of this size is sent from where it lies, a smaller one gathered.
 const DIRECT_OCTETS: usize = 16 * 1024;
@@ -30,31 +34,29 @@ impl Conversation {
         let Some(open) = &mut self.open else {
             return Ok(self.refuse_message(retrieve, RetrieveRefusal::Unavailable));
         };
-        let first = match open.reader.first_chunk(&self.service.mailbox, number).await {
+        let first = match open.reader.first(&self.service.mailbox, number).await {
             Ok(first) => first,
             Err(why) => return Ok(self.refuse_message(retrieve, why)),
         };
         let (heading, session) = retrieve.found();
-        let gathered = first.head.len() + first.content.len().min(DIRECT_OCTETS);
+        let gathered = |octets: &Bytes| octets.len().min(DIRECT_OCTETS);
+        let gathered: usize = first.octets.iter().map(gathered).sum();
         self.out
             .reserve(heading.as_bytes().len() + gathered + ROOM_FOR_DOTS);
         self.say(&heading);
         let mut stuffing = Stuffing::default();
-        let mut sent = (first.head.len() + first.content.len()) as u64;
-        self.send(&mut stuffing, &first.head).await?;
-        self.send(&mut stuffing, &first.content).await?;
-        drop(first);
-        let mut next = 1;
-        while sent < octets {
-            let chunks = self
-                .next_chunks(number, next..next + CHUNKS_OF_RETR)
-                .await?;
-            for chunk in &chunks {
-                sent += chunk.len() as u64;
-                next += 1;
-                self.send(&mut stuffing, chunk).await?;
+        let (mut sent, mut piece) = (0, first);
+        loop {
+            for octets in &piece.octets {
+                self.send(&mut stuffing, octets).await?;
             }
+            sent += piece.len();
+            if sent >= octets {
+                break;
+            }
+            piece = self.read_on(number, piece.next, READ_OCTETS).await?;
         }
+        drop(piece);
         self.out.extend_from_slice(stuffing.finish());
         self.service.metrics.message_retrieved();
         self.live.add_retrieved();
@@ -70,49 +72,47 @@ impl Conversation {
         let Some(open) = &mut self.open else {
             return Ok(self.refuse_message(retrieve, RetrieveRefusal::Unavailable));
         };
-        let beginning = match open.reader.beginning(&self.service.mailbox, number).await {
-            Ok(beginning) => beginning,
+        let reader = &open.reader;
+        let start = reader.read(&self.service.mailbox, number, Cursor::START, TOP_OCTETS);
+        let mut piece = match start.await {
+            Ok(piece) => piece,
             Err(why) => return Ok(self.refuse_message(retrieve, why)),
         };
         let (heading, session) = retrieve.found();
         self.say(&heading);
         let mut stuffing = Stuffing::default();
-        let octets = octets.saturating_sub(beginning.head.len() as u64);
-        let mut seen = beginning.content.len() as u64;
-        self.send(&mut stuffing, top.take(&beginning.head)).await?;
-        self.send(&mut stuffing, top.take(&beginning.content))
-            .await?;
-        while !top.is_done() && seen < octets {
-            let (at, within) = chunk_at(seen);
-            let chunks = self.next_chunks(number, at..at + 1).await?;
-            let chunk = chunks.first().and_then(|chunk| chunk.get(within..));
-            let unseen = chunk.filter(|unseen| !unseen.is_empty());
-            let unseen = unseen.ok_or(SessionEnded(EndReason::Storage))?;
-            seen += unseen.len() as u64;
-            self.send(&mut stuffing, top.take(unseen)).await?;
+        let mut seen = 0;
+        loop {
+            for octets in &piece.octets {
+                self.send(&mut stuffing, top.take(octets)).await?;
+            }
+            seen += piece.len();
+            if top.is_done() || seen >= octets {
+                break;
+            }
+            piece = self.read_on(number, piece.next, TOP_READ_OCTETS).await?;
         }
         self.out.extend_from_slice(stuffing.finish());
         Ok(session)
     }
 
-    /// Chunks from the middle of a message. There is no way to tell the client that they are
+    /// Reads on in the middle of a message. There is no way to tell the client that octets are
     /// missing, but to break the connection: a shortened message would pass for a whole one.
-    async fn next_chunks(
+    async fn read_on(
         &mut self,
         number: MessageNumber,
-        numbers: Range<u32>,
-    ) -> Result<Vec<Bytes>, SessionEnded> {
+        from: Cursor,
+        max_octets: u32,
+    ) -> Result<Piece, SessionEnded> {
         let open = self.open.as_ref().ok_or(SessionEnded(EndReason::Storage))?;
-        let chunks = open
-            .reader
-            .next_chunks(&self.service.mailbox, number, numbers)
-            .await;
-        let chunks = chunks.map_err(|_| SessionEnded(EndReason::Storage))?;
-        if chunks.iter().all(Bytes::is_empty) {
-            tracing::error!(message = %number, "a message ends before its last chunk");
+        let mailbox = &self.service.mailbox;
+        let piece = open.reader.read(mailbox, number, from, max_octets).await;
+        let piece = piece.map_err(|_| SessionEnded(EndReason::Storage))?;
+        if piece.is_empty() {
+            tracing::error!(message = %number, "a message ends before its last octet");
             return Err(SessionEnded(EndReason::Storage));
         }
-        Ok(chunks)
+        Ok(piece)
     }
 
     fn refuse_message(&mut self, retrieve: Retrieve, why: RetrieveRefusal) -> Session {
@@ -135,11 +135,4 @@ impl Conversation {
         }
         Ok(())
     }
-}
-
-/// The chunk in which an octet of a message lies, and where in it.
-fn chunk_at(octet: u64) -> (u32, usize) {
-    let chunk = CHUNK_OCTETS as u64;
-    let number = u32::try_from(octet / chunk).unwrap_or(u32::MAX);
-    (number, usize::try_from(octet % chunk).unwrap_or(usize::MAX))
 }

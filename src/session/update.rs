@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use pop3::{Commit, Verb};
+use pop3::{Commit, Snapshot, Verb};
 
 use super::conversation::{Conversation, SessionEnded};
 use crate::mailbox::CommitDeletions;
 use crate::registry::{EndReason, State};
-use crate::store::{Maildrop, StoreError};
+use crate::store::StoreError;
 
 /// How many unique-ids a line of the log names at most.
 const DELETIONS_PER_LINE: usize = 50;
@@ -47,25 +47,18 @@ impl Conversation {
             return Deleted::None;
         };
         let maildrop = Arc::clone(&open.maildrop);
-        let messages: Vec<_> = commit
-            .marked()
-            .filter_map(|n| maildrop.message(n))
-            .collect();
         let mailbox = self.service.mailbox.clone();
-        let (user, session) = (maildrop.user, self.live.id().to_owned());
-        // A task of its own: what has been asked for is asked, even if this session ends now.
-        let deletion = async move {
-            let delete = || CommitDeletions {
-                user,
-                messages: messages.clone(),
-                session: session.clone(),
-            };
-            mailbox.ask(delete).await
+        let commit_deletions = CommitDeletions {
+            maildrop: Arc::clone(&maildrop),
+            messages: commit.marked().collect(),
+            session: self.live.id().to_owned(),
         };
+        // A task of its own: what has been asked for is asked, even if this session ends now.
+        let deletion = async move { mailbox.ask(commit_deletions).await };
         match actix_rt::spawn(deletion).await {
             Ok(Ok(Ok(deleted))) => {
                 self.live.set_committed(deleted);
-                self.log_deletions(commit, &maildrop);
+                self.log_deletions(commit, maildrop.snapshot());
                 Deleted::All(deleted)
             }
             Ok(Ok(Err(StoreError::TimedOut(_))) | Err(_)) | Err(_) => Deleted::Unknown,
@@ -75,7 +68,7 @@ impl Conversation {
     }
 
     /// Each deletion is told with its unique-id: who asks where a message has gone finds it.
-    fn log_deletions(&self, commit: &Commit, maildrop: &Maildrop) {
+    fn log_deletions(&self, commit: &Commit, snapshot: &Snapshot) {
         let login = self.live.report();
         let (deleted, limit) = (self.live.committed(), u64::from(self.service.max_deletions));
         if limit > 0 && deleted > limit {
@@ -90,7 +83,7 @@ impl Conversation {
         if deleted == 0 {
             return;
         }
-        let unique_id = |number| maildrop.snapshot.unique_id_of(number).unwrap_or_default();
+        let unique_id = |number| snapshot.unique_id_of(number).unwrap_or_default();
         let unique_ids: Vec<_> = commit.marked().map(unique_id).collect();
         let before = (unique_ids.len() as u64).saturating_sub(deleted);
         let deleted_before_by_others = (before > 0).then_some(before);

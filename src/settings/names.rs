@@ -60,7 +60,7 @@ fn find<'a>(names: impl Iterator<Item = &'a String>, spelled: &str) -> Result<&'
         if squashed == spelled {
             return Ok(name);
         }
-        // The first two forgive swapped deliveries, the third missing words.
+        // The first two forgive swapped letters, the third missing words.
         let likeness = strsim::jaro_winkler(&squashed, &spelled)
             + strsim::normalized_damerau_levenshtein(&squashed, &spelled)
             + strsim::sorensen_dice(&squashed, &spelled);

@@ -325,7 +325,7 @@ mod tests {
     }
 
     /// A message of some chunks.
-    fn delivery() -> Vec<u8> {
+    fn letter() -> Vec<u8> {
         let line = |n: usize| format!("line {n} of {}\r\n", n * n % 1009);
         let lines: String = (0..12_000).map(line).collect();
         format!("Subject: packed\r\n\r\n{lines}").into_bytes()
@@ -334,13 +334,13 @@ mod tests {
     #[test]
     fn every_form_is_unpacked() {
         for packing in FORMS {
-            for delivery in [delivery(), b"A: 1\n".to_vec(), Vec::new()] {
-                let packed = pack(packing, &delivery);
+            for letter in [letter(), b"A: 1\n".to_vec(), Vec::new()] {
+                let packed = pack(packing, &letter);
                 assert_eq!(Packing::of(&packed).unwrap(), Some(packing));
-                assert_eq!(unpacked(&packed).unwrap(), delivery, "{packing:?}");
+                assert_eq!(unpacked(&packed).unwrap(), letter, "{packing:?}");
             }
         }
-        assert_eq!(unpacked(&delivery()).unwrap(), delivery());
+        assert_eq!(unpacked(&letter()).unwrap(), letter());
         assert_eq!(unpacked(b"").unwrap(), b"");
     }
 
@@ -371,7 +371,7 @@ mod tests {
     #[test]
     fn what_lacks_its_end_or_has_something_behind_it_is_refused() {
         for packing in FORMS {
-            let packed = pack(packing, &delivery());
+            let packed = pack(packing, &letter());
             let cuts = (6..40)
                 .chain([packed.len() / 2])
                 .chain(packed.len() - 12..packed.len());
@@ -398,12 +398,12 @@ mod tests {
             let mut packed = if packing == Packing::Lz4 {
                 let info = lz4_flex::frame::FrameInfo::new().content_checksum(true);
                 let mut lz4 = lz4_flex::frame::FrameEncoder::with_frame_info(info, Vec::new());
-                lz4.write_all(&delivery()).unwrap();
+                lz4.write_all(&letter()).unwrap();
                 lz4.finish().unwrap()
             } else {
-                pack(packing, &delivery())
+                pack(packing, &letter())
             };
-            assert_eq!(unpacked(&packed).unwrap(), delivery());
+            assert_eq!(unpacked(&packed).unwrap(), letter());
             let at = packed.len() - from_end;
             packed[at] ^= 1;
             assert!(unpacked(&packed).is_err(), "{packing}");
@@ -413,7 +413,7 @@ mod tests {
     #[test]
     fn what_is_packed_twice_or_in_an_unknown_way_is_refused() {
         for packing in FORMS {
-            let twice = pack(packing, &pack(Packing::Gzip, &delivery()));
+            let twice = pack(packing, &pack(Packing::Gzip, &letter()));
             let error = unpacked(&twice).unwrap_err().to_string();
             assert!(error.contains("what comes out is packed too"), "{error}");
         }
@@ -430,14 +430,14 @@ mod tests {
 
     #[test]
     fn what_unpacks_to_more_than_is_allowed_is_refused_without_being_read() {
-        let delivery = delivery();
-        let octets = delivery.len() as u64;
+        let letter = letter();
+        let octets = letter.len() as u64;
         for packing in FORMS {
-            let packed = pack(packing, &delivery);
+            let packed = pack(packing, &letter);
             let mut message = Message::open_up_to(file(&packed), octets).unwrap();
             let mut unpacked = Vec::new();
             message.read_to_end(&mut unpacked).unwrap();
-            assert_eq!(unpacked, delivery);
+            assert_eq!(unpacked, letter);
             let mut message = Message::open_up_to(file(&packed), octets - 1).unwrap();
             let error = message.read_to_end(&mut unpacked).unwrap_err();
             assert!(error.to_string().contains("has more than"), "{error}");
@@ -482,7 +482,7 @@ mod tests {
             changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..6),
             cut in any::<proptest::sample::Index>(),
         ) {
-            let mut packed = pack(form, &delivery()[..3000]);
+            let mut packed = pack(form, &letter()[..3000]);
             for (at, octet) in changes {
                 let at = at.index(packed.len());
                 packed[at] = octet;

@@ -119,7 +119,7 @@ impl MayConflict for StoreError {
 
 impl MayConflict for AccountError {
     fn is_conflict(&self) -> bool {
-        matches!(self, Self::Database(error) if super::is_conflict(error))
+        matches!(self, Self::Database(error) if super::error::is_conflict(error))
     }
 }
 

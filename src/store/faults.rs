@@ -37,12 +37,14 @@ impl DatabaseFault for StoreError {
     fn database_error(&self) -> Option<&DbErr> {
         match self {
             Self::Database(error) | Self::Uncommitted(error) => Some(error),
-            Self::NoContent(_)
+            Self::Gone
             | Self::DeliveryExpired
             | Self::NoSuchUser
             | Self::Locked
             | Self::TimedOut(_)
             | Self::ImportedMeanwhile
+            | Self::Unsupported
+            | Self::Other(_)
             | Self::Corrupt(_) => None,
         }
     }

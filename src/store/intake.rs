@@ -70,6 +70,11 @@ impl Intake {
         }))
     }
 
+    /// The database that it stores in.
+    pub(super) fn database(&self) -> &Database {
+        &self.0.database
+    }
+
     /// Gives a delivery to its recipients; tells what became of each copy, in their order.
     ///
     /// It goes on when nobody waits for the answer any more.
@@ -303,8 +308,10 @@ fn lost() -> Arc<StoreError> {
 fn is_of_one_letter(error: &StoreError) -> bool {
     match error {
         StoreError::DeliveryExpired
-        | StoreError::NoContent(_)
+        | StoreError::Gone
         | StoreError::NoSuchUser
+        | StoreError::Unsupported
+        | StoreError::Other(_)
         | StoreError::Corrupt(_) => true,
         StoreError::Uncommitted(_)
         | StoreError::TimedOut(_)

@@ -12,14 +12,14 @@ pub(super) struct Leases(Arc<Mutex<Counts>>);
 type Counts = HashMap<UserId, BTreeMap<MaildropVersion, usize>>;
 
 impl Leases {
-    pub(super) fn take(&self, user: UserId, version: MaildropVersion) -> Lease {
+    pub(super) fn take(&self, user: UserId, version: MaildropVersion) -> VersionLease {
         *self
             .counts()
             .entry(user)
             .or_default()
             .entry(version)
             .or_default() += 1;
-        Lease {
+        VersionLease {
             leases: self.clone(),
             user,
             version,
@@ -41,13 +41,13 @@ impl Leases {
 
 /// Keeps the messages of one snapshot readable while it lives.
 #[derive(Debug)]
-pub struct Lease {
+pub struct VersionLease {
     leases: Leases,
     user: UserId,
     version: MaildropVersion,
 }
 
-impl Drop for Lease {
+impl Drop for VersionLease {
     fn drop(&mut self) {
         let mut counts = self.leases.counts();
         let Some(versions) = counts.get_mut(&self.user) else {

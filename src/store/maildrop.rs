@@ -10,7 +10,7 @@ use super::{ContentId, MessageId, Stored, UserId};
 ///
 /// As in its snapshot, each property of a message is in a list of its own.
 #[derive(Debug)]
-pub struct Maildrop {
+pub struct SqlMaildrop {
     /// Whose it is.
     pub user: UserId,
     /// What the protocol knows of it.
@@ -20,7 +20,7 @@ pub struct Maildrop {
     have_heads: Vec<bool>,
 }
 
-impl Maildrop {
+impl SqlMaildrop {
     /// The row of a message.
     pub fn message(&self, number: MessageNumber) -> Option<MessageId> {
         self.messages.get(number.index()).copied()
@@ -34,26 +34,6 @@ impl Maildrop {
             content: *self.contents.get(index)?,
             has_head: *self.have_heads.get(index)?,
         })
-    }
-
-    /// A maildrop of so many messages, which are all the same.
-    #[cfg(test)]
-    pub(crate) fn for_tests(user: UserId, messages: u64) -> Self {
-        let stored = Stored {
-            message: MessageId(1),
-            content: ContentId(1),
-            has_head: false,
-        };
-        let entry = Entry {
-            stored,
-            octets: 10,
-            unique_id: "abcdefghijklmnop",
-        };
-        let mut builder = MaildropBuilder::default();
-        for _ in 0..messages {
-            builder.push(&entry).unwrap();
-        }
-        builder.finish(user, 0)
     }
 
     /// The octets of memory that it takes.
@@ -117,13 +97,13 @@ impl MaildropBuilder {
     }
 
     /// The maildrop, which has so many older messages that a limit hides.
-    pub(super) fn finish(mut self, user: UserId, hidden: u64) -> Maildrop {
+    pub(super) fn finish(mut self, user: UserId, hidden: u64) -> SqlMaildrop {
         self.snapshot.hide(hidden);
         self.snapshot.shrink_to_fit();
         self.messages.shrink_to_fit();
         self.contents.shrink_to_fit();
         self.have_heads.shrink_to_fit();
-        Maildrop {
+        SqlMaildrop {
             user,
             snapshot: Arc::new(self.snapshot),
             messages: self.messages,

@@ -5,10 +5,9 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use sea_orm::sqlx::Row;
 use sea_orm::{DbErr, QueryResult, Value};
@@ -17,12 +16,13 @@ use super::clock_guard::ClockGuard;
 use super::database::statement;
 use super::deletions::{DELETED_AT_ONCE, Deletion, DeletionRecord};
 use super::garbage::{GcReport, GcState};
-use super::leases::Leases;
+use super::leases::{Leases, VersionLease};
 use super::locks::MAILDROP_PATIENCE;
 use super::{
-    Beginning, ContentId, Database, Lease, MailStore, Maildrop, MaildropVersion, MessageId,
-    StoreError, Stored, UserId,
+    Beginning, ContentId, Database, Intake, MaildropVersion, MessageId, SqlMaildrop, StoreError,
+    Stored, UserId,
 };
+use crate::accounts::Accounts;
 
 /// Lists of contents are filled up to one of these lengths, so that the database prepares a
 /// handful of statements and no more.
@@ -32,12 +32,14 @@ const BATCH_LENGTHS: [usize; 4] = [1, 4, 16, LONGEST_BATCH];
 pub(super) const LONGEST_BATCH: usize = 64;
 
 /// Maildrops in our own schema.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct SqlStore {
     pub(super) database: Database,
     pub(super) leases: Leases,
     pub(super) server_id: String,
-    pub(super) gc_state: Mutex<GcState>,
+    pub(super) gc_state: Arc<Mutex<GcState>>,
+    pub(super) accounts: Accounts,
+    pub(super) intake: Intake,
     pub(super) keeping: Retention,
     pub(super) clock_guard: ClockGuard,
 }
@@ -62,10 +64,12 @@ impl SqlStore {
     /// Serves maildrops from this database. `server_id` tells this process from others.
     pub fn new(database: Database, server_id: String) -> Self {
         Self {
+            accounts: Accounts::new(database.clone()),
+            intake: Intake::new(database.clone()),
             database,
             leases: Leases::default(),
             server_id,
-            gc_state: Mutex::default(),
+            gc_state: Arc::default(),
             keeping: Retention::default(),
             clock_guard: ClockGuard::default(),
         }
@@ -83,17 +87,26 @@ impl SqlStore {
     }
 }
 
-#[async_trait]
-impl MailStore for SqlStore {
-    fn lease(&self, user: UserId, version: MaildropVersion) -> Lease {
+impl SqlStore {
+    /// Keeps what a maildrop holds at this version readable, until the lease is dropped.
+    pub fn lease(&self, user: UserId, version: MaildropVersion) -> VersionLease {
         self.leases.take(user, version)
     }
 
-    async fn open(&self, user: UserId, limit: u32) -> Result<Maildrop, StoreError> {
+    /// Opens a maildrop with its newest messages, at most `limit` of them; 0 means all.
+    ///
+    /// # Errors
+    /// If the database can't say.
+    pub async fn open(&self, user: UserId, limit: u32) -> Result<SqlMaildrop, StoreError> {
         self.database.open_maildrop(user, limit).await
     }
 
-    async fn first_chunks(
+    /// Reads the head and the first chunk of each message, in their order; one that is not there is
+    /// left out.
+    ///
+    /// # Errors
+    /// If the database can't say.
+    pub async fn first_chunks(
         &self,
         messages: &[Stored],
     ) -> Result<Vec<(MessageId, Beginning)>, StoreError> {
@@ -112,7 +125,12 @@ impl MailStore for SqlStore {
         Ok(beginnings)
     }
 
-    async fn beginning(&self, message: Stored, octets: u32) -> Result<Beginning, StoreError> {
+    /// Reads the head of a message and the first octets of its content, at most so many and at most
+    /// one chunk.
+    ///
+    /// # Errors
+    /// If the database can't say.
+    pub async fn beginning(&self, message: Stored, octets: u32) -> Result<Beginning, StoreError> {
         const BEGINNING: &str = "SELECT 0, content_id, SUBSTR(octets, 1, $2) FROM chunks \
             WHERE content_id = $1 AND number = 0";
         const WITH_HEAD: &str = "SELECT 0, content_id, SUBSTR(octets, 1, $2) FROM chunks \
@@ -131,10 +149,14 @@ impl MailStore for SqlStore {
             found.add(row)?;
         }
         let beginning = found.beginning(message);
-        beginning.ok_or(StoreError::NoContent(message.content))
+        beginning.ok_or(StoreError::Gone)
     }
 
-    async fn chunks(
+    /// Reads the chunks of one content with these numbers, in order. Beyond the last there are none.
+    ///
+    /// # Errors
+    /// If the database can't say.
+    pub async fn chunks(
         &self,
         content: ContentId,
         numbers: Range<u32>,
@@ -157,7 +179,11 @@ impl MailStore for SqlStore {
         Ok(chunks)
     }
 
-    async fn delete(
+    /// Deletes these messages of this user, all or none, durably; returns how many were still there.
+    ///
+    /// # Errors
+    /// If the database can't say; then nothing is deleted.
+    pub async fn delete(
         &self,
         user: UserId,
         messages: &[MessageId],
@@ -173,7 +199,11 @@ impl MailStore for SqlStore {
         self.delete_patiently(user, messages, session).await
     }
 
-    async fn collect_garbage(&self) -> Result<GcReport, StoreError> {
+    /// Removes what no session can read any more, and what has expired.
+    ///
+    /// # Errors
+    /// If the database can't say; the next call goes on.
+    pub async fn collect_garbage(&self) -> Result<GcReport, StoreError> {
         let collected = self.collect().await;
         let Some(_using) = self.database.reserve_for(&collected) else {
             return collected;
@@ -181,7 +211,11 @@ impl MailStore for SqlStore {
         self.collect().await
     }
 
-    async fn leave(&self) -> Result<(), StoreError> {
+    /// Tells other servers that this one has ended.
+    ///
+    /// # Errors
+    /// If the database can't say; the others will notice after a while.
+    pub async fn leave(&self) -> Result<(), StoreError> {
         self.forget_server(&self.server_id).await
     }
 }

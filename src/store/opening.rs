@@ -6,7 +6,7 @@ use sea_orm::{ConnectionTrait, DbErr, QueryResult, RuntimeErr, Statement};
 use super::database::statement;
 use super::deletions::deleted_messages;
 use super::maildrop::{Entry, MaildropBuilder};
-use super::{ContentId, Database, Maildrop, MessageId, StoreError, Stored, UserId};
+use super::{ContentId, Database, MessageId, SqlMaildrop, StoreError, Stored, UserId};
 
 /// How many rows are read before other tasks of the thread get their turn.
 const ROWS_PER_TURN: usize = 256;
@@ -58,7 +58,7 @@ impl Database {
         &self,
         user: UserId,
         limit: u32,
-    ) -> Result<Maildrop, StoreError> {
+    ) -> Result<SqlMaildrop, StoreError> {
         let (sql, wanted) = match limit {
             0 => (ALL, NO_LIMIT),
             limit => (NEWEST, i64::from(limit)),
@@ -86,7 +86,11 @@ impl Database {
     }
 
     /// Opens a maildrop of which some messages are deleted and not yet moved: it leaves them out.
-    async fn open_amid_deletion(&self, user: UserId, limit: u32) -> Result<Maildrop, StoreError> {
+    async fn open_amid_deletion(
+        &self,
+        user: UserId,
+        limit: u32,
+    ) -> Result<SqlMaildrop, StoreError> {
         const NEXT: &str = "SELECT id, content_id, octets, unique_id, head_octets, received_at_ms \
             FROM messages WHERE user_id = $1 AND (received_at_ms, id) > ($2, $3) \
             ORDER BY received_at_ms, id LIMIT $4";

@@ -1,11 +1,12 @@
 //! The keys that open maildrops.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use restante::accounts::{
-    AccountError, Accounts, Authentication, KeyId, KeyOptions, WrongCredentials,
-};
+use restante::accounts::{AccountError, Accounts, KeyOptions};
+use restante::store::{KeyId, MailStore, Proof, WrongCredentials};
+use wire::Secret;
 
 use super::{accounts, new_key, opens, trust, verify, verify_from};
 use crate::support::mail::{ADA, BOB, add, key_options, message, store};
@@ -451,17 +452,17 @@ fn the_last_use_of_many_keys_is_noted_at_once_and_never_goes_back() {
                 .map(|key| key.last_used_at_ms)
                 .collect::<Vec<_>>()
         };
-        accounts.note_use(&HashMap::new()).await.unwrap();
+        accounts.note_key_use(&HashMap::new()).await.unwrap();
         assert_eq!(used().await, [None, None, None]);
         let ago = Duration::from_secs;
         let first = [(ids[0], ago(10)), (ids[1], ago(9)), (KeyId(4711), ago(9))];
-        accounts.note_use(&first.into()).await.unwrap();
+        accounts.note_key_use(&first.into()).await.unwrap();
         let noted = used().await;
         assert!(noted[1].unwrap() >= noted[0].unwrap() + 999, "{noted:?}");
         assert_eq!(noted[2], None);
         // Another server may write its batch later, with older times in it.
         let second = [(ids[0], ago(20)), (ids[1], ago(5))];
-        accounts.note_use(&second.into()).await.unwrap();
+        accounts.note_key_use(&second.into()).await.unwrap();
         let later = used().await;
         assert_eq!(later[0], noted[0]);
         assert!(later[1].unwrap() >= noted[1].unwrap() + 3999, "{later:?}");
@@ -488,17 +489,29 @@ fn where_any_key_is_taken_only_users_that_exist_are() {
 }
 
 #[test]
-fn the_version_of_the_maildrop_comes_with_the_login() {
+fn the_revision_of_the_maildrop_comes_with_the_login() {
     on_each(async |place| {
-        let database = place.open().await;
+        let (database, server) = (place.open().await, place.server().await);
         let accounts = Accounts::new(database.clone());
         let ada = add(&database, ADA).await;
         let key = new_key(&accounts, ADA, "laptop").await;
-        let version = async || verify(&accounts, ADA, &key).await.unwrap().version;
-        let before = version().await;
-        assert_eq!(version().await, before);
-        assert_eq!(trust(&accounts, ADA).await.unwrap().version, before);
+        let secret = Proof::Secret {
+            name: ADA.into(),
+            identity: None,
+            secret: Secret::new(key),
+        };
+        let trusted = Proof::TrustedAddress {
+            addresses: vec![ADA.into()],
+            identity: None,
+        };
+        let revision = async |proof: &Proof| {
+            let identified = server.identify(proof, Ipv4Addr::LOCALHOST.into()).await;
+            identified.unwrap().unwrap().revision.unwrap()
+        };
+        let before = revision(&secret).await;
+        assert_eq!(revision(&secret).await, before);
+        assert_eq!(revision(&trusted).await, before);
         store(&database, &[ada], &[message(1, 100)]).await;
-        assert!(version().await > before);
+        assert_ne!(revision(&secret).await, before);
     });
 }

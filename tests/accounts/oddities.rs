@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use proptest::prelude::any;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
-use restante::accounts::{Authentication, Proof};
+use restante::store::Proof;
 use wire::Secret;
 
 use super::{accounts, new_key, trust, verify};

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use pop3::Access;
-use restante::accounts::{Authentication, KeyOptions, Proof, SCOPE_POP3_READ};
+use restante::accounts::{KeyOptions, SCOPE_POP3_READ};
+use restante::store::Proof;
 use wire::Secret;
 
 use super::{accounts, new_key, opens, trust, verify, verify_from};
@@ -139,7 +140,7 @@ fn somebody_trusted_may_tell_several_addresses_and_the_client_whom_it_means() {
                 identity: identity.map(Into::into),
             };
             let verified = accounts.identify(&evidence, address("::1")).await.unwrap();
-            verified.ok().map(|verified| verified.user)
+            verified.ok().map(|(verified, _)| verified.user)
         };
         let both = [BOB, "Lovelace@example.com"];
         for (addresses, identity, user) in [

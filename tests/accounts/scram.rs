@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use pop3::{Candidates, Verifier};
-use restante::accounts::{Accounts, Authentication, KeyOptions, NewKey, SCOPE_POP3_READ};
+use restante::accounts::{Accounts, KeyOptions, NewKey, SCOPE_POP3_READ};
 use wire::Secret;
 
 use super::{accounts, new_key, opens};
@@ -136,7 +136,7 @@ fn of_more_keys_than_are_tried_those_used_last_are_and_others_can_be_named() {
         let named = provable(&accounts, "ada@example.com#first").await;
         assert_eq!(named, [first.0]);
         accounts
-            .note_use(&[(first, Duration::ZERO)].into())
+            .note_key_use(&[(first, Duration::ZERO)].into())
             .await
             .unwrap();
         let keys = provable(&accounts, ADA).await;

@@ -1,4 +1,4 @@
-//! The spellings of one address: capitals, `xn--`, one character or two for an accented delivery.
+//! The spellings of one address: capitals, `xn--`, one character or two for an accented letter.
 
 use restante::accounts::{AccountError, Accounts};
 
@@ -19,7 +19,7 @@ const SPELLINGS: [&str; 6] = [
     "jos\u{e9}@b\u{fc}cher.example.",
 ];
 
-/// Addresses that only look like it, or that deliveries fold into elsewhere.
+/// Addresses that only look like it, or that letters fold into elsewhere.
 const OTHERS: [&str; 6] = [
     "jose@b\u{fc}cher.example",
     "jos\u{e9}@bucher.example",

@@ -1,7 +1,6 @@
 //! Users and their addresses.
 
 use restante::accounts::{AccountError, Accounts, MAX_ADDRESS_OCTETS};
-use restante::store::MailStore;
 
 use super::{accounts, new_key, opens, trust};
 use crate::support::mail::{ADA, BOB, add, message, store};

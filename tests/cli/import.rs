@@ -99,7 +99,7 @@ fn an_import_says_what_it_skipped_and_why() {
         format!("{where_it_is}: the message is empty\n")
     );
 
-    let folder = place.folder.path().join("deliveries");
+    let folder = place.folder.path().join("letters");
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("a.eml"), "Subject: seven\n").unwrap();
     std::fs::write(folder.join("b.eml"), "").unwrap();
@@ -124,7 +124,7 @@ fn an_import_says_what_it_skipped_and_why() {
 fn every_form_of_mail_can_be_imported() {
     let place = sqlite();
     cli::run(&place.url, "user add ada@example.com").ok();
-    let eml = file(&place, "delivery.eml", "Subject: eml\n");
+    let eml = file(&place, "letter.eml", "Subject: eml\n");
     let maildir = place.folder.path().join("Maildir");
     for folder in ["cur", "new", "tmp", ".Sent/cur"] {
         std::fs::create_dir_all(maildir.join(folder)).unwrap();

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
 
 use pop3::MessageNumber;
-use restante::store::{MailStore, UserId};
+use restante::store::UserId;
 
 use super::database;
 use crate::lmtp::Mta;

@@ -228,7 +228,7 @@ fn a_message_that_unpacks_without_end_or_is_one_hole_is_named_and_nothing_stays_
 #[test]
 fn a_single_file_and_a_folder_of_messages_are_read_with_the_same_care() {
     let (place, _) = place();
-    let folder = place.folder.path().join("deliveries");
+    let folder = place.folder.path().join("letters");
     fs::create_dir(&folder).unwrap();
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     packed.write_all(b"Subject: packed\n").unwrap();

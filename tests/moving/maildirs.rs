@@ -14,7 +14,7 @@ use crate::support::place::{Place, sqlite};
 /// What makes Dovecot read packed messages.
 const PACKED: &str = "mail_plugins = zlib";
 
-fn delivery(subject: &str, lines: usize) -> Vec<u8> {
+fn letter(subject: &str, lines: usize) -> Vec<u8> {
     let line = |n: usize| format!(".line {n} of {subject}, {}\n", n * n % 997);
     let lines: String = (0..lines).map(line).collect();
     format!("From: a@example.org\nSubject: {subject}\n\n{lines}").into_bytes()
@@ -45,7 +45,7 @@ fn packed_messages_come_as_dovecot_s_pop3_has_served_them() {
     dovecot.own();
     let (new, cur) = (dovecot.maildir().join("new"), dovecot.maildir().join("cur"));
     // It can't write xz any more, but reads it; this is how a site packs what is old.
-    dovecot.store(&delivery("xz", 20_000), &[]);
+    dovecot.store(&letter("xz", 20_000), &[]);
     let file = only_file(&new);
     let packed = Command::new("xz").arg("-c").arg(&file).output().unwrap();
     assert!(packed.stdout.starts_with(b"\xfd7zXZ\0"), "{packed:?}");
@@ -67,7 +67,7 @@ fn packed_messages_come_as_dovecot_s_pop3_has_served_them() {
             } else {
                 &["-o", save.as_str()][..]
             };
-            dovecot.store(&delivery(form, lines), options);
+            dovecot.store(&letter(form, lines), options);
             let is_so = |file: fs::DirEntry| {
                 let octets = fs::read(file.path()).unwrap();
                 octets.starts_with(begins)
@@ -92,7 +92,7 @@ fn what_dovecot_s_pop3_serves_comes_though_it_is_trashed_and_in_its_order() {
     };
     dovecot.own();
     for subject in ["a", "b", "c", "d", "e"] {
-        dovecot.store(&delivery(subject, 1), &[]);
+        dovecot.store(&letter(subject, 1), &[]);
     }
     dovecot.own();
     let before = dovecot.serves(&key);
@@ -157,10 +157,10 @@ fn other_folders_than_the_inbox_come_if_they_are_asked_for() {
             fs::create_dir(&maildir).unwrap();
         }
         dovecot.own();
-        dovecot.store(&delivery("inbox", 1), &[]);
+        dovecot.store(&letter("inbox", 1), &[]);
         let autocreate = "lda_mailbox_autocreate=yes";
         for subject in ["one", "two"] {
-            dovecot.store(&delivery(subject, 1), &["-o", autocreate, "-m", folder]);
+            dovecot.store(&letter(subject, 1), &["-o", autocreate, "-m", folder]);
         }
         let served = dovecot.serves(&key);
         assert_eq!(served.len(), 1);

@@ -149,17 +149,17 @@ last
 #[test]
 fn an_archive_without_empty_lines_has_all_of_its_messages() {
     let place = sqlite();
-    let delivery = |n| {
+    let letter = |n| {
         format!(
-            "From ada@example.org Wed Feb  1 19:0{n}:04 2006\nSubject: delivery {n}\n\ntext {n}\n"
+            "From ada@example.org Wed Feb  1 19:0{n}:04 2006\nSubject: letter {n}\n\ntext {n}\n"
         )
     };
-    let path = with_file(&place, &(0..4).map(delivery).collect::<String>());
+    let path = with_file(&place, &(0..4).map(letter).collect::<String>());
     assert_eq!(
         said(import(&place, path.to_str().unwrap(), &[])),
         [4, 0, 0, 4]
     );
-    let expected = [0, 1, 2, 3].map(|n| format!("Subject: delivery {n}\r\n\r\ntext {n}\r\n"));
+    let expected = [0, 1, 2, 3].map(|n| format!("Subject: letter {n}\r\n\r\ntext {n}\r\n"));
     assert_eq!(texts(&place), expected);
 }
 
@@ -269,11 +269,11 @@ fn fcntl_holder(path: &str) -> Option<std::process::Child> {
 #[test]
 fn an_import_that_is_interrupted_leaves_no_lock() {
     let place = sqlite();
-    let delivery = |n: u32| {
+    let letter = |n: u32| {
         let text = "x".repeat(2000);
         format!("From ada@example.org Wed Feb  1 19:00:04 2006\nSubject: {n}\n\n{text}\n\n")
     };
-    let path = with_file(&place, &(0..5000).map(delivery).collect::<String>());
+    let path = with_file(&place, &(0..5000).map(letter).collect::<String>());
     let lock = path.with_file_name("inbox.lock");
     let mut child = cli::restante()
         .args(["import", ADA, path.to_str().unwrap()])

@@ -264,7 +264,7 @@ fn servers_that_know_no_better_are_read() {
     let one = |ok: &str, end: &str, text: &str| format!("{ok}{end}{text}.{end}");
     for (name, greeting, ok, end) in [
         ("LF alone", "+OK\n", "+OK", "\n"),
-        ("in small deliveries", "+ok\r\n", "+ok", "\r\n"),
+        ("in small letters", "+ok\r\n", "+ok", "\r\n"),
         ("in both", "+Ok ready\n", "+Ok fine", "\n"),
         ("with blanks", " +OK \r\n", "+OK  ", "\r\n"),
     ] {

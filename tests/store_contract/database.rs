@@ -1,7 +1,7 @@
 //! The database itself.
 
 use restante::accounts::Accounts;
-use restante::store::{Database, MailStore, OpenError};
+use restante::store::{Database, OpenError};
 
 use super::{SESSION, messages};
 use crate::support::mail::{ADA, add, message, store};

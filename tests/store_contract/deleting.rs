@@ -1,9 +1,9 @@
 //! What QUIT asks for.
 
-use restante::store::{MailStore, MessageId, StoreError, UserId};
+use restante::store::StoreError;
 
-use super::{SESSION, insert_messages, messages, number, unique_ids, version};
-use crate::support::mail::{ADA, BOB, add, message, octets, store};
+use super::{SESSION, insert_messages, messages, unique_ids, version};
+use crate::support::mail::{ADA, BOB, add, message, store};
 use crate::support::place::on_each;
 
 #[test]
@@ -33,57 +33,6 @@ fn a_failed_delete_deletes_nothing() {
         }
         server.delete(ada, &all, SESSION).await.unwrap();
         assert!(server.open(ada, 0).await.unwrap().snapshot.is_empty());
-    });
-}
-
-#[test]
-fn exactly_the_named_messages_of_this_user_are_deleted() {
-    on_each(async |place| {
-        let server = place.server().await;
-        let database = place.open().await;
-        let [ada, bob] = [add(&database, ADA).await, add(&database, BOB).await];
-        let written: Vec<_> = (0..6).map(|n| message(n, 100)).collect();
-        store(&database, &[ada, bob], &written).await;
-        let adas = messages(&server.open(ada, 0).await.unwrap());
-        let bobs = messages(&server.open(bob, 0).await.unwrap());
-
-        // With one twice, one that never was and all of somebody else.
-        let mut named = vec![adas[1], adas[4], adas[1], MessageId(i64::MAX)];
-        named.extend(&bobs);
-        server.delete(ada, &named, SESSION).await.unwrap();
-
-        let left = server.open(ada, 0).await.unwrap();
-        assert_eq!(messages(&left), [adas[0], adas[2], adas[3], adas[5]]);
-        assert_eq!(messages(&server.open(bob, 0).await.unwrap()), bobs);
-        let content = left.stored(number(2)).unwrap();
-        assert_eq!(octets(&server, content).await, written[2]);
-    });
-}
-
-#[test]
-fn deleting_twice_is_the_same_as_once() {
-    on_each(async |place| {
-        let server = place.server().await;
-        let database = place.open().await;
-        let ada = add(&database, ADA).await;
-        store(
-            &database,
-            &[ada],
-            &[message(1, 100), message(2, 100), message(3, 100)],
-        )
-        .await;
-        let all = messages(&server.open(ada, 0).await.unwrap());
-        let delete = async |user, messages: &[MessageId]| {
-            server.delete(user, messages, SESSION).await.unwrap()
-        };
-        // Only what was still there counts.
-        assert_eq!(delete(ada, &all[..1]).await, 1);
-        assert_eq!(delete(ada, &all[..2]).await, 1);
-        assert_eq!(delete(ada, &all[..2]).await, 0);
-        assert_eq!(messages(&server.open(ada, 0).await.unwrap()), all[2..]);
-        assert_eq!(delete(ada, &[]).await, 0);
-        assert_eq!(delete(UserId(4711), &all).await, 0);
-        assert_eq!(messages(&server.open(ada, 0).await.unwrap()), all[2..]);
     });
 }
 

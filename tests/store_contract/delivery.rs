@@ -3,9 +3,7 @@
 use std::collections::HashSet;
 use std::time::SystemTime;
 
-use restante::store::{
-    CHUNK_OCTETS, Database, MailStore, Match, MessageWriter, SqlStore, StoreError, UserId,
-};
+use restante::store::{CHUNK_OCTETS, Database, Match, MessageWriter, SqlStore, StoreError, UserId};
 
 use super::{WRITTEN_EARLY, number};
 use crate::support::mail::{ADA, BOB, add, message, octets, prepare, store};

@@ -1,9 +1,7 @@
 //! Letters with several recipients, quotas, and commits that several share.
 
 use restante::accounts::{Accounts, Quota};
-use restante::store::{
-    Database, Delivery, Intake, MailStore, Outcome, Recipient, StoreError, UserId,
-};
+use restante::store::{Database, Delivery, Intake, Outcome, Recipient, StoreError, UserId};
 
 use super::number;
 use crate::support::mail::{ADA, BOB, add, message, octets, prepare};

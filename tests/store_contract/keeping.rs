@@ -5,8 +5,8 @@ use std::time::Duration;
 use restante::accounts::{Accounts, Quota};
 use restante::identity::new_name;
 use restante::store::{
-    Database, Delivery, EXPIRY, GcReport, MailStore, Outcome, Recipient, RestoreSelector,
-    Retention, SqlStore, UserId,
+    Database, Delivery, EXPIRY, GcReport, Outcome, Recipient, RestoreSelector, Retention, SqlStore,
+    UserId,
 };
 
 use super::{SESSION, all_stored, messages, unique_ids, version};

@@ -7,8 +7,7 @@ use std::time::Duration;
 use restante::accounts::{Accounts, QuotaChange};
 use restante::identity::new_name;
 use restante::store::{
-    Delivery, Intake, MailStore, MessageId, Outcome, Recipient, RestoreSelector, Retention,
-    SqlStore, UserId,
+    Delivery, Intake, MessageId, Outcome, Recipient, RestoreSelector, Retention, SqlStore, UserId,
 };
 
 use super::{SESSION, insert_messages, messages, unique_ids, version};

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use restante::accounts::Accounts;
-use restante::store::{GC_INTERVAL, Lease, MailStore, Maildrop, SqlStore, UserId};
+use restante::store::{GC_INTERVAL, SqlMaildrop, SqlStore, UserId, VersionLease};
 
 use super::{SESSION, WRITTEN_EARLY, all_stored, messages, number, version};
 use crate::support::eventually_async;
@@ -301,7 +301,7 @@ fn what_a_dead_server_held_goes_after_a_while() {
 }
 
 /// Collects garbage on these servers, as they do, until the octets of this maildrop are gone.
-async fn collect_until_gone(servers: &[&SqlStore], sql: &Sql, maildrop: &Maildrop) {
+async fn collect_until_gone(servers: &[&SqlStore], sql: &Sql, maildrop: &SqlMaildrop) {
     let keys: Vec<_> = all_stored(maildrop)
         .iter()
         .map(|stored| stored.content.0.to_string())
@@ -321,6 +321,6 @@ async fn collect_until_gone(servers: &[&SqlStore], sql: &Sql, maildrop: &Maildro
 }
 
 /// The lease that a session takes which logs in now.
-async fn lease(server: &SqlStore, sql: &Sql, user: UserId) -> Lease {
+async fn lease(server: &SqlStore, sql: &Sql, user: UserId) -> VersionLease {
     server.lease(user, version(sql, user).await)
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
-use restante::store::{MailStore, Maildrop, SqlStore, UserId};
+use restante::store::{SqlMaildrop, SqlStore, UserId};
 
 use super::{SESSION, all_stored, insert_messages, messages, number, unique_ids};
 use crate::support::mail::{ADA, BOB, add, octets, prepare, store};
@@ -138,7 +138,7 @@ fn unique_ids_differ_for_ever_and_stay() {
     });
 }
 
-async fn texts(server: &SqlStore, maildrop: &Maildrop) -> Vec<String> {
+async fn texts(server: &SqlStore, maildrop: &SqlMaildrop) -> Vec<String> {
     let mut texts = Vec::new();
     for message in all_stored(maildrop) {
         texts.push(String::from_utf8(octets(server, message).await).unwrap());

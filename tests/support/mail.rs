@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use restante::accounts::{Accounts, KeyOptions, SCOPE_POP3};
 use restante::store::{
-    Database, MailStore, MessageWriter, StagedMessage, StoreError, Stored, UserId,
+    Database, MessageWriter, SqlStore, StagedMessage, StoreError, Stored, UserId,
 };
 
 /// Who most tests are about.
@@ -104,10 +104,10 @@ pub(crate) fn message(seed: u64, octets: usize) -> Vec<u8> {
 }
 
 /// All octets of a message; none if it is not there.
-pub(crate) async fn octets(store: &impl MailStore, message: Stored) -> Vec<u8> {
+pub(crate) async fn octets(store: &SqlStore, message: Stored) -> Vec<u8> {
     let head = match store.beginning(message, 0).await {
         Ok(beginning) => beginning.head.to_vec(),
-        Err(StoreError::NoContent(_)) => return Vec::new(),
+        Err(StoreError::Gone) => return Vec::new(),
         Err(error) => panic!("{error}"),
     };
     let chunks = store.chunks(message.content, 0..u32::MAX).await.unwrap();

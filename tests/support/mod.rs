@@ -19,6 +19,7 @@ pub(crate) mod daemon;
 pub(crate) mod disk;
 pub(crate) mod http;
 pub(crate) mod mail;
+pub(crate) mod memory_store;
 pub(crate) mod place;
 pub(crate) mod postgres;
 pub(crate) mod psql;

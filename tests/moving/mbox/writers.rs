@@ -94,8 +94,8 @@ fn what_mutt_and_neomutt_save_is_read_back() {
         if !is_here(program) || !is_here("script") {
             continue;
         }
-        let deliveries = Letters::new(&[FERRY, SHORT, QUOTED]);
-        let saved = deliveries.path("saved");
+        let letters = Letters::new(&[FERRY, SHORT, QUOTED]);
+        let saved = letters.path("saved");
         fs::write(&saved, "").unwrap();
         let settings = format!(
             "set mbox_type=mbox\nset confirmappend=no\nset confirmcreate=no\nset quit=yes\n\
@@ -103,14 +103,14 @@ fn what_mutt_and_neomutt_save_is_read_back() {
              push '<tag-pattern>~A<enter><tag-prefix><copy-message>{}<enter><exit>'\n",
             saved.display()
         );
-        fs::write(deliveries.path("rc"), settings).unwrap();
+        fs::write(letters.path("rc"), settings).unwrap();
         // They want a terminal.
         let words = format!("{program} -n -F rc -f md");
-        deliveries.run(
+        letters.run(
             Command::new("script").args(["-qec", &words, "/dev/null"]),
             None,
         );
-        deliveries.read_back("saved");
+        letters.read_back("saved");
     }
 }
 
@@ -119,14 +119,14 @@ fn what_formail_writes_is_read_back() {
     if !is_here("formail") {
         return;
     }
-    let deliveries = Letters::new(&[FERRY, SHORT]);
+    let letters = Letters::new(&[FERRY, SHORT]);
     let mut mbox = String::new();
     for number in 1..=2 {
-        let path = deliveries.path(&format!("{number}.eml"));
-        mbox += &deliveries.run(&mut Command::new("formail"), Some(&path));
+        let path = letters.path(&format!("{number}.eml"));
+        mbox += &letters.run(&mut Command::new("formail"), Some(&path));
     }
-    fs::write(deliveries.path("mbox"), mbox).unwrap();
-    deliveries.read_back("mbox");
+    fs::write(letters.path("mbox"), mbox).unwrap();
+    letters.read_back("mbox");
 }
 
 #[test]
@@ -134,11 +134,11 @@ fn what_python_writes_is_read_back() {
     if !is_here("python3") {
         return;
     }
-    let deliveries = Letters::new(&[FERRY, SHORT]);
+    let letters = Letters::new(&[FERRY, SHORT]);
     let program = "import mailbox\nbox=mailbox.mbox('mbox')\n\
         for number in (1,2):\n  box.add(open(f'{number}.eml','rb').read())\nbox.flush()\n";
-    deliveries.run(Command::new("python3").args(["-c", program]), None);
-    deliveries.read_back("mbox");
+    letters.run(Command::new("python3").args(["-c", program]), None);
+    letters.read_back("mbox");
 }
 
 #[test]
@@ -148,19 +148,19 @@ fn what_nmh_packs_is_read_back() {
         eprintln!("skipped: nmh is not installed");
         return;
     };
-    let deliveries = Letters::new(&[FERRY, SHORT]);
-    let profile = deliveries.path("profile");
+    let letters = Letters::new(&[FERRY, SHORT]);
+    let profile = letters.path("profile");
     fs::write(
         &profile,
-        format!("Path: {}\n", deliveries.folder.path().display()),
+        format!("Path: {}\n", letters.folder.path().display()),
     )
     .unwrap();
     let mut command = Command::new(packf);
     command
         .args(["-file", "mbox", "+mh", "all"])
         .env("MH", &profile);
-    deliveries.run(&mut command, None);
-    deliveries.read_back("mbox");
+    letters.run(&mut command, None);
+    letters.read_back("mbox");
 }
 
 #[test]
@@ -168,15 +168,12 @@ fn what_procmail_delivers_is_read_back() {
     if !is_here("procmail") {
         return;
     }
-    let deliveries = Letters::new(&[FERRY, SHORT]);
-    fs::write(deliveries.path("rc"), "DEFAULT=mbox\nMAILDIR=.\n").unwrap();
+    let letters = Letters::new(&[FERRY, SHORT]);
+    fs::write(letters.path("rc"), "DEFAULT=mbox\nMAILDIR=.\n").unwrap();
     for number in 1..=2 {
         let mut command = Command::new("procmail");
         command.args(["-f", "-", "-m", "./rc"]);
-        deliveries.run(
-            &mut command,
-            Some(&deliveries.path(&format!("{number}.eml"))),
-        );
+        letters.run(&mut command, Some(&letters.path(&format!("{number}.eml"))));
     }
-    deliveries.read_back("mbox");
+    letters.read_back("mbox");
 }

@@ -1,0 +1,149 @@
+//! Mail that comes in.
+
+use std::sync::Arc;
+
+use super::{MailService, Query};
+use crate::store::{Addressee, IncomingMessage, Outcome, Recipient, StoreError};
+
+/// Finds the user whom mail for an address reaches.
+#[derive(Debug, Clone)]
+pub struct FindRecipient {
+    /// The addresses that may be meant, the likeliest first.
+    pub addresses: Vec<String>,
+    /// How large the message will be; 0 if that is not known.
+    pub octets: u64,
+}
+
+/// What is known of a recipient.
+#[derive(Debug)]
+pub enum Found {
+    /// The user.
+    User(Addressee),
+    /// No user has such an address.
+    Nobody,
+    /// The store has no room for the message.
+    NoSpace,
+    /// The store can't say.
+    Unavailable,
+}
+
+impl Query for FindRecipient {
+    type Answer = Found;
+
+    async fn run(self, service: Arc<MailService>) -> Found {
+        if !service.has_room_for(self.octets).await {
+            return Found::NoSpace;
+        }
+        let find = async || service.store.intake.find_recipient(&self.addresses).await;
+        match service.ask("looking up a recipient", find).await {
+            Ok(Some(user)) => Found::User(user),
+            Ok(None) => Found::Nobody,
+            Err(_) => Found::Unavailable,
+        }
+    }
+}
+
+/// Why a message can't be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IntakeFault {
+    /// The store is full.
+    NoSpace,
+    /// The store failed.
+    Unavailable,
+}
+
+/// Takes octets of a message in; answers the message, to go on with.
+pub struct WriteMessage {
+    /// The message; none before its first octets.
+    pub message: Option<Box<dyn IncomingMessage>>,
+    /// The next octets, as they came.
+    pub octets: Vec<u8>,
+}
+
+impl Query for WriteMessage {
+    type Answer = Result<Box<dyn IncomingMessage>, IntakeFault>;
+
+    async fn run(self, service: Arc<MailService>) -> Self::Answer {
+        // Clients need not say beforehand how large a message is.
+        let has_room = service.has_room_for(0).await;
+        let message = service.write(self.message, &self.octets).await?;
+        if !has_room {
+            service.discard(message).await;
+            return Err(IntakeFault::NoSpace);
+        }
+        Ok(message)
+    }
+}
+
+/// Stores a message for its recipients; answers what became of each copy, in their order.
+pub struct Deliver {
+    /// What has been taken in of it; none if these are its first octets.
+    pub message: Option<Box<dyn IncomingMessage>>,
+    /// Its last octets.
+    pub octets: Vec<u8>,
+    /// Who gets it.
+    pub recipients: Vec<Recipient>,
+}
+
+impl Query for Deliver {
+    type Answer = Result<Vec<Outcome>, IntakeFault>;
+
+    async fn run(self, service: Arc<MailService>) -> Self::Answer {
+        let message = service.write(self.message, &self.octets).await?;
+        let delivered = message.deliver(self.recipients).await;
+        delivered.map_err(|error| service.intake_fault("delivering mail", &error))
+    }
+}
+
+/// Throws a message away that is not to be stored.
+pub struct DiscardMessage(pub Box<dyn IncomingMessage>);
+
+impl Query for DiscardMessage {
+    type Answer = ();
+
+    async fn run(self, service: Arc<MailService>) {
+        service.discard(self.0).await;
+    }
+}
+
+impl MailService {
+    async fn write(
+        &self,
+        message: Option<Box<dyn IncomingMessage>>,
+        octets: &[u8],
+    ) -> Result<Box<dyn IncomingMessage>, IntakeFault> {
+        let mut message = message.unwrap_or_else(|| self.store.intake.new_message());
+        if let Err(error) = message.write(octets).await {
+            let fault = self.intake_fault("taking a message in", &error);
+            self.discard(message).await;
+            return Err(fault);
+        }
+        Ok(message)
+    }
+
+    async fn discard(&self, message: Box<dyn IncomingMessage>) {
+        if let Err(error) = message.discard().await {
+            self.note_fault("throwing a message away", &error);
+        }
+    }
+
+    fn intake_fault(&self, while_doing: &str, error: &StoreError) -> IntakeFault {
+        self.note_fault(while_doing, error);
+        if self.store.intake.is_full(error) {
+            IntakeFault::NoSpace
+        } else {
+            IntakeFault::Unavailable
+        }
+    }
+
+    async fn has_room_for(&self, octets: u64) -> bool {
+        let has_room = self.store.intake.has_room_for(octets).await;
+        if !has_room && let Some(before) = self.no_room.allow() {
+            tracing::warn!(
+                before,
+                "no mail is taken in: there is too little room on the disk of the database"
+            );
+        }
+        has_room
+    }
+}
