@@ -9,7 +9,7 @@ mod conversation;
 mod farewell;
 mod idle_signal;
 mod login;
-mod proxy;
+pub(crate) mod proxy;
 mod reader;
 mod refusal;
 mod retrieval;

@@ -7,7 +7,10 @@ use std::num::NonZeroU32;
 use arbitrary::Arbitrary;
 use data_encoding::BASE64;
 use libfuzzer_sys::fuzz_target;
-use pop3::{Candidates, ChannelBinding, Credentials, Limits, LoginRefusal, Mechanism, Mechanisms, Policy, Session, Step, Verifier};
+use pop3::{
+    Candidates, ChannelBinding, Credentials, Limits, LoginRefusal, Mechanism, Mechanisms, Policy,
+    Session, Step, Verifier,
+};
 use wire::{Line, Secret};
 
 /// What a client does.
@@ -57,7 +60,12 @@ fn step(session: Session, act: &Act<'_>) -> Step {
         Act::Auth(mechanism, response) => {
             let mechanism = Mechanism::ALL[usize::from(*mechanism) % Mechanism::ALL.len()];
             let response = response.map(|it| format!(" {}", encoded(it)));
-            format!("AUTH {}{}", mechanism.as_str(), response.unwrap_or_default()).into_bytes()
+            format!(
+                "AUTH {}{}",
+                mechanism.as_str(),
+                response.unwrap_or_default()
+            )
+            .into_bytes()
         }
         Act::Answer(octets) => BASE64.encode(octets).into_bytes(),
         Act::Prove(client_nonce, proof) => {

@@ -6,7 +6,10 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
-use pop3::{Access, Candidates, ChannelBinding, Limits, LoginRefusal, Mechanisms, Policy, Reply, Session, Snapshot, Step, Verifier};
+use pop3::{
+    Access, Candidates, ChannelBinding, Limits, LoginRefusal, Mechanisms, Policy, Reply, Session,
+    Snapshot, Step, Verifier,
+};
 use wire::{LineBuffer, Secret};
 
 fuzz_target!(|input: &[u8]| {
@@ -20,7 +23,11 @@ fuzz_target!(|input: &[u8]| {
         scram_offered: has(2),
         channel_bound: has(3),
         mechanisms: Mechanisms::ALL,
-        channel_binding: if has(6) { ChannelBinding::Offer } else { ChannelBinding::Auto },
+        channel_binding: if has(6) {
+            ChannelBinding::Offer
+        } else {
+            ChannelBinding::Auto
+        },
         certified: has(4),
         expire_days: has(7).then_some(7),
         limits: Limits {
@@ -93,7 +100,11 @@ fn take(step: Step, let_in: bool, policy: Policy) -> Option<Session> {
 fn check(reply: &Reply) {
     let text = reply.as_bytes();
     assert!(text.ends_with(b"\r\n"));
-    assert!([&b"+OK"[..], b"-ERR ", b"+ "].iter().any(|start| text.starts_with(start)));
+    assert!(
+        [&b"+OK"[..], b"-ERR ", b"+ "]
+            .iter()
+            .any(|start| text.starts_with(start))
+    );
 }
 
 fn maildrop() -> Arc<Snapshot> {
