@@ -21,6 +21,7 @@ mod process;
 mod protocol;
 mod sasl;
 mod schema;
+mod scram;
 mod served;
 mod store_contract;
 mod support;

@@ -2,10 +2,10 @@
 
 use restante::accounts::{Accounts, KeyOptions, SCOPE_POP3_READ};
 
+use crate::scram::Client;
 use crate::served::{Owner, Served};
 use crate::support::mail::key_options;
 use crate::support::place;
-use crate::support::scram::Client;
 
 const ONE: &[u8] = b"Subject: one\r\n\r\nfirst\r\n";
 

@@ -43,6 +43,8 @@
 
 mod players;
 #[allow(dead_code, reason = "the other tests use the rest of it")]
+mod scram;
+#[allow(dead_code, reason = "the other tests use the rest of it")]
 mod served;
 #[allow(dead_code, reason = "the other tests use the rest of it")]
 mod support;

@@ -4,8 +4,8 @@ use data_encoding::BASE64;
 
 use super::Player;
 use super::transcript::{Action, Transcript, octets};
+use crate::scram::Client;
 use crate::support::pause;
-use crate::support::scram::Client;
 
 /// Plays a transcript; the error names file and line.
 pub(crate) fn play(transcript: &Transcript, player: &mut impl Player) -> Result<(), String> {

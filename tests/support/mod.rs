@@ -9,7 +9,6 @@
 //! - [`browser`]: a browser, Chromium
 //! - [`client`]: a POP3 client
 //! - [`psql`]: psql, which holds locks
-//! - [`scram`]: a client that logs in by SCRAM
 //! - [`http`]: a client of the admin endpoint
 
 pub(crate) mod browser;
@@ -23,7 +22,6 @@ pub(crate) mod memory_store;
 pub(crate) mod place;
 pub(crate) mod postgres;
 pub(crate) mod psql;
-pub(crate) mod scram;
 
 use std::time::{Duration, Instant};
 
