@@ -79,10 +79,11 @@ bench *ARGS:
     cargo build --release
     benches/run --server restante --bin target/release/restante {{ARGS}}
 
-# The licences of all crates in the program, in target/packaging/LICENSES.html (cargo install cargo-about --features cli).
+# The notices of all crates in the program, in target/packaging (cargo install cargo-about --features cli).
 licences:
     mkdir -p target/packaging
-    cargo about generate --locked --fail --output-file target/packaging/LICENSES.html about.hbs
+    cargo fetch --locked
+    cargo about generate --locked --offline --fail --output-file target/packaging/THIRD-PARTY-LICENSES.txt about.hbs
 
 # A package for Debian, in target/debian; needs cargo-deb (cargo install cargo-deb).
 deb: licences
