@@ -4,6 +4,7 @@
 //! [`Source`] hands out pieces of about 64 KiB. Their octets are those of the file; whoever stores
 //! them brings the line ends into canonical form.
 
+mod error;
 mod files;
 #[cfg(test)]
 mod fixtures;
@@ -22,21 +23,20 @@ mod unpack;
 
 use std::fs::File;
 use std::io::{self, Seek};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
-
-use thiserror::Error;
 
 use files::Files;
 use mbox::Mbox;
 use opening::{Folder, Opened, Seen};
 use server::Server;
 use uidlist::UidList;
-use unpack::{Message, Packing};
+use unpack::Message;
 
+pub use error::SourceError;
 pub use identity::Identity;
 pub use maildir::Elsewhere;
-pub use server::{Access, Address, ServerError};
+pub use server::{ServerAccess, ServerAddress, ServerError};
 pub use uidl_format::{BadUidlFormat, UidlFormat};
 
 /// How much of a message is read at a time.
@@ -116,75 +116,6 @@ pub enum Item {
     },
 }
 
-/// Why there is nothing to import.
-#[derive(Debug, Error)]
-pub enum SourceError {
-    /// The path leads nowhere.
-    #[error("{} does not exist", .0.display())]
-    NotFound(PathBuf),
-    /// The operating system refuses to read it.
-    #[error("{} cannot be read", path.display())]
-    Unreadable {
-        /// What was to be read.
-        path: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
-    },
-    /// A device, a pipe or a socket.
-    #[error("{} is neither a file nor a folder", .0.display())]
-    Special(PathBuf),
-    /// A file of no octets, or a Maildir without a message.
-    #[error("{} holds no message: it is empty", .0.display())]
-    Empty(PathBuf),
-    /// The list of a Maildir's unique-ids can't be used.
-    #[error("the unique-ids of {} can't be read: {reason}", path.display())]
-    UidList {
-        /// The Maildir.
-        path: PathBuf,
-        /// What is wrong.
-        reason: io::Error,
-    },
-    /// Another program uses the mbox; it may be free later.
-    #[error("{} is in use: {by}", path.display())]
-    Locked {
-        /// The mbox.
-        path: PathBuf,
-        /// Who has locked it, and how.
-        by: String,
-    },
-    /// The format of unique-ids asks for names of files.
-    #[error(
-        "{} is an mbox, whose messages have no file names: a format for it has %u and %v",
-        .0.display()
-    )]
-    NoFileNames(PathBuf),
-    /// A file that is neither an mbox nor a message.
-    #[error(
-        "{} is no mail: expected an mbox, whose first line begins with \"From \", or a message, \
-         whose name ends in .eml or whose first line is a header field like \"Subject: Hello\"",
-        .0.display()
-    )]
-    NotMail(PathBuf),
-    /// An mbox that is packed.
-    #[error(
-        "{} is an mbox that is packed with {packing}: unpack it first, and import what comes out",
-        path.display()
-    )]
-    PackedMbox {
-        /// The file.
-        path: PathBuf,
-        /// How it is packed.
-        packing: Packing,
-    },
-    /// A folder that is no Maildir and has no .eml file either.
-    #[error(
-        "{} holds no message: expected a Maildir, with the folders cur and new, or files that end \
-         in .eml (an mbox inside a folder is imported by its own path)",
-        .0.display()
-    )]
-    NoMessages(PathBuf),
-}
-
 impl Source {
     /// Looks at what is there, and finds out in which form.
     ///
@@ -203,8 +134,8 @@ impl Source {
     /// # Errors
     /// If it is not there, can't be trusted, or lets nobody in.
     pub fn connect(
-        address: &Address,
-        access: &Access,
+        address: &ServerAddress,
+        access: &ServerAccess,
         password: &str,
     ) -> Result<Self, ServerError> {
         let server = Server::open(address, access, password)?;
@@ -296,17 +227,6 @@ impl Source {
         match &self.form {
             Form::Files(files) => files.remark(),
             Form::Mbox(_) | Form::Server(_) => None,
-        }
-    }
-}
-
-impl SourceError {
-    fn new(path: &Path, source: io::Error) -> Self {
-        let path = path.to_owned();
-        if source.kind() == io::ErrorKind::NotFound {
-            Self::NotFound(path)
-        } else {
-            Self::Unreadable { path, source }
         }
     }
 }
@@ -437,199 +357,4 @@ fn begins_with_header_field(octets: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-
-    fn open(path: &Path) -> Result<Source, SourceError> {
-        Source::open(path, &UidlFormat::default(), Folders::Inbox)
-    }
-
-    fn written(name: &str, octets: &[u8]) -> (tempfile::TempDir, PathBuf) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(name);
-        fs::write(&path, octets).unwrap();
-        (folder, path)
-    }
-
-    fn refusal(name: &str, octets: &[u8]) -> SourceError {
-        let (_folder, path) = written(name, octets);
-        open(&path).unwrap_err()
-    }
-
-    /// All messages of a source, and the names of what was skipped.
-    fn read_all(source: &mut Source) -> (Vec<Vec<u8>>, Vec<String>) {
-        let (mut messages, mut skipped) = (Vec::new(), Vec::new());
-        while let Some(item) = source.next_item() {
-            match item {
-                Item::Message { .. } => {
-                    let mut message = Vec::new();
-                    while source.read(&mut message).unwrap() {}
-                    messages.push(message);
-                }
-                Item::Skipped { name, .. } => skipped.push(name),
-            }
-        }
-        (messages, skipped)
-    }
-
-    #[test]
-    fn what_is_not_there_is_said_to_be_missing() {
-        let error = open(Path::new("no/such/file")).unwrap_err();
-        assert!(matches!(error, SourceError::NotFound(_)));
-        assert_eq!(error.to_string(), "no/such/file does not exist");
-    }
-
-    #[test]
-    fn an_empty_file_is_refused_whatever_its_name() {
-        for name in ["a.mbox", "a.eml", "a"] {
-            assert!(matches!(refusal(name, b""), SourceError::Empty(_)));
-        }
-    }
-
-    #[test]
-    fn a_file_that_is_no_mail_is_refused_with_what_was_expected() {
-        for octets in [
-            b"Dear Sir: hello\n".as_slice(),
-            b"\x89PNG\r\n\x1a\n: ",
-            b"https://example.org\n",
-            b": nameless\n",
-            b"From the desk of Ada\nwith love\n",
-            b"\nSubject: no\n",
-            b"no colon",
-        ] {
-            let error = refusal("inbox.mbox", octets);
-            assert!(matches!(error, SourceError::NotMail(_)));
-            let text = error.to_string();
-            assert!(text.contains("inbox.mbox is no mail: expected an mbox, whose"));
-        }
-    }
-
-    #[test]
-    fn a_device_is_refused() {
-        let error = open(Path::new("/dev/null")).unwrap_err();
-        assert!(matches!(error, SourceError::Special(_)));
-    }
-
-    #[test]
-    fn an_empty_folder_and_one_without_messages_are_refused() {
-        let (folder, path) = written("notes.txt", b"Subject: no\n");
-        let error = open(folder.path()).unwrap_err();
-        assert!(matches!(error, SourceError::NoMessages(_)));
-        fs::remove_file(path).unwrap();
-        let error = open(folder.path()).unwrap_err();
-        assert!(matches!(error, SourceError::NoMessages(_)));
-        fs::create_dir(folder.path().join("cur")).unwrap();
-        let error = open(folder.path()).unwrap_err();
-        assert!(matches!(error, SourceError::Empty(_)));
-    }
-
-    #[test]
-    fn one_message_is_known_by_its_name_or_its_first_line() {
-        for (name, octets) in [
-            ("letter.EML", b"\0 anything at all".as_slice()),
-            (
-                "1700000000.M1P1.host",
-                b"Return-Path: <a@example.org>\n\nhi",
-            ),
-            ("letter", b"Subject:\r\n folded\r\n"),
-            ("letter", b"X_y:"),
-        ] {
-            let (_folder, path) = written(name, octets);
-            let mut source = open(&path).unwrap();
-            assert_eq!(source.total_octets(), octets.len() as u64);
-            assert_eq!(source.octets_read(), 0);
-            assert_eq!(read_all(&mut source), (vec![octets.to_vec()], vec![]));
-            assert_eq!(source.octets_read(), source.total_octets());
-        }
-    }
-
-    #[test]
-    fn a_file_that_begins_with_a_from_line_is_an_mbox_unless_it_is_an_eml() {
-        let octets = b"From a\nSubject: 1\n\nFrom b\n\nFrom c\nSubject: 2\n\nhi\n";
-        let (_folder, path) = written("saved", octets);
-        let mut source = open(&path).unwrap();
-        let name = format!("mbox {}, message 1 (octet 0)", path.display());
-        assert!(matches!(source.next_item(), Some(Item::Message { name: n, .. }) if n == name));
-        drop(source);
-        let mut source = open(&path).unwrap();
-        let (messages, skipped) = read_all(&mut source);
-        assert_eq!(
-            messages,
-            [b"Subject: 1\n".to_vec(), b"Subject: 2\n\nhi\n".to_vec()]
-        );
-        let name = format!("mbox {}, message 2 (octet 19)", path.display());
-        assert_eq!(skipped, [name]);
-        assert_eq!(source.octets_read(), octets.len() as u64);
-    }
-
-    #[test]
-    fn an_eml_file_is_one_message_without_its_from_line() {
-        let from = "From ada@example.org Wed Feb  1 19:00:04 2006\n";
-        let text = format!("Subject: 1\n\n>From x\n\nFrom here on it is easy\n\n{from}A: 2\n");
-        for from in [
-            from,
-            "From ada\n",
-            "From - Wed Feb  1 19:00:04 2006\r\n",
-            "",
-        ] {
-            let (folder, path) = written("saved.eml", format!("{from}{text}").as_bytes());
-            for path in [&path, folder.path()] {
-                let (messages, skipped) = read_all(&mut open(path).unwrap());
-                assert_eq!(
-                    (messages, skipped),
-                    (vec![text.clone().into_bytes()], vec![])
-                );
-            }
-        }
-        let (_folder, path) = written("prose.eml", b"From here on\nit is easy\n");
-        let (messages, _) = read_all(&mut open(&path).unwrap());
-        assert_eq!(messages, [b"From here on\nit is easy\n"]);
-    }
-
-    #[test]
-    fn an_mbox_that_grows_while_it_is_read_is_told() {
-        let (_folder, path) = written("mail", b"From a\nSubject: 1\n\nhello\n");
-        let mut source = open(&path).unwrap();
-        let longer = [fs::read(&path).unwrap(), b"\nFrom b\nSubject: 2\n".to_vec()];
-        fs::write(&path, longer.concat()).unwrap();
-        let (messages, skipped) = read_all(&mut source);
-        assert_eq!(messages, [b"Subject: 1\n\nhello\n"]);
-        assert_eq!(skipped, [format!("mbox {}", path.display())]);
-        assert_eq!(source.octets_read(), source.total_octets());
-    }
-
-    #[test]
-    fn an_mbox_that_another_program_uses_is_refused() {
-        let (_folder, path) = written("mail", b"From a\nSubject: 1\n");
-        let source = open(&path).unwrap();
-        let refused = open(&path).unwrap_err();
-        assert!(matches!(refused, SourceError::Locked { .. }), "{refused}");
-        drop(source);
-        open(&path).unwrap();
-    }
-
-    #[test]
-    fn the_progress_does_not_pass_the_end_of_what_grows_meanwhile() {
-        let grow = |path: &Path| {
-            let longer = [fs::read(path).unwrap(), b"more".to_vec()].concat();
-            fs::write(path, longer).unwrap();
-        };
-        let (_folder, path) = written("mail", b"Subject: 1\n\nhello");
-        let mut source = open(&path).unwrap();
-        grow(&path);
-        let (messages, _) = read_all(&mut source);
-        assert!(messages[0].ends_with(b"more"));
-        assert_eq!(source.octets_read(), source.total_octets());
-
-        let (folder, first) = written("1.eml", b"Subject: 1\n");
-        fs::write(folder.path().join("2.eml"), b"Subject: 2\n").unwrap();
-        let mut source = open(folder.path()).unwrap();
-        grow(&first);
-        source.next_item().unwrap();
-        while source.read(&mut Vec::new()).unwrap() {}
-        assert_eq!(source.octets_read(), 11);
-        source.next_item().unwrap();
-        assert_eq!(source.octets_read(), 11);
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@ mod date;
 mod from_line;
 mod header;
 mod index;
+mod last_fields;
 mod lock;
 mod message;
 mod pages;

@@ -2,38 +2,21 @@
 //!
 //! It is only read: nothing is ever marked as deleted there.
 
+mod address;
 mod connection;
 mod unstuffing;
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, ErrorKind};
-use std::path::PathBuf;
 
 use thiserror::Error;
-use url::Url;
 
 use super::{Item, OldId};
+
+pub use address::{ServerAccess, ServerAddress};
+
 use connection::Connection;
 use unstuffing::Unstuffing;
-
-/// Where a maildrop is, and who opens it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address {
-    /// Does TLS begin with the first octet?
-    tls: bool,
-    user: String,
-    host: String,
-    port: u16,
-}
-
-/// How a server is reached.
-#[derive(Debug, Clone, Default)]
-pub struct Access {
-    /// The file with a private authority that certifies it.
-    pub authority: Option<PathBuf>,
-    /// May the password go in clear to another machine?
-    pub in_clear: bool,
-}
 
 /// Why a maildrop can't be read.
 #[derive(Debug, Error)]
@@ -97,62 +80,6 @@ pub enum ServerError {
     Broken(#[from] io::Error),
 }
 
-impl Address {
-    /// Reads an address, if it is one of POP3.
-    ///
-    /// # Errors
-    /// If it is one and can't be used.
-    pub fn parse(text: &str) -> Option<Result<Self, ServerError>> {
-        let scheme = text.split_once("://")?.0.to_ascii_lowercase();
-        let tls = match scheme.as_str() {
-            "pop3" => false,
-            "pop3s" => true,
-            _ => return None,
-        };
-        Some(Self::of(text, tls))
-    }
-
-    fn of(text: &str, tls: bool) -> Result<Self, ServerError> {
-        let malformed = || ServerError::NotAnAddress(text.to_owned());
-        let url = Url::parse(text).map_err(|_| malformed())?;
-        if url.password().is_some() {
-            return Err(ServerError::PasswordInAddress);
-        }
-        let user = percent_encoding::percent_decode_str(url.username());
-        let user = user.decode_utf8().map_err(|_| malformed())?.into_owned();
-        let host = url.host_str().unwrap_or_default();
-        let host = host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_owned();
-        let path_is_empty = matches!(url.path(), "" | "/");
-        if user.is_empty() || user.contains(['\r', '\n']) || host.is_empty() || !path_is_empty {
-            return Err(malformed());
-        }
-        let port = url.port().unwrap_or(if tls { 995 } else { 110 });
-        Ok(Self {
-            tls,
-            user,
-            host,
-            port,
-        })
-    }
-
-    /// Who opens the maildrop.
-    pub fn user(&self) -> &str {
-        &self.user
-    }
-
-    /// Host and port.
-    fn place(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
-    }
-}
-
 /// A line of LIST or UIDL: the number of a message, and what is said of it.
 fn numbered(line: &str) -> Result<(u32, &str), ServerError> {
     let line = line.trim();
@@ -176,8 +103,8 @@ const MAX_BREAKS: u32 = 10;
 /// An open maildrop.
 pub(super) struct Server {
     connection: Connection,
-    address: Address,
-    access: Access,
+    address: ServerAddress,
+    access: ServerAccess,
     password: String,
     /// The oldest first.
     messages: Vec<Listed>,
@@ -208,8 +135,8 @@ struct Reading {
 
 /// Logs in, and learns what is there.
 fn log_in(
-    address: &Address,
-    access: &Access,
+    address: &ServerAddress,
+    access: &ServerAccess,
     password: &str,
 ) -> Result<(Connection, Vec<Listed>), ServerError> {
     let mut connection = Connection::open(address, access)?;
@@ -270,8 +197,8 @@ fn unique_ids(connection: &mut Connection) -> Result<HashMap<u32, String>, Serve
 
 impl Server {
     pub(super) fn open(
-        address: &Address,
-        access: &Access,
+        address: &ServerAddress,
+        access: &ServerAccess,
         password: &str,
     ) -> Result<Self, ServerError> {
         if password.contains(['\r', '\n']) {
@@ -424,48 +351,4 @@ impl Drop for Server {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parsed(text: &str) -> Option<(bool, String, String)> {
-        let address = Address::parse(text)?.ok()?;
-        Some((address.tls, address.user.clone(), address.place()))
-    }
-
-    #[test]
-    fn an_address_names_user_host_and_port() {
-        let is = |tls, user: &str, place: &str| Some((tls, user.to_owned(), place.to_owned()));
-        assert_eq!(
-            parsed("pop3://ada@mail.example"),
-            is(false, "ada", "mail.example:110")
-        );
-        assert_eq!(
-            parsed("pop3s://ada%40example.org@mail.example:1995/"),
-            is(true, "ada@example.org", "mail.example:1995")
-        );
-        assert_eq!(
-            parsed("pop3s://ada@example.org@[2001:db8::1]"),
-            is(true, "ada@example.org", "[2001:db8::1]:995")
-        );
-        assert!(Address::parse("Maildir").is_none() && Address::parse("imap://a@b").is_none());
-    }
-
-    #[test]
-    fn an_address_that_can_not_be_used_is_refused() {
-        for text in [
-            "pop3://mail.example",
-            "pop3://@mail.example",
-            "pop3s://ada@",
-            "pop3://ada@mail.example/INBOX",
-            "pop3://ada%0d%0aDELE@mail.example",
-        ] {
-            let refused = Address::parse(text).unwrap();
-            assert!(
-                matches!(refused, Err(ServerError::NotAnAddress(_))),
-                "{text}"
-            );
-        }
-        let refused = Address::parse("pop3://ada:secret@mail.example").unwrap();
-        assert!(matches!(refused, Err(ServerError::PasswordInAddress)));
-    }
-}
+mod tests;

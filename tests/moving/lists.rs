@@ -164,7 +164,9 @@ fn another_maildir_with_the_same_names_loses_nothing() {
                 "{outcome:?}"
             );
             assert_eq!(
-                outcome.stderr.contains("says something else"),
+                outcome
+                    .stderr
+                    .contains("with other octets has its unique-id"),
                 name == "two"
             );
         }

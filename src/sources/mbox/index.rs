@@ -10,7 +10,8 @@ use std::io::{self, Read, Seek};
 use memchr::{memchr_iter, memmem};
 
 use super::from_line::{self, BEHIND_OCTETS, FROM, Form, FromLine};
-use super::header::{self, Base, FIELD_OCTETS, Facts};
+use super::header::{Base, FIELD_OCTETS, Facts};
+use super::last_fields::LastFields;
 use super::pages::Pages;
 use super::uids;
 
@@ -145,35 +146,6 @@ struct Header {
     last_fields: LastFields,
     /// The From_ line that it breaks off at.
     broken_off_at: Option<u64>,
-}
-
-/// The fields at the end of a header that programs write beside Content-Length. If the length is
-/// among them and is right, one program has written them all.
-#[derive(Default)]
-struct LastFields {
-    from: Option<u64>,
-    lengths_before: usize,
-}
-
-impl LastFields {
-    /// Takes in the next line, which begins at `at`, and what was known before it.
-    fn take(&mut self, line: &[u8], at: u64, facts: &Facts) {
-        let is_end = line.starts_with(b"\n") || line.starts_with(b"\r\n") || line.is_empty();
-        if is_end || line.starts_with(b" ") || line.starts_with(b"\t") {
-            return;
-        }
-        if !header::is_beside_length(line) {
-            self.from = None;
-        } else if self.from.is_none() {
-            (self.from, self.lengths_before) = (Some(at), facts.lengths.len());
-        }
-    }
-
-    /// From where on they stand, if this Content-Length field is one of them.
-    fn of_length(&self, field: u8) -> u64 {
-        let is_one = usize::from(field) > self.lengths_before;
-        self.from.filter(|_| is_one).unwrap_or(u64::MAX)
-    }
 }
 
 impl Message {

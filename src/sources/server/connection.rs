@@ -12,7 +12,7 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{self, crypto::ring};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use super::{Access, Address, ServerError};
+use super::{ServerAccess, ServerAddress, ServerError};
 
 /// How long a server may take to accept.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -48,7 +48,10 @@ impl std::fmt::Debug for Connection {
 
 impl Connection {
     /// Connects, and begins TLS: at once, or by STLS unless the server is on this machine.
-    pub(super) fn open(address: &Address, access: &Access) -> Result<Self, ServerError> {
+    pub(super) fn open(
+        address: &ServerAddress,
+        access: &ServerAccess,
+    ) -> Result<Self, ServerError> {
         let place = address.place();
         let socket = connect(address).map_err(|reason| ServerError::NoConnection {
             place: place.clone(),
@@ -183,7 +186,7 @@ fn explained(error: io::Error) -> io::Error {
     error
 }
 
-fn connect(address: &Address) -> io::Result<TcpStream> {
+fn connect(address: &ServerAddress) -> io::Result<TcpStream> {
     let mut last = io::Error::new(ErrorKind::NotFound, "the host has no address");
     let addresses: Vec<SocketAddr> = (address.host.as_str(), address.port)
         .to_socket_addrs()?
@@ -205,8 +208,8 @@ fn connect(address: &Address) -> io::Result<TcpStream> {
 /// Begins TLS and verifies the certificate; the password has not been sent yet.
 fn shake_hands(
     mut socket: TcpStream,
-    address: &Address,
-    access: &Access,
+    address: &ServerAddress,
+    access: &ServerAccess,
 ) -> Result<StreamOwned<ClientConnection, TcpStream>, ServerError> {
     let provider = Arc::new(ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
