@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How often one such line is written at most.
+/// Minimum interval between two such lines.
 const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Lets a line be written now and then, and counts how often it was not.
@@ -17,7 +17,8 @@ struct Throttled {
 }
 
 impl LogThrottle {
-    /// Is it time to say it? If so, how often it happened suppressed since it was state last.
+    /// Returns whether a line may be written now; if so, how many were suppressed since the last
+    /// one.
     pub fn allow(&self) -> Option<u64> {
         self.allow_at(Instant::now())
     }

@@ -139,7 +139,7 @@ pub fn listeners(settings: &Pop3) -> anyhow::Result<Vec<(u16, ListenerKind)>> {
     Ok(listeners)
 }
 
-/// Refuses to open maildrops without a right key to whoever is not on this machine.
+/// Refuses to serve other machines where maildrops need no key.
 ///
 /// # Errors
 /// If keys are not looked at, and this address is none of loopback.
@@ -149,7 +149,7 @@ pub fn refuse_strangers(settings: &Pop3, address: Option<IpAddr>) -> anyhow::Res
     }
     anyhow::ensure!(
         address.is_some_and(|address| address.is_loopback()),
-        "Pop3__RequireAuthentication=false opens every maildrop to whoever connects, \
+        "Pop3__RequireAuthentication=false opens every maildrop to every client, \
          so it needs Pop3__BindAddress=127.0.0.1 (or ::1)"
     );
     tracing::warn!("any key opens any maildrop: Pop3__RequireAuthentication is false");

@@ -19,16 +19,16 @@ use crate::session::ListenerKind;
 use crate::settings::{Config, Log};
 use crate::store::{Database, MessageWriter};
 
-/// The port that a demo listens on if nobody else does.
+/// The port of a demo, if it is free.
 const PORT: u16 = 1110;
 
-/// Who has mail in the demo.
+/// The user of the demo.
 const ADDRESS: &str = "ada@example.com";
 
 /// The messages arrive so long after each other.
 const APART: Duration = Duration::from_secs(600);
 
-/// How long open sessions may go on after Ctrl-C.
+/// Time for open sessions after Ctrl-C.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) async fn run() -> anyhow::Result<ExitCode> {

@@ -9,14 +9,14 @@ use tokio::sync::OnceCell;
 
 use crate::store::{Maildrop, Revision, StoreError, UserId};
 
-/// How many octets of memory the remembered maildrops have together at most. A message takes 45 of
-/// them, so several maildrops of a million messages fit, and a machine of 1 GB has room for the rest.
+/// Maximum memory of all remembered maildrops together, in octets. A message takes 45 of them, so
+/// several maildrops of a million messages fit, and a machine of 1 GB has room for the rest.
 pub(super) const REMEMBERED_OCTETS: u64 = 256 * 1024 * 1024;
 
-/// How many maildrops are expected to be remembered.
+/// Expected number of remembered maildrops.
 const REMEMBERED_MAILDROPS: usize = 1000;
 
-/// What a maildrop costs beside its own memory.
+/// Memory of a maildrop beside its own, in octets.
 const OVERHEAD_OCTETS: u64 = 128;
 
 /// From so many entries on, those of maildrops that no session has open are looked for.
@@ -40,7 +40,7 @@ pub(super) struct Snapshots {
     remembered: Cache<UserId, (Revision, Arc<dyn Maildrop>), ByOctets>,
     /// Those that exist. A session keeps its own, even one that is too large to be remembered.
     existing: HashMap<UserId, (Revision, Weak<dyn Maildrop>)>,
-    /// When `existing` has so many entries, those without a maildrop are removed.
+    /// Number of entries of `existing` at which those without a maildrop are removed.
     sweep_at: usize,
     openings: HashMap<(UserId, Revision), Weak<Opening>>,
 }

@@ -1,4 +1,4 @@
-//! Whether a server is alive, for whoever watches it from outside.
+//! Liveness of a server, for systemd.
 
 use actix_rt::ArbiterHandle;
 use tokio::sync::oneshot;
@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use crate::registry::{Count, RegistryActor};
 use crate::supervision::Supervised;
 
-/// Tells whether a server is alive, also while it stops.
+/// Probes whether a server is alive, also while it stops.
 #[derive(Debug, Clone)]
 pub struct Liveness {
     pub(super) registry: Supervised<RegistryActor>,
@@ -14,9 +14,10 @@ pub struct Liveness {
 }
 
 impl Liveness {
-    /// How many sessions are here, once the registry and every thread of sessions have answered.
+    /// Returns the number of sessions, once the registry and every thread of sessions have
+    /// answered.
     ///
-    /// This may take for ever, which is an answer too.
+    /// Never resolves if one of them hangs: use a timeout.
     pub async fn probe(&self) -> Option<usize> {
         let sessions = self.registry.ask(|| Count).await.ok()?;
         for thread in &self.threads {

@@ -1,4 +1,4 @@
-//! Where a message ends that a server sends, and without the dots that were put in for that.
+//! Removes the byte-stuffing of a message from a server, and finds its end.
 
 use memchr::memchr;
 
@@ -51,7 +51,7 @@ impl Unstuffing {
         }
     }
 
-    /// Has the message ended?
+    /// Returns whether the message has ended.
     pub(super) fn has_ended(&self) -> bool {
         self.place == Place::Ended
     }
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What is taken, and how many octets are left; none if it has not ended.
+    /// The message, and how many octets are left; none if it has not ended.
     fn taken(bare_lf: bool, pieces: &[&[u8]]) -> Option<(Vec<u8>, usize)> {
         let (mut unstuffing, mut out) = (Unstuffing::behind(bare_lf), Vec::new());
         let mut left = 0;
