@@ -65,7 +65,7 @@ impl Mta {
     /// Reads a line, without its CRLF; nothing if the server has closed.
     pub(crate) fn read(&mut self) -> String {
         let mut line = String::new();
-        // Whoever has been reset reads nothing, too.
+        // A connection that was reset reads nothing, too.
         drop(self.0.read_line(&mut line));
         line.trim_end_matches("\r\n").to_owned()
     }

@@ -123,7 +123,7 @@ impl Served {
         let (reply, answer) = mpsc::channel();
         let order: Order = Box::new(move |running| {
             Box::pin(async move {
-                // Whoever asked may have stopped waiting.
+                // The caller may have stopped waiting.
                 drop(reply.send(order(&running).await));
             })
         });

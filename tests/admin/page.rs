@@ -142,7 +142,7 @@ fn the_page_is_dark_where_people_want_it_and_asks_for_the_token() {
         grounds.push(ground());
     }
     assert_eq!(grounds, ["rgb(251, 250, 248)", "rgb(22, 22, 20)"]);
-    // It fits a small window, whatever the table needs.
+    // It fits a small window, for any width of the table.
     let narrow = json!({"width": 500, "height": 800, "deviceScaleFactor": 1, "mobile": false});
     browser.chromium("Emulation.setDeviceMetricsOverride", &narrow);
     browser.until("document.documentElement.scrollWidth <= 500");

@@ -96,7 +96,7 @@ fn a_message_is_kept_once_however_many_users_receive_it() {
         for name in 0..5 {
             users.push(add(&database, &format!("{name}@example.com")).await);
         }
-        // Whoever is named twice receives one copy.
+        // A user who is named twice receives one copy.
         let recipients = [users.clone(), users.clone()].concat();
         for size in [1000, WRITTEN_EARLY + 1] {
             store(&database, &recipients, &[message(1, size)]).await;

@@ -82,7 +82,7 @@ fn a_session_s_deletions_come_back_as_they_were_and_no_others() {
         }
         assert!(server.open(bob, 0).await.unwrap().snapshot.is_empty());
 
-        // Again and again, whoever reads meanwhile.
+        // Again and again, with readers meanwhile.
         let lease = server.lease(ada, version(&sql, ada).await);
         server.delete(ada, &all[..4], "third").await.unwrap();
         assert_eq!(

@@ -64,7 +64,7 @@ fn a_maildrop_of_100_000_messages_opens_without_their_octets() {
         let ada = add(&place.open().await, ADA).await;
         let sql = place.sql().await;
         insert_messages(&sql, ada, 100_000).await;
-        // Whoever looked for octets would fail.
+        // A query for octets would fail.
         sql.run("DROP TABLE chunks").await;
         let all = server.open(ada, 0).await.unwrap();
         assert_eq!(all.snapshot.len(), 100_000);
