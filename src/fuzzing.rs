@@ -2,7 +2,7 @@
 //!
 //! Each reads octets that a stranger has made, and panics where what must always be true is not.
 
-use crate::session::proxy;
+use crate::net::proxy;
 use crate::sources::{mbox, uidlist};
 
 /// Reads what a connection begins with as a header of the PROXY protocol.

@@ -7,6 +7,7 @@
 
 mod accounts;
 mod admin;
+mod architecture;
 mod cli;
 mod clients;
 mod crash;

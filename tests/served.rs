@@ -13,10 +13,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use restante::accounts::{Accounts, KeyOptions};
-use restante::listener::Bound;
+use restante::net::{ListenerKind, ListeningSocket};
 use restante::registry::SessionReport;
 use restante::server::Server;
-use restante::session::ListenerKind;
 use restante::settings::Config;
 use restante::store::{Database, SqlStore, UserId};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -90,7 +89,7 @@ impl Served {
         let url = place.url.clone();
         let (orders, received) = unbounded_channel::<Order>();
         let (tell, told) = mpsc::channel();
-        let kinds = [ListenerKind::Plain, ListenerKind::Tls];
+        let kinds = [ListenerKind::Pop3, ListenerKind::Pop3s];
         let kinds = kinds[..if has_certificate { 2 } else { 1 }].to_vec();
         let thread = std::thread::spawn(move || {
             let serving = serve(&url, &config, &kinds, tell, received);
@@ -221,7 +220,9 @@ async fn serve(
 ) {
     let database = Database::open(url).await.unwrap();
     database.migrate().await.unwrap();
-    let bound = kinds.iter().map(|kind| Bound::new(Some(HERE), 0, *kind));
+    let bound = kinds
+        .iter()
+        .map(|kind| ListeningSocket::tcp(Some(HERE), 0, *kind));
     let bound = bound.collect::<Result<_, _>>().unwrap();
     let server = Server::start(config, database.clone(), bound).unwrap();
     tell.send(server.addresses().to_vec()).unwrap();

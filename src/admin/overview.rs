@@ -19,8 +19,9 @@ use super::health::Report;
 use super::problem::Problem;
 use super::sessions::{Sessions, Shown};
 use crate::metrics::Totals;
+use crate::net::ProtocolName;
 use crate::networks::client_network;
-use crate::registry::{AdmissionLimits, SessionHandle, State};
+use crate::registry::{SessionHandle, State, Table};
 
 /// How often a stream tells anew.
 const EVERY: Duration = Duration::from_secs(1);
@@ -150,25 +151,28 @@ impl Admin {
             uptime_seconds: uptime.unwrap_or_default().as_secs(),
             stopping: self.drain.is_cancelled(),
             totals: self.metrics.totals(),
-            limits: limits(self.table.limits(), &all),
+            limits: limits(&self.table, &all),
             sessions: shown.pick(&all, &self.mailbox).await?,
             health: self.health.report(HEALTH_KEPT).await,
         })
     }
 }
 
-fn limits(limits: AdmissionLimits, all: &[Arc<SessionHandle>]) -> Vec<Limit> {
+fn limits(table: &Table, all: &[Arc<SessionHandle>]) -> Vec<Limit> {
+    let limits = table.limits();
+    let is_pop3 = |it: &&Arc<SessionHandle>| it.listener().protocol() == ProtocolName::Pop3;
+    let pop3: Vec<_> = all.iter().filter(is_pop3).collect();
     let mut of_user = HashMap::<_, u32>::new();
     let mut of_address = HashMap::<_, u32>::new();
     let mut before_login = 0;
-    for live in all {
-        match live.logged_in() {
+    for handle in &pop3 {
+        match handle.logged_in() {
             Some((user, _)) => *of_user.entry(user).or_default() += 1,
-            None => before_login += u32::from(live.state() == State::Authorization),
+            None => before_login += u32::from(handle.state() == State::Authorization),
         }
         // Unless it is set, the limit is not for this machine.
-        if limits.loopback_counts || !live.ip().is_loopback() {
-            *of_address.entry(client_network(live.ip())).or_default() += 1;
+        if limits.loopback_counts || !handle.ip().is_loopback() {
+            *of_address.entry(client_network(handle.ip())).or_default() += 1;
         }
     }
     let limit = |setting, used, limit: u32| Limit {
@@ -177,9 +181,11 @@ fn limits(limits: AdmissionLimits, all: &[Arc<SessionHandle>]) -> Vec<Limit> {
         limit: (limit > 0).then_some(limit),
     };
     let most = |counts: Option<u32>| counts.unwrap_or(0);
-    let all = u32::try_from(all.len()).unwrap_or(u32::MAX);
+    let count = |sessions: usize| u32::try_from(sessions).unwrap_or(u32::MAX);
+    let lmtp = count(all.len() - pop3.len());
     vec![
-        limit("MaxConnections", all, limits.in_all),
+        limit("MaxConnections", count(pop3.len()), limits.in_all),
+        limit("Lmtp__MaxConnections", lmtp, table.max_lmtp()),
         limit(
             "MaxConnectionsBeforeLogin",
             before_login,

@@ -10,7 +10,7 @@ use super::changes::note;
 use super::problem::Problem;
 use crate::accounts::{KeyOptions, KeyReport, Quota, SCOPE_POP3, UserReport};
 use crate::networks::Networks;
-use crate::registry::revocation::end_revoked;
+use crate::revocation::end_revoked;
 use crate::settings::parse_duration;
 use crate::store::{Directory, KeyId};
 

@@ -106,7 +106,7 @@ const DAMAGES: [Damage; 10] = [
         ..NOTHING
     },
     Damage {
-        of: "messages_unique_id",
+        of: "messages_user_id_unique_id_key",
         login: true,
         retrieve: true,
         ..NOTHING
@@ -124,7 +124,7 @@ const DAMAGES: [Damage; 10] = [
         ..NOTHING
     },
     Damage {
-        of: "departures",
+        of: "deleted_messages",
         login: true,
         retrieve: true,
         deliver: true,
@@ -268,7 +268,7 @@ fn what_a_damaged_page_does_not_concern_is_removed_and_health_tells_of_the_damag
     eventually("all but the damaged message to go", || {
         (left("contents") == 1).then_some(())
     });
-    assert_eq!(left("departures"), 1);
+    assert_eq!(left("deleted_messages"), 1);
     daemon.wait_for_log("the database is damaged: this is not removed, all else is");
     let health = eventually("health to be degraded", || {
         let health = admin.json("/healthz");

@@ -20,7 +20,7 @@ const READS: &str = "pop3_maildrops_read_total";
 fn fill(place: &Place, user: &str) {
     let rows = format!(
         "INSERT INTO messages \
-         (user_id, content_id, octets, unique_id, received_at_ms, head_octets) \
+         (user_id, content_id, octets, unique_id, received_at_ms, trace_octets) \
          WITH RECURSIVE numbers(n) AS \
          (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {MESSAGES}) \
          SELECT ({user}), 1000000, n, 'unique-id-' || CAST(n + 100000 AS TEXT), n, 0 FROM numbers"

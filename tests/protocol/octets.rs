@@ -229,7 +229,7 @@ fn top_and_retr_of_a_message_whose_first_chunk_is_too_short_break_the_connection
             run(async || {
                 let sql = served.place.sql().await;
                 sql.run(&format!(
-                    "UPDATE chunks SET octets = SUBSTR(octets, 1, 5000) WHERE number = 0 \
+                    "UPDATE chunks SET data = SUBSTR(data, 1, 5000) WHERE number = 0 \
                      AND content_id IN (SELECT content_id FROM messages WHERE user_id = {})",
                     owner.id.0
                 ))
