@@ -9,6 +9,8 @@ pub mod demo_mail;
 pub mod exports;
 #[cfg(test)]
 mod faults;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod identity;
 pub mod lmtp;
 pub mod log_throttle;

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, mpsc};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use restante::accounts::{Accounts, KeyOptions};
 use restante::net::{ListenerKind, ListeningSocket};
@@ -65,13 +65,8 @@ impl Served {
         Self::start_as(place, settings, Some(ours))
     }
 
-    /// Starts a server with the certificates that these settings name.
+    /// Starts a server with the certificates that these settings name. Without any it has no port for TLS.
     pub(crate) fn start_with_its_own(place: Place, settings: &[(&str, &str)]) -> Self {
-        Self::start_as(place, settings, None)
-    }
-
-    /// Starts a server that has no certificate; there is no port for TLS then.
-    pub(crate) fn start_without_certificate(place: Place, settings: &[(&str, &str)]) -> Self {
         Self::start_as(place, settings, None)
     }
 
@@ -165,16 +160,6 @@ impl Served {
             let accounts = Accounts::new(running.database.clone());
             accounts.create_key(&address, options).await.unwrap().key
         })
-    }
-
-    /// Puts one more message into a maildrop.
-    pub(crate) fn deliver(&self, owner: &Owner, message: &[u8]) {
-        let (id, message) = (owner.id, message.to_vec());
-        self.ask(async move |running| {
-            let prepared = mail::prepare(&running.database, &message).await;
-            let messages = vec![(prepared, SystemTime::now())];
-            running.database.store(&[id], messages).await.unwrap();
-        });
     }
 
     /// The unique-ids of all messages in a maildrop, oldest first, as storage has them.

@@ -60,7 +60,12 @@ fn step(session: Authorization, act: &Act<'_>) -> AuthorizationStep {
         Act::Auth(mechanism, response) => {
             let mechanism = Mechanism::ALL[usize::from(*mechanism) % Mechanism::ALL.len()];
             let response = response.map(|it| format!(" {}", encoded(it)));
-            format!("AUTH {}{}", mechanism.as_str(), response.unwrap_or_default()).into_bytes()
+            format!(
+                "AUTH {}{}",
+                mechanism.as_str(),
+                response.unwrap_or_default()
+            )
+            .into_bytes()
         }
         Act::Answer(octets) => BASE64.encode(octets).into_bytes(),
         Act::Prove(client_nonce, proof) => {

@@ -38,7 +38,11 @@ fuzz_target!(|input: &[u8]| {
         scram_offered: has(2),
         channel_bound: has(3),
         mechanisms: Mechanisms::ALL,
-        channel_binding: if has(6) { ChannelBinding::Offer } else { ChannelBinding::Auto },
+        channel_binding: if has(6) {
+            ChannelBinding::Offer
+        } else {
+            ChannelBinding::Auto
+        },
         certified: has(4),
         expire_days: has(7).then_some(7),
         limits: Limits {
@@ -125,7 +129,11 @@ fn go_on(step: TransactionStep) -> Option<Session> {
 fn check(reply: &Reply) {
     let text = reply.as_bytes();
     assert!(text.ends_with(b"\r\n"));
-    assert!([&b"+OK"[..], b"-ERR ", b"+ "].iter().any(|start| text.starts_with(start)));
+    assert!(
+        [&b"+OK"[..], b"-ERR ", b"+ "]
+            .iter()
+            .any(|start| text.starts_with(start))
+    );
 }
 
 fn maildrop() -> Arc<Snapshot> {

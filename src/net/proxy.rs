@@ -150,5 +150,33 @@ fn parse(header: &[u8]) -> Result<Option<SocketAddr>, HeaderError> {
     }
 }
 
+/// Reads a header off any octets, as [`take_header`] does off a connection.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_any(octets: &[u8]) {
+    let mut taken = 0;
+    loop {
+        let (header, ahead) = octets.split_at_checked(taken).unwrap_or((octets, &[]));
+        let wanted = match missing(header) {
+            Ok(Missing::Nothing) => {
+                drop(parse(header));
+                return;
+            }
+            Ok(Missing::Octets(octets)) => octets,
+            Ok(Missing::RestOfLine) => {
+                let line = ahead.iter().position(|octet| *octet == b'\n');
+                let wanted = MAX_V1_OCTETS.checked_sub(header.len());
+                wanted.map_or(0, |wanted| line.map_or(wanted, |end| wanted.min(end + 1)))
+            }
+            Err(_) => return,
+        };
+        assert!(wanted > 0, "it waits for nothing");
+        if ahead.len() < wanted {
+            return;
+        }
+        taken += wanted;
+        assert!(taken <= MAX_V2_OCTETS, "it reads without end");
+    }
+}
+
 #[cfg(test)]
 mod tests;

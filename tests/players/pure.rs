@@ -10,8 +10,8 @@ use pop3::{
 };
 use wire::{Canonical, LineBuffer, Secret, Stuffing};
 
+use super::transcript::{Network, Transcript};
 use super::{Player, Storage, nothing_more, unique_id};
-use crate::transcripts::{Network, Transcript};
 
 /// The protocol by itself, with a maildrop in memory.
 pub(crate) struct Pure {
