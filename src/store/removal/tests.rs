@@ -369,7 +369,7 @@ fn event() -> impl Strategy<Value = Event> {
         4 => (0..6_000_u64).prop_map(Event::Wait),
         1 => (0..1_000_000_u32, 90..111_u32)
             .prop_map(|(clock_ms, rate)| Event::Start { clock_ms, rate }),
-        3 => (any_server, any::<Index>(), 0..SLOWEST_LOGIN.as_millis() as u64).prop_map(
+        3 => (any_server, any::<Index>(), 0..SLOWEST_LOGIN.as_secs() * 1000).prop_map(
             |(server, user, lease_after_ms)| Event::Login { server, user, lease_after_ms }
         ),
         2 => any::<Index>().prop_map(Event::Close),
@@ -466,15 +466,21 @@ fn each_thing_that_keeps_a_deletion_keeps_it() {
     };
     let retained = but(|seen| seen.now_ms = 999);
     let unmoved = but(|seen| seen.deletions.iter_mut().for_each(|it| it.is_moved = false));
-    let held = but(|seen| drop(seen.held.insert(DELETION)));
+    let held = but(|seen| {
+        seen.held.insert(DELETION);
+    });
     let leased = but(|seen| seen.remote_leases.push(("other".into(), DELETION)));
-    let unseen = but(|seen| drop(seen.heartbeats.insert("other".into(), 2)));
+    let unseen = but(|seen| {
+        seen.heartbeats.insert("other".into(), 2);
+    });
     for kept in [retained, unmoved, held, leased, unseen] {
         assert_eq!(removable(now, &kept), [], "{kept:?}");
     }
     let gone = but(|seen| seen.heartbeats.clear());
     assert_eq!(removable(now, &gone), [DELETION]);
-    let newcomer = but(|seen| drop(seen.heartbeats.insert("new".into(), 1)));
+    let newcomer = but(|seen| {
+        seen.heartbeats.insert("new".into(), 1);
+    });
     assert_eq!(removable(now, &newcomer), [DELETION]);
 }
 
