@@ -369,7 +369,7 @@ fn event() -> impl Strategy<Value = Event> {
         4 => (0..6_000_u64).prop_map(Event::Wait),
         1 => (0..1_000_000_u32, 90..111_u32)
             .prop_map(|(clock_ms, rate)| Event::Start { clock_ms, rate }),
-        3 => (any_server, any::<Index>(), 0..SLOWEST_LOGIN.as_secs() * 1000).prop_map(
+        3 => (any_server, any::<Index>(), 0..u64::try_from(SLOWEST_LOGIN.as_millis()).unwrap()).prop_map(
             |(server, user, lease_after_ms)| Event::Login { server, user, lease_after_ms }
         ),
         2 => any::<Index>().prop_map(Event::Close),
