@@ -11,18 +11,19 @@ mod scram;
 
 use std::sync::Arc;
 
-use entity::{address, user};
+use entity::{address, api_key, deletion, deletion_batch, message, user};
+use sea_orm::sea_query::Expr;
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait,
-    IntoActiveModel, QueryFilter, QueryOrder, SqlErr,
+    IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, SqlErr,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 use utoipa::ToSchema;
 
 use crate::store::{
-    Database, Deletion, DeletionRecord, LockedMaildrop, StoreError, Transaction, UserId,
-    deleted_sizes, now, repeat,
+    Database, Deletion, DeletionRecord, KeyId, LockedMaildrop, SizeOfUser, StoreError, Transaction,
+    UserId, batched_sizes, now, repeat, sum,
 };
 
 pub use address_forms::{InvalidAddress, MAX_ADDRESS_OCTETS};
@@ -88,7 +89,7 @@ pub enum AccountError {
     AddressTaken(String),
     /// No key has this number, or it is revoked.
     #[error("there is no key {0} that could be revoked (restante key list shows them)")]
-    NoSuchKey(i64),
+    NoSuchKey(KeyId),
     /// The user has a key of this name.
     #[error("{address} has a key named {name:?} already: revoke it first, or choose another name")]
     KeyNameTaken {
@@ -223,7 +224,7 @@ impl Accounts {
             row.insert(&transaction).await.map_err(taken)?;
         }
         transaction.commit().await?;
-        Ok(UserId(user.id))
+        Ok(UserId::from_row(user.id))
     }
 
     /// All users, by address.
@@ -248,7 +249,7 @@ impl Accounts {
             aliases.retain(|alias| *alias != row.address);
             let (messages, octets) = sizes.get(&row.id).copied().unwrap_or_default();
             User {
-                id: UserId(row.id),
+                id: UserId::from_row(row.id),
                 address: row.address,
                 aliases,
                 disabled: row.disabled_at_ms.is_some(),
@@ -269,7 +270,7 @@ impl Accounts {
     /// If there is none, or the database can't say.
     pub async fn find(&self, address: &str) -> Result<UserId, AccountError> {
         let row = find(self.database.read(), &stored_forms(address)).await?;
-        row.map(|row| UserId(row.id))
+        row.map(|row| UserId::from_row(row.id))
             .ok_or_else(|| AccountError::NoSuchUser(address.to_owned()))
     }
 
@@ -293,21 +294,37 @@ impl Accounts {
         let (transaction, LockedMaildrop { version, .. }) = locked.ok_or_else(nobody)?;
         // Nobody can bring back what it deletes.
         Deletion::begin(&transaction, user, version, DeletionRecord::default()).await?;
-        let (id, now) = (user.0, now(&transaction).await?);
-        for sql in [
-            format!("DELETE FROM api_keys WHERE user_id = {id}"),
-            format!("DELETE FROM addresses WHERE user_id = {id}"),
-            // All of the maildrop is deleted.
-            format!("DELETE FROM deletion_batches WHERE user_id = {id}"),
-            format!("UPDATE deletions SET kept_until_ms = 0 WHERE user_id = {id}"),
+        let now = now(&transaction).await?;
+        api_key::Entity::delete_many()
+            .filter(api_key::Column::UserId.eq(user.row()))
+            .exec(&transaction)
+            .await?;
+        address::Entity::delete_many()
+            .filter(address::Column::UserId.eq(user.row()))
+            .exec(&transaction)
+            .await?;
+        // All of the maildrop is deleted.
+        deletion_batch::Entity::delete_many()
+            .filter(deletion_batch::Column::UserId.eq(user.row()))
+            .exec(&transaction)
+            .await?;
+        deletion::Entity::update_many()
+            .col_expr(deletion::Column::KeptUntilMs, Expr::val(0))
+            .filter(deletion::Column::UserId.eq(user.row()))
+            .exec(&transaction)
+            .await?;
+        let removed = user::ActiveModel {
+            removed_at_ms: Set(Some(now)),
+            disabled_at_ms: Set(Some(now)),
             // No address has this form.
-            format!(
-                "UPDATE users SET removed_at_ms = {now}, disabled_at_ms = {now}, \
-                 address = 'removed ' || CAST(id AS TEXT) WHERE id = {id}"
-            ),
-        ] {
-            transaction.execute_unprepared(&sql).await?;
-        }
+            address: Set(format!("removed {}", user.row())),
+            ..Default::default()
+        };
+        user::Entity::update_many()
+            .set(removed)
+            .filter(user::Column::Id.eq(user.row()))
+            .exec(&transaction)
+            .await?;
         transaction.commit().await?;
         Ok(user)
     }
@@ -362,7 +379,7 @@ impl Accounts {
         let transaction = self.database.lock_user(id).await?.ok_or_else(nobody)?;
         // It may have changed before it was locked.
         let user = find(&transaction, &stored_forms(address)).await?;
-        let user = user.filter(|user| user.id == id.0).ok_or_else(nobody)?;
+        let user = user.filter(|user| user.id == id.row()).ok_or_else(nobody)?;
         Ok((transaction, user))
     }
 }
@@ -391,12 +408,6 @@ fn stored(limit: Option<u64>) -> Result<Option<i64>, AccountError> {
     limit.map_err(|_| AccountError::QuotaTooLarge)
 }
 
-/// `$2, $3, $4`: places for so many values in a list.
-fn placeholders(first: usize, count: usize) -> String {
-    let places: Vec<_> = (first..first + count).map(|at| format!("${at}")).collect();
-    places.join(", ")
-}
-
 /// The user of the first of these addresses that is somebody's.
 async fn find(
     connection: &impl ConnectionTrait,
@@ -419,24 +430,20 @@ async fn find(
 async fn maildrop_sizes(
     connection: &impl ConnectionTrait,
 ) -> Result<std::collections::HashMap<i64, (u64, u64)>, DbErr> {
-    let deleted = deleted_sizes(connection).await?;
-    let sql =
-        "SELECT user_id, COUNT(*), CAST(SUM(octets) AS BIGINT) FROM messages GROUP BY user_id";
-    let rows = connection
-        .query_all_raw(sea_orm::Statement::from_string(
-            connection.get_database_backend(),
-            sql,
-        ))
-        .await?;
-    let size = |row: &sea_orm::QueryResult| {
-        let (user, messages): (i64, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
-        let octets: i64 = row.try_get_by_index(2)?;
-        let (gone_messages, gone_octets) = deleted.get(&user).copied().unwrap_or_default();
-        let messages = messages.unsigned_abs().saturating_sub(gone_messages);
-        Ok((
-            user,
-            (messages, octets.unsigned_abs().saturating_sub(gone_octets)),
-        ))
+    let batched = batched_sizes(connection).await?;
+    let sizes = message::Entity::find()
+        .select_only()
+        .column(message::Column::UserId)
+        .column_as(message::Column::Id.count(), "messages")
+        .expr_as(sum(message::Column::Octets), "octets")
+        .group_by(message::Column::UserId)
+        .into_model::<SizeOfUser>()
+        .all(connection);
+    let size = |SizeOfUser { user_id, size }| {
+        let batched = batched.get(&user_id).copied().unwrap_or_default();
+        let left = |all: i64, batched: i64| all.saturating_sub(batched).max(0).unsigned_abs();
+        let messages = left(size.messages, batched.messages);
+        (user_id, (messages, left(size.octets, batched.octets)))
     };
-    rows.iter().map(size).collect()
+    Ok(sizes.await?.into_iter().map(size).collect())
 }

@@ -17,15 +17,15 @@ pub mod settings;
 
 // Connections.
 
-/// The actors that accept POP3 connections, and their sockets.
-pub mod listener;
-/// Mail that comes in by LMTP: sockets, sessions, trace headers.
-pub mod lmtp;
+/// LMTP: mail that comes in from an MTA.
+mod lmtp;
+/// Sockets, accepting, transport and the session actor of both protocols.
+pub mod net;
 /// Live sessions, and the limits on their number.
 pub mod registry;
-/// The server as its own client, for its health.
-pub mod self_test;
-/// One POP3 connection: its actor, transport and conversation.
+/// Ends the sessions of revoked keys and disabled users.
+mod revocation;
+/// POP3 sessions: one type for each phase, with login, retrieval and update.
 pub mod session;
 /// Certificates and handshakes.
 pub mod tls;
@@ -62,6 +62,9 @@ mod telemetry;
 
 #[cfg(test)]
 mod faults;
+/// What the fuzz targets call.
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 /// Random names and keys.
 pub mod identity;
 /// Lists of networks.

@@ -4,6 +4,7 @@ mod liveness;
 mod parts;
 mod shared;
 mod sockets;
+mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,12 +15,11 @@ use actix_web::dev::ServerHandle;
 use tokio::time::Instant;
 
 use crate::admin::{self, Admin, Endpoint, Health};
-use crate::listener::{Bound, ListenerActor, Worker};
-use crate::lmtp::{self, LmtpService, LmtpSocket};
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
+use crate::net::{ListenAddress, ListenerActor, ListenerKind, ListeningSocket, Worker};
 use crate::registry::{End, EndReason, Inspect, RegistryActor, SessionReport};
-use crate::session::ListenerKind;
+use crate::session::SessionContext;
 use crate::settings::{Config, ConfigError, Reloaded};
 use crate::supervision::Supervised;
 use crate::tls::{CertificateReport, Renew, RenewalActor};
@@ -42,11 +42,10 @@ const DRAIN_POLL: Duration = Duration::from_millis(20);
 pub struct Server {
     shared: Shared,
     addresses: Vec<SocketAddr>,
-    lmtp_endpoints: Vec<lmtp::Endpoint>,
+    lmtp_addresses: Vec<ListenAddress>,
     pub(crate) registry: Supervised<RegistryActor>,
-    pub(crate) listener: Supervised<ListenerActor>,
-    pub(crate) workers: Arc<Vec<Worker>>,
-    lmtp: Option<Arc<LmtpService>>,
+    pub(crate) listener: Supervised<ListenerActor<SessionContext>>,
+    pub(crate) workers: Arc<Vec<Worker<SessionContext>>>,
     renewal: Option<Supervised<RenewalActor>>,
     admin: Option<ServerHandle>,
     arbiters: Vec<Arbiter>,
@@ -65,12 +64,12 @@ impl Server {
         if let Some(locked_out) = config.pop3.locked_out_by_binding() {
             tracing::warn!("{locked_out}");
         }
-        let listeners = listening_at(&parts.pop3)?;
-        let lmtp_endpoints: Vec<_> = parts
-            .lmtp
-            .iter()
-            .map(LmtpSocket::endpoint)
-            .collect::<Result<_, _>>()?;
+        let mut listeners = listening_at(&parts.pop3)?;
+        let addresses = listeners.iter().filter_map(|(address, _)| address.tcp());
+        let addresses = addresses.collect();
+        let of_lmtp = listening_at(&parts.lmtp)?;
+        let lmtp_addresses = of_lmtp.iter().map(|(address, _)| address.clone()).collect();
+        listeners.extend(of_lmtp);
         let mut shared = Shared::new(config, parts.preloaded, parts.store);
         let registry = shared.spawn_registry();
         let renewal = shared.spawn_renewal();
@@ -82,12 +81,10 @@ impl Server {
         let arbiters: Vec<_> = (0..cores).map(|_| Arbiter::new()).collect();
         let workers = shared.workers(&arbiters, &registry);
         let listener = shared.accept_pop3(parts.pop3, Arc::clone(&workers), registry.clone());
-        let lmtp = shared.accept_lmtp(parts.lmtp, &workers);
-        let addresses = listeners.iter().map(|(address, _)| *address).collect();
+        shared.accept_lmtp(parts.lmtp, &workers, registry.clone());
         let health = Health::new(
             listeners,
             shared.self_tests.clone(),
-            lmtp_endpoints.clone(),
             mailbox.clone(),
             shared.tls.clone(),
         );
@@ -98,11 +95,10 @@ impl Server {
         Ok(Self {
             shared,
             addresses,
-            lmtp_endpoints,
+            lmtp_addresses,
             registry,
             listener,
             workers,
-            lmtp,
             renewal,
             admin,
             arbiters,
@@ -116,8 +112,8 @@ impl Server {
     }
 
     /// Returns where it accepts LMTP.
-    pub fn lmtp_endpoints(&self) -> &[lmtp::Endpoint] {
-        &self.lmtp_endpoints
+    pub fn lmtp_addresses(&self) -> &[ListenAddress] {
+        &self.lmtp_addresses
     }
 
     /// Returns a probe for a watchdog.
@@ -199,9 +195,6 @@ impl Server {
             for session in self.sessions().await {
                 self.end(&session.id, EndReason::Shutdown).await;
             }
-            if let Some(lmtp) = &self.lmtp {
-                lmtp.end_sessions();
-            }
             self.wait_until_empty(COMMIT_GRACE).await;
         }
         // First the actors, so that none works on a database that is being closed.
@@ -222,8 +215,7 @@ impl Server {
 
     async fn wait_until_empty(&self, timeout: Duration) -> bool {
         let until = Instant::now() + timeout;
-        let lmtp_is_empty = || self.lmtp.as_ref().is_none_or(|lmtp| lmtp.is_empty());
-        while !(self.shared.table.is_empty() && lmtp_is_empty()) {
+        while !self.shared.table.is_empty() {
             if Instant::now() >= until {
                 return false;
             }
@@ -234,8 +226,10 @@ impl Server {
 }
 
 /// Returns the address and the kind of each socket.
-fn listening_at(sockets: &[Bound]) -> std::io::Result<Vec<(SocketAddr, ListenerKind)>> {
-    let at = |socket: &Bound| Ok((socket.address()?, socket.kind()));
+fn listening_at(
+    sockets: &[ListeningSocket],
+) -> std::io::Result<Vec<(ListenAddress, ListenerKind)>> {
+    let at = |socket: &ListeningSocket| Ok((socket.address()?, socket.kind()));
     sockets.iter().map(at).collect()
 }
 

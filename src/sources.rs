@@ -14,11 +14,11 @@ mod identity;
 mod maildir;
 mod maildir_folders;
 mod maildir_name;
-mod mbox;
+pub(crate) mod mbox;
 mod opening;
 mod server;
 mod uidl_format;
-mod uidlist;
+pub(crate) mod uidlist;
 mod unpack;
 
 use std::fs::File;

@@ -33,7 +33,7 @@ use tracing_subscriber::registry::LookupSpan;
 pub(crate) const TRACES_ONLY: &str = "restante::traces";
 
 /// The target of the span of a session, which the log has too.
-const SESSIONS: &str = "restante::session";
+pub(crate) const SESSIONS: &str = "restante::session";
 
 /// Maximum number of spans that wait to be exported, each about 500 octets.
 const QUEUED_SPANS: usize = 8192;

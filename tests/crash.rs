@@ -138,7 +138,7 @@ fn what_a_killed_server_s_sessions_could_still_read_leaves_within_a_minute() {
         eventually("the octets of the deleted message to go", || {
             (count(place, "contents") == 1 && count(place, "chunks") == 1).then_some(())
         });
-        for table in ["departures", "remote_leases"] {
+        for table in ["deleted_messages", "remote_leases"] {
             assert_eq!(count(place, table), 0, "{table}");
         }
         assert_eq!(client.body("RETR 1"), message(2, 100));
@@ -334,7 +334,10 @@ fn no_octets_without_an_owner(place: &Place) {
         let none = owners.iter().map(owned).collect::<Vec<_>>().join(" AND ");
         count(place, &format!("contents c WHERE {none}"))
     };
-    assert_eq!(nobodys(&["messages", "departures", "unfinished"]), 0);
+    assert_eq!(
+        nobodys(&["messages", "deleted_messages", "pending_contents"]),
+        0
+    );
     // And each has at least its first piece.
     assert_eq!(nobodys(&["chunks"]), 0);
 }

@@ -4,6 +4,7 @@ mod addresses;
 mod breaking;
 mod delivering;
 mod limits;
+mod sessions;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -42,6 +43,13 @@ impl Mta {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         Self::greeted(Box::new(stream))
+    }
+
+    /// Connects to a server that may refuse.
+    fn connect_silently(port: u16) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(BufReader::new(Box::new(stream)))
     }
 
     fn connect_unix(path: &std::path::Path) -> Self {

@@ -1,4 +1,4 @@
-//! The addresses at which mail reaches users.
+//! Addresses at which mail reaches users.
 
 use sea_orm::entity::prelude::*;
 
@@ -6,15 +6,29 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "addresses")]
 pub struct Model {
-    /// In lower case.
-    #[sea_orm(primary_key, auto_increment = false)]
+    /// The address, in lower case.
+    #[sea_orm(primary_key, auto_increment = false, column_type = "Text")]
     pub address: String,
-    /// Whose it is.
+    /// The user that it belongs to.
     pub user_id: i64,
 }
 
-/// None that queries use: they name their joins.
+/// The rows that an address refers to.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-pub enum Relation {}
+pub enum Relation {
+    /// The user that it belongs to.
+    #[sea_orm(
+        belongs_to = "super::user::Entity",
+        from = "Column::UserId",
+        to = "super::user::Column::Id"
+    )]
+    User,
+}
+
+impl Related<super::user::Entity> for Entity {
+    fn to() -> RelationDef {
+        Relation::User.def()
+    }
+}
 
 impl ActiveModelBehavior for ActiveModel {}

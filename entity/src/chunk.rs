@@ -1,4 +1,4 @@
-//! The octets of contents, in pieces that fit into memory.
+//! The octets of contents, in pieces of limited size.
 
 use sea_orm::entity::prelude::*;
 
@@ -6,18 +6,33 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "chunks")]
 pub struct Model {
-    /// Of which content.
+    /// The content that it is a part of.
     #[sea_orm(primary_key, auto_increment = false)]
     pub content_id: i64,
-    /// The first is 0. All but the last have the same size.
+    /// Its place; the first is 0. All chunks but the last have the same size.
     #[sea_orm(primary_key, auto_increment = false)]
     pub number: i32,
     /// The octets, as RETR sends them before byte-stuffing.
-    pub octets: Vec<u8>,
+    #[sea_orm(column_type = "Blob")]
+    pub data: Vec<u8>,
 }
 
-/// None that queries use: they name their joins.
+/// The rows that a chunk refers to.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-pub enum Relation {}
+pub enum Relation {
+    /// The content that it is a part of.
+    #[sea_orm(
+        belongs_to = "super::content::Entity",
+        from = "Column::ContentId",
+        to = "super::content::Column::Id"
+    )]
+    Content,
+}
+
+impl Related<super::content::Entity> for Entity {
+    fn to() -> RelationDef {
+        Relation::Content.def()
+    }
+}
 
 impl ActiveModelBehavior for ActiveModel {}

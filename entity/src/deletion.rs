@@ -1,4 +1,4 @@
-//! Deletions whose messages are still here, as departures or in batches.
+//! Deletions whose messages are still stored.
 
 use sea_orm::entity::prelude::*;
 
@@ -6,22 +6,51 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "deletions")]
 pub struct Model {
-    /// From whose maildrop.
+    /// The user of the maildrop.
     #[sea_orm(primary_key, auto_increment = false)]
     pub user_id: i64,
-    /// The version of the maildrop that was the first without the messages.
+    /// The first version of the maildrop without the messages.
     #[sea_orm(primary_key, auto_increment = false)]
     pub maildrop_version: i64,
-    /// The session whose QUIT it was, if it was one.
+    /// The session whose QUIT it was; none if a user was removed.
+    #[sea_orm(column_type = "Text", nullable)]
     pub session_id: Option<String>,
-    /// When it was, in milliseconds since 1970.
+    /// When the messages were deleted.
     pub deleted_at_ms: i64,
-    /// Until when the messages can be brought back, in milliseconds since 1970.
+    /// Until when they can be restored.
     pub kept_until_ms: i64,
 }
 
-/// None that queries use: they name their joins.
+/// The rows that belong to a deletion.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-pub enum Relation {}
+pub enum Relation {
+    /// Its messages.
+    #[sea_orm(has_many = "super::deleted_message::Entity")]
+    DeletedMessage,
+    /// Those that have not been moved out of `messages` yet.
+    #[sea_orm(has_many = "super::deletion_batch::Entity")]
+    DeletionBatch,
+    /// The servers whose sessions can still read its messages.
+    #[sea_orm(has_many = "super::remote_lease::Entity")]
+    RemoteLease,
+}
+
+impl Related<super::deleted_message::Entity> for Entity {
+    fn to() -> RelationDef {
+        Relation::DeletedMessage.def()
+    }
+}
+
+impl Related<super::deletion_batch::Entity> for Entity {
+    fn to() -> RelationDef {
+        Relation::DeletionBatch.def()
+    }
+}
+
+impl Related<super::remote_lease::Entity> for Entity {
+    fn to() -> RelationDef {
+        Relation::RemoteLease.def()
+    }
+}
 
 impl ActiveModelBehavior for ActiveModel {}

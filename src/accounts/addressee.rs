@@ -1,10 +1,10 @@
 //! Whom mail for an address reaches.
 
-use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult};
 
 use super::address_forms::{stored_forms, without_detail};
-use super::{AccountError, Accounts, placeholders};
-use crate::store::{Room, UserId, size_of_maildrop, statement};
+use super::{AccountError, Accounts};
+use crate::store::{Room, UserId, hot};
 
 /// Whom mail for an address reaches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,30 +61,35 @@ async fn addressees(
     connection: &impl ConnectionTrait,
     forms: &[String],
 ) -> Result<Vec<(String, Addressee)>, DbErr> {
-    // What a maildrop holds is counted only where a quota limits it.
-    let (messages, octets) = size_of_maildrop("u.id");
-    let sql = format!(
-        "SELECT a.address, u.id, u.address, u.quota_octets, u.quota_messages, \
-            CASE WHEN u.quota_messages IS NULL THEN 0 ELSE {messages} END, \
-            CASE WHEN u.quota_octets IS NULL THEN 0 ELSE {octets} END \
-         FROM addresses a JOIN users u ON u.id = a.user_id WHERE a.address IN ({})",
-        placeholders(1, forms.len())
-    );
-    let question = statement(connection, &sql, forms.iter().map(|form| form.into()));
+    let question = hot::addressees(connection.get_database_backend(), forms);
     let rows = connection.query_all_raw(question).await?;
-    let addressee = |row: QueryResult| {
-        let (messages, octets): (i64, i64) = (row.try_get_by_index(5)?, row.try_get_by_index(6)?);
-        let quota_octets: Option<i64> = row.try_get_by_index(3)?;
-        let quota_messages: Option<i64> = row.try_get_by_index(4)?;
+    let addressee = |row: QueryResult| Ok(FoundAddressee::from_query_result(&row, "")?.into());
+    rows.into_iter().map(addressee).collect()
+}
+
+/// A user, and how much the maildrop holds where a quota limits it.
+#[derive(FromQueryResult)]
+struct FoundAddressee {
+    found_by: String,
+    user_id: i64,
+    address: String,
+    quota_octets: Option<i64>,
+    quota_messages: Option<i64>,
+    messages: i64,
+    octets: i64,
+}
+
+impl From<FoundAddressee> for (String, Addressee) {
+    fn from(row: FoundAddressee) -> Self {
+        let left = |quota: Option<i64>, used| quota.map(|quota| quota.saturating_sub(used));
         let addressee = Addressee {
-            user: UserId(row.try_get_by_index(1)?),
-            address: row.try_get_by_index(2)?,
+            user: UserId::from_row(row.user_id),
+            address: row.address,
             room: Room {
-                octets: quota_octets.map(|quota| quota.saturating_sub(octets)),
-                messages: quota_messages.map(|quota| quota.saturating_sub(messages)),
+                octets: left(row.quota_octets, row.octets),
+                messages: left(row.quota_messages, row.messages),
             },
         };
-        Ok((row.try_get_by_index(0)?, addressee))
-    };
-    rows.into_iter().map(addressee).collect()
+        (row.found_by, addressee)
+    }
 }

@@ -4,63 +4,26 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use entity::api_key;
 use pop3::Access;
-use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
+use sea_orm::{
+    ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, ExprTrait, FromQueryResult,
+    QueryFilter, Statement,
+};
 use subtle::ConstantTimeEq;
 use wire::Secret;
 
 use super::address_forms::{stored_forms, stored_forms_of_certified};
 use super::key_form::{hash_of, key_meant, prefix_of};
-use super::{Accounts, SCOPE_POP3, SCOPE_POP3_READ, placeholders};
+use super::{Accounts, SCOPE_POP3, SCOPE_POP3_READ};
 use crate::networks::Networks;
 use crate::store::{
-    KeyId, MaildropVersion, Proof, StoreError, UserId, Verified, WrongCredentials, clock, repeat,
-    statement,
+    KeyId, MaildropVersion, Proof, StoreError, UserId, Verified, WrongCredentials, clock, hot,
+    repeat,
 };
-
-/// Which rows are keys that may be used now, which is for the clock that all servers share to say.
-pub(super) fn valid(connection: &impl ConnectionTrait) -> String {
-    let now = clock(connection);
-    format!(
-        "k.revoked_at_ms IS NULL AND u.disabled_at_ms IS NULL \
-         AND (k.expires_at_ms IS NULL OR k.expires_at_ms > {now})"
-    )
-}
-
-/// The condition that the user has an address in one of these forms, which stand from `$first` on.
-fn has_address(first: usize, forms: usize) -> String {
-    let forms = placeholders(first, forms);
-    format!("EXISTS (SELECT 1 FROM addresses a WHERE a.address IN ({forms}) AND a.user_id = u.id)")
-}
-
-/// The condition that an identity is an address of the user; its forms stand from `$first` on, and
-/// there are none if no identity is told.
-pub(super) fn is_identity(first: usize, forms: usize) -> String {
-    match forms {
-        0 => String::new(),
-        forms => format!("AND {}", has_address(first, forms)),
-    }
-}
-
-/// The user of an address in one of so many forms, with all their addresses.
-fn user_with_addresses(forms: usize) -> String {
-    let forms = placeholders(1, forms);
-    format!(
-        "SELECT u.id, u.address, u.maildrop_version, a.address \
-         FROM addresses i JOIN users u ON u.id = i.user_id JOIN addresses a ON a.user_id = u.id \
-         WHERE i.address IN ({forms}) AND u.disabled_at_ms IS NULL"
-    )
-}
 
 /// What is compared with where there is no key.
 const NO_HASH: [u8; 32] = [0; 32];
-
-/// The key with the prefix `$1` of the user whose address has one of so many forms, and who has an
-/// address in one of the forms of an identity.
-fn is_of(address: usize, identity: usize) -> String {
-    let (has_address, is_identity) = (has_address(2, address), is_identity(2 + address, identity));
-    format!("k.prefix = $1 AND {has_address} {is_identity}")
-}
 
 impl Accounts {
     /// Finds out whose maildrop a client at this address may open, and its version at this moment.
@@ -110,19 +73,22 @@ impl Accounts {
     /// If the database refuses.
     pub async fn note_key_use(&self, ages: &HashMap<KeyId, Duration>) -> Result<(), StoreError> {
         let mut keys: Vec<_> = ages.iter().collect();
-        keys.sort_unstable_by_key(|(key, _)| key.0);
+        keys.sort_unstable_by_key(|(key, _)| key.row());
         let keys = &keys;
         let note = || async move {
             let transaction = self.database.begin().await?;
-            let at = format!("{} - $2", clock(&*transaction));
-            let used = format!(
-                "UPDATE api_keys SET last_used_at_ms = {at} \
-                 WHERE id = $1 AND (last_used_at_ms IS NULL OR last_used_at_ms < {at})"
-            );
             for (key, age) in keys {
                 let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-                let used = statement(&transaction, &used, [key.0.into(), age.into()]);
-                transaction.execute_raw(used).await?;
+                let at = clock(transaction.get_database_backend()).sub(age);
+                let is_later = Condition::any()
+                    .add(api_key::Column::LastUsedAtMs.is_null())
+                    .add(api_key::Column::LastUsedAtMs.into_expr().lt(at.clone()));
+                api_key::Entity::update_many()
+                    .col_expr(api_key::Column::LastUsedAtMs, at)
+                    .filter(api_key::Column::Id.eq(key.row()))
+                    .filter(is_later)
+                    .exec(&transaction)
+                    .await?;
             }
             Ok::<_, StoreError>(transaction.commit().await?)
         };
@@ -145,9 +111,13 @@ impl Accounts {
             return Ok(None);
         };
         let secret = &*key_meant(secret);
-        let values = claim.values([prefix_of(secret).into()]);
-        let condition = is_of(claim.address.len(), claim.identity.len());
-        let key = self.find_key(&condition, values).await?;
+        let key = hot::key_by_prefix(
+            self.database.read().get_database_backend(),
+            &prefix_of(secret),
+            &claim.address,
+            &claim.identity,
+        );
+        let key = self.find_key(key).await?;
         let hash = key.as_ref().map_or(&NO_HASH[..], |key| &key.hash);
         let same = bool::from(hash_of(secret).ct_eq(hash));
         let named = |key: &FoundKey| claim.key_name.is_none_or(|name| name == key.user.key_name);
@@ -155,24 +125,14 @@ impl Accounts {
     }
 
     async fn key(&self, key: KeyId) -> Result<Option<FoundKey>, StoreError> {
-        self.find_key("k.id = $1", [key.0.into()]).await
+        let backend = self.database.read().get_database_backend();
+        self.find_key(hot::key_by_id(backend, key.row())).await
     }
 
-    async fn find_key(
-        &self,
-        condition: &str,
-        values: impl IntoIterator<Item = Value>,
-    ) -> Result<Option<FoundKey>, StoreError> {
-        let read = self.database.read();
-        let valid = valid(read);
-        let question = format!(
-            "SELECT u.id, u.address, u.maildrop_version, k.id, k.name, k.hash, k.scopes, k.networks \
-             FROM api_keys k JOIN users u ON u.id = k.user_id WHERE {valid} AND {condition}"
-        );
-        let row = read
-            .query_one_raw(statement(read, &question, values))
-            .await?;
-        row.map_or(Ok(None), |row| FoundKey::read(&row))
+    async fn find_key(&self, key: Statement) -> Result<Option<FoundKey>, StoreError> {
+        let row = self.database.read().query_one_raw(key).await?;
+        let row = row.map(|row| KeyRow::from_query_result(&row, ""));
+        Ok(row.transpose()?.and_then(FoundKey::new))
     }
 
     /// The user who is meant, if they have one of these addresses.
@@ -193,19 +153,18 @@ impl Accounts {
             return Ok(None);
         }
         let read = self.database.read();
-        let sql = user_with_addresses(meant.len());
-        let question = statement(read, &sql, meant.into_iter().map(Value::from));
+        let question = hot::users_of_certificate(read.get_database_backend(), &meant);
         for row in read.query_all_raw(question).await? {
-            let address: String = row.try_get_by_index(3)?;
-            if trusted.contains(&address) {
+            let row = UserRow::from_query_result(&row, "")?;
+            if trusted.contains(&row.other_address) {
                 let user = Verified {
-                    user: UserId(row.try_get_by_index(0)?),
-                    address: row.try_get_by_index(1)?,
+                    user: UserId::from_row(row.id),
+                    address: row.address,
                     key: None,
                     key_name: String::new(),
                     access: Access::Full,
                 };
-                return Ok(Some((user, MaildropVersion(row.try_get_by_index(2)?))));
+                return Ok(Some((user, MaildropVersion(row.maildrop_version))));
             }
         }
         Ok(None)
@@ -237,13 +196,6 @@ impl<'a> Claim<'a> {
             identity: told.unwrap_or_default(),
         })
     }
-
-    /// The values of a query: these two, the forms of the address, and those of the identity.
-    pub(super) fn values(&self, first: [Value; 1]) -> Vec<Value> {
-        let forms = self.address.iter().chain(&self.identity);
-        let forms = forms.map(|form| Value::from(form.as_str()));
-        first.into_iter().chain(forms).collect()
-    }
 }
 
 /// A key that is valid now, for those whom it is for.
@@ -256,24 +208,42 @@ struct FoundKey {
 
 impl FoundKey {
     /// None if it is not for POP3.
-    fn read(row: &QueryResult) -> Result<Option<Self>, StoreError> {
-        let scopes: String = row.try_get_by_index(6)?;
-        let Some(access) = access_of(&scopes) else {
-            return Ok(None);
-        };
-        Ok(Some(Self {
-            version: MaildropVersion(row.try_get_by_index(2)?),
+    fn new(row: KeyRow) -> Option<Self> {
+        Some(Self {
+            version: MaildropVersion(row.maildrop_version),
             user: Verified {
-                user: UserId(row.try_get_by_index(0)?),
-                address: row.try_get_by_index(1)?,
-                key: Some(KeyId(row.try_get_by_index(3)?)),
-                key_name: row.try_get_by_index(4)?,
-                access,
+                user: UserId::from_row(row.user_id),
+                address: row.address,
+                key: Some(KeyId::from_row(row.key_id)),
+                key_name: row.name,
+                access: access_of(&row.scopes)?,
             },
-            hash: row.try_get_by_index(5)?,
-            networks: row.try_get_by_index(7)?,
-        }))
+            hash: row.hash,
+            networks: row.networks,
+        })
     }
+}
+
+/// A row of a key that is valid now, and of its user.
+#[derive(FromQueryResult)]
+struct KeyRow {
+    user_id: i64,
+    address: String,
+    maildrop_version: i64,
+    key_id: i64,
+    name: String,
+    hash: Vec<u8>,
+    scopes: String,
+    networks: Option<String>,
+}
+
+/// A row of a user, and one of the user's addresses.
+#[derive(FromQueryResult)]
+struct UserRow {
+    id: i64,
+    address: String,
+    maildrop_version: i64,
+    other_address: String,
 }
 
 /// Whether a key with this column of networks may be used from there.

@@ -7,7 +7,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use entity::api_key;
+use entity::{api_key, scram};
 use pop3::Verifier;
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait,
@@ -18,7 +18,7 @@ use wire::Secret;
 use super::key_form::{MintedKey, beginning, hash_of};
 use super::{AccountError, Accounts};
 use crate::networks::Networks;
-use crate::store::{KeyId, clock, now, repeat, statement};
+use crate::store::{KeyId, clock, now, repeat};
 
 /// The scope of a key that opens its owner's maildrop by POP3.
 pub const SCOPE_POP3: &str = "pop3";
@@ -82,10 +82,9 @@ impl Accounts {
     pub(super) async fn salt(&self) -> Result<&[u8], DbErr> {
         let read = async || {
             let read = self.database.read();
-            let salt = statement(read, "SELECT salt FROM scram", []);
-            let row = read.query_one_raw(salt).await?;
-            let row = row.ok_or_else(|| DbErr::RecordNotFound("the salt of SCRAM".into()))?;
-            row.try_get_by_index(0)
+            let scram = scram::Entity::find().one(read).await?;
+            let scram = scram.ok_or_else(|| DbErr::RecordNotFound("the salt of SCRAM".into()))?;
+            Ok::<_, DbErr>(scram.salt)
         };
         Ok(self.salt.get_or_try_init(read).await?)
     }
@@ -167,7 +166,7 @@ impl Accounts {
         let row = row.insert(&transaction).await?;
         transaction.commit().await?;
         Ok(NewKey {
-            id: KeyId(row.id),
+            id: KeyId::from_row(row.id),
             key,
         })
     }
@@ -179,12 +178,12 @@ impl Accounts {
     pub async fn keys(&self, address: &str) -> Result<Vec<Key>, AccountError> {
         let user = self.find(address).await?;
         let keys = api_key::Entity::find()
-            .filter(api_key::Column::UserId.eq(user.0))
+            .filter(api_key::Column::UserId.eq(user.row()))
             .order_by_asc(api_key::Column::Id);
         let read = self.database.read();
         let now = now(read).await?;
         let key = |row: api_key::Model| Key {
-            id: KeyId(row.id),
+            id: KeyId::from_row(row.id),
             name: row.name,
             prefix: beginning(&row.prefix),
             scopes: row.scopes,
@@ -205,18 +204,19 @@ impl Accounts {
     pub async fn revoke_key(&self, key: KeyId) -> Result<(), AccountError> {
         let revoke = || async move {
             let transaction = self.database.begin().await?;
-            let revoke = format!(
-                "UPDATE api_keys SET revoked_at_ms = {} WHERE id = $1 AND revoked_at_ms IS NULL",
-                clock(&*transaction)
-            );
-            let revoke = statement(&transaction, &revoke, [key.0.into()]);
-            let revoked = transaction.execute_raw(revoke).await?.rows_affected();
+            let now = clock(transaction.get_database_backend());
+            let revoked = api_key::Entity::update_many()
+                .col_expr(api_key::Column::RevokedAtMs, now)
+                .filter(api_key::Column::Id.eq(key.row()))
+                .filter(api_key::Column::RevokedAtMs.is_null())
+                .exec(&transaction);
+            let revoked = revoked.await?.rows_affected;
             transaction.commit().await?;
             Ok::<_, AccountError>(revoked)
         };
         let revoke = async || repeat(revoke).await;
         match self.database.with_reserve(revoke).await? {
-            0 => Err(AccountError::NoSuchKey(key.0)),
+            0 => Err(AccountError::NoSuchKey(key)),
             _ => Ok(()),
         }
     }

@@ -3,30 +3,15 @@
 use std::net::IpAddr;
 
 use pop3::{Candidates, Verifier};
-use sea_orm::{ConnectionTrait, QueryResult};
+use sea_orm::{ConnectionTrait, FromQueryResult};
 
-use super::authentication::{Claim, access_of, is_identity, may_be_used_from, valid};
+use super::Accounts;
+use super::authentication::{Claim, access_of, may_be_used_from};
 use super::keys::SCRAM_ITERATIONS;
-use super::{Accounts, placeholders};
-use crate::store::{StoreError, statement};
+use crate::store::{KeyId, StoreError, hot};
 
 /// So many keys of a user are read, of which those are tried that may be used.
-const MAX_ROWS: usize = 4 * Candidates::MAX;
-
-/// The keys of the name `$1` that are `valid`, or all if that is empty, of the user whose address has one of so many
-/// forms. Those used last come first, for the case that there are too many.
-///
-/// The address is joined, not tested: so both databases begin with it, and read no other keys.
-fn keys_to_prove(valid: &str, address: usize, identity: usize) -> String {
-    let (forms, is_identity) = (placeholders(2, address), is_identity(2 + address, identity));
-    format!(
-        "SELECT k.id, k.verifier, k.scopes, k.networks FROM addresses a \
-         JOIN users u ON u.id = a.user_id JOIN api_keys k ON k.user_id = u.id \
-         WHERE a.address IN ({forms}) AND {valid} {is_identity} AND ($1 = '' OR k.name = $1) \
-         AND k.verifier IS NOT NULL \
-         ORDER BY COALESCE(k.last_used_at_ms, k.created_at_ms) DESC, k.id DESC LIMIT {MAX_ROWS}"
-    )
-}
+const MAX_ROWS: u64 = 4 * Candidates::MAX as u64;
 
 impl Accounts {
     /// Returns the keys that a client at this address may prove, if it has one of this name.
@@ -49,26 +34,40 @@ impl Accounts {
             Some(name) => name,
             None => "",
         };
-        let values = claim.values([key_name.into()]);
         let read = self.database.read();
-        let sql = keys_to_prove(&valid(read), claim.address.len(), claim.identity.len());
-        let question = statement(read, &sql, values);
+        let question = hot::keys_to_prove(
+            read.get_database_backend(),
+            key_name,
+            &claim.address,
+            &claim.identity,
+            MAX_ROWS,
+        );
         for row in read.query_all_raw(question).await? {
-            if let Some((key, verifier)) = usable(&row, client)? {
-                candidates.add(key, verifier);
+            let key = ProvableKey::from_query_result(&row, "")?;
+            if let Some((key, verifier)) = key.usable(client)? {
+                candidates.add(KeyId::from_row(key).get(), verifier);
             }
         }
         Ok(candidates)
     }
 }
 
-/// The key of a row, if it is for POP3 and for this client.
-fn usable(row: &QueryResult, client: IpAddr) -> Result<Option<(i64, Verifier)>, StoreError> {
-    let scopes: String = row.try_get_by_index(2)?;
-    if access_of(&scopes).is_none() || !may_be_used_from(row.try_get_by_index(3)?, client)? {
-        return Ok(None);
+/// A key that can be proven by SCRAM.
+#[derive(FromQueryResult)]
+struct ProvableKey {
+    id: i64,
+    verifier: String,
+    scopes: String,
+    networks: Option<String>,
+}
+
+impl ProvableKey {
+    /// Returns the key if it is for POP3 and for this client.
+    fn usable(self, client: IpAddr) -> Result<Option<(i64, Verifier)>, StoreError> {
+        if access_of(&self.scopes).is_none() || !may_be_used_from(self.networks, client)? {
+            return Ok(None);
+        }
+        let verifier = self.verifier.parse().ok();
+        Ok(verifier.map(|verifier| (self.id, verifier)))
     }
-    let verifier: String = row.try_get_by_index(1)?;
-    let key = row.try_get_by_index(0)?;
-    Ok(verifier.parse().ok().map(|verifier| (key, verifier)))
 }

@@ -19,55 +19,56 @@ use super::health::Report;
 use super::problem::Problem;
 use super::sessions::{Sessions, Shown};
 use crate::metrics::Totals;
+use crate::net::ProtocolName;
 use crate::networks::client_network;
-use crate::registry::{AdmissionLimits, SessionHandle, State};
+use crate::registry::{SessionHandle, State, Table};
 
-/// The interval of a stream.
+/// The time between two events of a stream.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// The age of the health that may be shown.
+/// The longest age of the health in an overview.
 const HEALTH_KEPT: Duration = Duration::from_secs(10);
 
-/// The largest number of streams. A person needs one.
+/// The most streams. An operator needs one.
 pub(super) const MAX_STREAMS: usize = 16;
 
-/// The number of sessions shown by default.
+/// The number of sessions in an overview by default.
 const ROWS: u32 = 50;
 
-/// The largest number of sessions shown.
+/// The most sessions in an overview.
 const MAX_ROWS: u32 = 500;
 
-/// The state of the server.
+/// The server at one moment.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Overview {
     /// The version of the program.
     version: &'static str,
-    /// How many seconds it has run.
+    /// Seconds since the start.
     uptime_seconds: u64,
-    /// Whether it stops and takes no new sessions.
+    /// Whether it is stopping, and takes no new sessions.
     stopping: bool,
-    /// The counters since the start.
+    /// The totals since the start.
     totals: Totals,
-    /// The limits of sessions.
+    /// The limits on sessions.
     limits: Vec<Limit>,
     /// The health of the server.
     health: Report,
-    /// The sessions that are shown.
+    /// Live sessions.
     sessions: Sessions,
 }
 
-/// A limit and how much of it is used.
+/// A limit, and how near to it the server is.
 #[derive(Debug, Serialize, ToSchema)]
 struct Limit {
     /// The setting.
     setting: &'static str,
-    /// How much of it is used; for limits of each user, by the user with the most.
+    /// The sessions in use; for limits per user or address, the most of one.
     used: u32,
-    /// The limit; none is no limit.
+    /// The limit; `null` if there is none.
     limit: Option<u32>,
 }
 
-/// Returns all that the page shows.
+/// Tells all that the page shows.
 #[utoipa::path(
     get, path = "/api/overview", tag = "overview", params(Shown),
     responses(
@@ -82,7 +83,7 @@ pub(super) async fn overview(
     admin.overview(shown.into_inner()).await.map(web::Json)
 }
 
-/// Returns all that the page shows each second, as server-sent events.
+/// Tells all that the page shows, each second, as server-sent events.
 #[utoipa::path(
     get, path = "/api/events", tag = "overview", params(Shown),
     responses(
@@ -101,7 +102,7 @@ pub(super) async fn events(
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     })?;
     let shown = shown.into_inner();
-    // A bad query is refused here, rather than in the stream.
+    // What makes no sense is refused here, rather than in the stream.
     admin.overview(shown.clone()).await?;
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -121,7 +122,7 @@ pub(super) async fn events(
         .streaming(Box::pin(events)))
 }
 
-/// The stream of a client.
+/// A client that reads a stream of events.
 struct Events {
     admin: Arc<Admin>,
     shown: Shown,
@@ -130,7 +131,7 @@ struct Events {
 }
 
 impl Events {
-    /// Returns the next event; `None` when the server ends.
+    /// The next event; none when the server ends.
     async fn next(&mut self) -> Option<Bytes> {
         let closing = &self.admin.closing;
         closing.run_until_cancelled(self.ticks.tick()).await?;
@@ -150,25 +151,28 @@ impl Admin {
             uptime_seconds: uptime.unwrap_or_default().as_secs(),
             stopping: self.drain.is_cancelled(),
             totals: self.metrics.totals(),
-            limits: limits(self.table.limits(), &all),
+            limits: limits(&self.table, &all),
             sessions: shown.pick(&all, &self.mailbox).await?,
             health: self.health.report(HEALTH_KEPT).await,
         })
     }
 }
 
-fn limits(limits: AdmissionLimits, all: &[Arc<SessionHandle>]) -> Vec<Limit> {
+fn limits(table: &Table, all: &[Arc<SessionHandle>]) -> Vec<Limit> {
+    let limits = table.limits();
+    let is_pop3 = |it: &&Arc<SessionHandle>| it.listener().protocol() == ProtocolName::Pop3;
+    let pop3: Vec<_> = all.iter().filter(is_pop3).collect();
     let mut of_user = HashMap::<_, u32>::new();
     let mut of_address = HashMap::<_, u32>::new();
     let mut before_login = 0;
-    for live in all {
-        match live.logged_in() {
+    for handle in &pop3 {
+        match handle.logged_in() {
             Some((user, _)) => *of_user.entry(user).or_default() += 1,
-            None => before_login += u32::from(live.state() == State::Authorization),
+            None => before_login += u32::from(handle.state() == State::Authorization),
         }
-        // Unless it is set, the limit does not apply to this machine.
-        if limits.loopback_counts || !live.ip().is_loopback() {
-            *of_address.entry(client_network(live.ip())).or_default() += 1;
+        // Unless it is set, the limit is not for this machine.
+        if limits.loopback_counts || !handle.ip().is_loopback() {
+            *of_address.entry(client_network(handle.ip())).or_default() += 1;
         }
     }
     let limit = |setting, used, limit: u32| Limit {
@@ -177,9 +181,11 @@ fn limits(limits: AdmissionLimits, all: &[Arc<SessionHandle>]) -> Vec<Limit> {
         limit: (limit > 0).then_some(limit),
     };
     let most = |counts: Option<u32>| counts.unwrap_or(0);
-    let all = u32::try_from(all.len()).unwrap_or(u32::MAX);
+    let count = |sessions: usize| u32::try_from(sessions).unwrap_or(u32::MAX);
+    let lmtp = count(all.len() - pop3.len());
     vec![
-        limit("MaxConnections", all, limits.in_all),
+        limit("MaxConnections", count(pop3.len()), limits.in_all),
+        limit("Lmtp__MaxConnections", lmtp, table.max_lmtp()),
         limit(
             "MaxConnectionsBeforeLogin",
             before_login,

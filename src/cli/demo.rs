@@ -13,9 +13,8 @@ use super::{log, output};
 use crate::accounts::{Accounts, KeyOptions, SCOPE_POP3};
 use crate::admin::{self, token};
 use crate::demo_mail;
-use crate::listener::Bound;
+use crate::net::{ListenerKind, ListeningSocket};
 use crate::server::{Parts, Preloaded, Server};
-use crate::session::ListenerKind;
 use crate::settings::{Config, LogSettings};
 use crate::store::{Database, MessageWriter};
 
@@ -46,8 +45,8 @@ pub(super) async fn run() -> anyhow::Result<ExitCode> {
     database.migrate().await?;
     let key = fill(&database).await?;
     let here = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    let socket = Bound::new(here, PORT, ListenerKind::Plain)
-        .or_else(|_| Bound::new(here, 0, ListenerKind::Plain))?;
+    let socket = ListeningSocket::tcp(here, PORT, ListenerKind::Pop3)
+        .or_else(|_| ListeningSocket::tcp(here, 0, ListenerKind::Pop3))?;
     let mut config = Config::default();
     // Its token lies beside its mail.
     config.database.url = url.into();

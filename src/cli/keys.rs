@@ -50,7 +50,7 @@ pub(super) enum KeyCommand {
     /// Revoke a key: it opens nothing any more.
     Revoke {
         /// Its number in `restante key list`.
-        id: i64,
+        id: KeyId,
     },
 }
 
@@ -87,7 +87,7 @@ pub(super) async fn run(command: KeyCommand, database: &Database) -> anyhow::Res
                 )?;
             }
         }
-        KeyCommand::Revoke { id } => accounts.revoke_key(KeyId(id)).await?,
+        KeyCommand::Revoke { id } => accounts.revoke_key(id).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

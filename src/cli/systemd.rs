@@ -1,6 +1,6 @@
-//! systemd: inherited sockets, and notifications.
+//! What systemd gives to the server, and what it is told.
 //!
-//! Without systemd there are no sockets to inherit and nothing to notify, and all of this does
+//! Without systemd there is nothing to be given and nobody to be told, and all of this does
 //! nothing.
 
 use std::io::ErrorKind;
@@ -11,9 +11,8 @@ use anyhow::Context;
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 
-use crate::listener::Bound;
+use crate::net::{ListenerKind, ListeningSocket};
 use crate::server::{Liveness, listeners, refuse_strangers};
-use crate::session::ListenerKind;
 use crate::settings::Pop3Settings;
 
 /// How often the line of `systemctl status` is written anew.
@@ -25,14 +24,14 @@ const STOP_GRACE: Duration = Duration::from_secs(30);
 /// The ports of POP3 and POP3S, as IANA has registered them.
 const REGISTERED: (u16, u16) = (110, 995);
 
-/// Takes the sockets that listen already (`LISTEN_FDS`).
+/// The sockets that listen already (`LISTEN_FDS`).
 ///
 /// Call it before there is a second thread: it takes the variables out of the environment, so that
 /// no child takes the sockets for its own.
 ///
 /// # Errors
-/// If one is not a listening TCP socket, or neither its name nor its port tells the protocol.
-pub(super) fn inherited(settings: &Pop3Settings) -> anyhow::Result<Vec<Bound>> {
+/// If one is no listening socket of TCP, or it is not known what to speak there.
+pub(super) fn inherited(settings: &Pop3Settings) -> anyhow::Result<Vec<ListeningSocket>> {
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     let names: Vec<_> = names.split(':').collect();
     let mut given = ListenFd::from_env();
@@ -45,42 +44,44 @@ pub(super) fn inherited(settings: &Pop3Settings) -> anyhow::Result<Vec<Bound>> {
         refuse_strangers(settings, Some(address.ip()))?;
         let name = names.get(at).copied().unwrap_or_default();
         let kind = kind(name, address, settings)?;
-        if kind == ListenerKind::Tls && settings.certificate_path.is_empty() {
+        if kind == ListenerKind::Pop3s && settings.certificate_path.is_empty() {
             tracing::warn!(
                 "no POP3S on {address}: Pop3__CertificatePath is not set; \
                  stop the socket unit, as clients would wait there in vain"
             );
             continue;
         }
-        sockets.push(Bound::inherited(socket, kind)?);
+        sockets.push(ListeningSocket::inherited(socket, kind)?);
     }
     Ok(sockets)
 }
 
-/// Adds a socket for each kind that the settings ask for and systemd has not passed.
+/// The inherited sockets, and one for each kind that the settings ask for and nobody has given.
 ///
 /// # Errors
 /// If one can't be had for another reason than that this user may not.
 pub(super) fn with_the_others(
-    mut sockets: Vec<Bound>,
+    mut sockets: Vec<ListeningSocket>,
     settings: &Pop3Settings,
-) -> anyhow::Result<Vec<Bound>> {
+) -> anyhow::Result<Vec<ListeningSocket>> {
     for (port, kind) in listeners(settings).unwrap_or_default() {
         if sockets.iter().any(|socket| socket.kind() == kind) {
             continue;
         }
         refuse_strangers(settings, settings.bind_address)?;
-        match Bound::new(settings.bind_address, port, kind) {
+        match ListeningSocket::tcp(settings.bind_address, port, kind) {
             Ok(socket) => sockets.push(socket),
             Err(error) if error.reason.kind() == ErrorKind::PermissionDenied => {
-                let (name, unit, setting) = match kind {
-                    ListenerKind::Plain => ("POP3", "restante.socket", "Pop3__Port"),
-                    ListenerKind::Tls => ("POP3S", "restante-tls.socket", "Pop3__SecurePort"),
+                let (unit, setting) = if kind.begins_with_tls() {
+                    ("restante-tls.socket", "Pop3__SecurePort")
+                } else {
+                    ("restante.socket", "Pop3__Port")
                 };
+                let name = kind.title();
                 tracing::warn!(
                     "no {name} on {}: this user may not listen there; \
                      enable {unit}, or set {setting}=0",
-                    error.socket
+                    error.place
                 );
             }
             Err(error) => return Err(error.into()),
@@ -89,16 +90,16 @@ pub(super) fn with_the_others(
     Ok(sockets)
 }
 
-/// Returns the protocol of an inherited socket: its name tells it, or else its port.
+/// What to speak on an inherited socket: its name says it, or else its port.
 fn kind(name: &str, address: SocketAddr, settings: &Pop3Settings) -> anyhow::Result<ListenerKind> {
     let port = address.port();
     match name {
-        "pop3" => Ok(ListenerKind::Plain),
-        "pop3s" => Ok(ListenerKind::Tls),
-        _ if port == settings.port => Ok(ListenerKind::Plain),
-        _ if port == settings.secure_port => Ok(ListenerKind::Tls),
-        _ if port == REGISTERED.0 => Ok(ListenerKind::Plain),
-        _ if port == REGISTERED.1 => Ok(ListenerKind::Tls),
+        "pop3" => Ok(ListenerKind::Pop3),
+        "pop3s" => Ok(ListenerKind::Pop3s),
+        _ if port == settings.port => Ok(ListenerKind::Pop3),
+        _ if port == settings.secure_port => Ok(ListenerKind::Pop3s),
+        _ if port == REGISTERED.0 => Ok(ListenerKind::Pop3),
+        _ if port == REGISTERED.1 => Ok(ListenerKind::Pop3s),
         _ => anyhow::bail!(
             "what to speak on {address}? Write FileDescriptorName=pop3 or pop3s in its socket \
              unit, or set Pop3__Port or Pop3__SecurePort to {port}"
@@ -106,12 +107,12 @@ fn kind(name: &str, address: SocketAddr, settings: &Pop3Settings) -> anyhow::Res
     }
 }
 
-/// Notifies systemd that all sockets listen.
+/// All sockets listen.
 pub(super) fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
-/// Asks systemd for more time, since the database is not available yet.
+/// The database is not there yet, so the start takes longer.
 pub(super) fn waiting(more_time: Duration) {
     tell(&[
         NotifyState::Status("waiting for the database"),
@@ -119,27 +120,27 @@ pub(super) fn waiting(more_time: Duration) {
     ]);
 }
 
-/// Notifies systemd that settings and certificates are being read again, until [`ready`].
+/// Settings and certificates are being read again; [`ready`] ends it.
 pub(super) fn reloading() {
     let now = NotifyState::monotonic_usec_now().ok();
     let states = std::iter::once(NotifyState::Reloading).chain(now);
     tell(&states.collect::<Vec<_>>());
 }
 
-/// Notifies systemd that the server stops and gives its sessions this time.
+/// No new sessions are taken, and those that are here get this time.
 pub(super) fn stopping(timeout: Duration) {
     let all = (timeout + STOP_GRACE).as_micros();
     tell(&[
         NotifyState::Stopping,
         NotifyState::Status("waiting for sessions to QUIT"),
-        // A larger number does not fit into the message.
+        // More than systemd can count is more than it will wait.
         NotifyState::ExtendTimeoutUsec(u32::try_from(all).unwrap_or(u32::MAX)),
     ]);
 }
 
-/// Feeds the watchdog of systemd while the server is alive.
+/// Says again and again that the server is alive, for as long as it is.
 ///
-/// If the registry or a thread does not answer, the watchdog is not fed and restarts the server.
+/// A server whose registry or one of whose threads does not answer says nothing, and is restarted.
 pub(super) async fn watch(pulse: Liveness) {
     let watchdog = sd_notify::watchdog_enabled();
     // Each is followed by a pause of the same length, and an answer may take as long: so it is told
@@ -182,7 +183,7 @@ mod tests {
             let address = SocketAddr::from(([127, 0, 0, 1], port));
             kind(name, address, &settings).ok()
         };
-        let (plain, tls) = (Some(ListenerKind::Plain), Some(ListenerKind::Tls));
+        let (plain, tls) = (Some(ListenerKind::Pop3), Some(ListenerKind::Pop3s));
         assert_eq!([kind("pop3", 995), kind("pop3s", 110)], [plain, tls]);
         for name in ["", "unknown", "restante.socket"] {
             assert_eq!([kind(name, 110), kind(name, 995)], [plain, tls]);

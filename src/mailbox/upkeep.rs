@@ -16,14 +16,14 @@ impl Query for CollectGarbage {
         match service.store.upkeep.collect_garbage().await {
             Ok(collected) if collected == GcReport::default() => {}
             Ok(GcReport {
-                departures,
+                removed,
                 broken_deliveries,
                 expired,
             }) => {
                 if expired > 0 {
                     service.metrics.messages_expired(expired);
                 }
-                tracing::debug!(departures, broken_deliveries, "garbage collection finished");
+                tracing::debug!(removed, broken_deliveries, "garbage collection finished");
             }
             Err(error) => service.note_fault("collecting garbage", &error),
         }

@@ -1,4 +1,4 @@
-//! Liveness of a server, for systemd.
+//! Whether a server is alive, for its supervisor.
 
 use actix_rt::ArbiterHandle;
 use tokio::sync::oneshot;
@@ -14,10 +14,9 @@ pub struct Liveness {
 }
 
 impl Liveness {
-    /// Returns the number of sessions, once the registry and every thread of sessions have
-    /// answered.
+    /// Returns the number of sessions once the registry and every thread of sessions have answered.
     ///
-    /// Never resolves if one of them hangs: use a timeout.
+    /// Never resolves if a thread hangs: use a timeout.
     pub async fn probe(&self) -> Option<usize> {
         let sessions = self.registry.ask(|| Count).await.ok()?;
         for thread in &self.threads {
@@ -46,10 +45,10 @@ mod tests {
     use crate::settings::{Live, Pop3Settings};
 
     #[actix_rt::test]
-    async fn there_is_no_pulse_while_a_thread_of_sessions_hangs() {
+    async fn a_probe_is_not_answered_while_a_thread_of_sessions_hangs() {
         let metrics = Arc::new(Metrics::new().unwrap());
         let limits = AdmissionLimits::from(&Pop3Settings::default());
-        let table = Table::new(Live::fixed(limits), Arc::clone(&metrics));
+        let table = Table::new(Live::fixed(limits), 0, Arc::clone(&metrics));
         let stop = CancellationToken::new();
         let build = move || RegistryActor::new(table.clone());
         let here = Arbiter::current();

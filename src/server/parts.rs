@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::watch;
 use crate::admin::Endpoint;
 use crate::identity::new_name;
-use crate::listener::Bound;
-use crate::lmtp::LmtpSocket;
 use crate::metrics::Metrics;
+use crate::net::ListeningSocket;
 use crate::settings::Config;
 use crate::store::{Database, Retention, SqlStore, Store};
 use crate::tls::Tls;
@@ -19,9 +19,9 @@ pub struct Parts {
     /// Mail, users and keys.
     pub store: Store,
     /// The sockets for POP3.
-    pub pop3: Vec<Bound>,
+    pub pop3: Vec<ListeningSocket>,
     /// The sockets for LMTP; none if it is off.
-    pub lmtp: Vec<LmtpSocket>,
+    pub lmtp: Vec<ListeningSocket>,
     /// The admin endpoint, unless it is off.
     pub admin: Option<Endpoint>,
 }
@@ -34,7 +34,7 @@ pub struct Preloaded {
 
 impl Parts {
     /// Collects the parts of a server that speaks nothing but POP3.
-    pub fn of_pop3(preloaded: Preloaded, store: Store, pop3: Vec<Bound>) -> Self {
+    pub fn of_pop3(preloaded: Preloaded, store: Store, pop3: Vec<ListeningSocket>) -> Self {
         Self {
             preloaded,
             store,
@@ -64,15 +64,14 @@ impl Preloaded {
 
     /// Returns the store in this database, with its metrics and its upkeep.
     pub fn store_in(&self, database: Database, config: &Config) -> Store {
-        self.metrics.watch_pools(&database);
-        self.metrics.watch_disk(&database);
+        watch::watch_database(self.metrics.observables(), &database);
         database.set_min_free_space(config.database.min_free_space);
         database.maintain();
         let store = SqlStore::new(database, new_name()).with_retention(Retention {
             deleted: config.pop3.deleted_retention,
             expire_after: config.pop3.expire_after.duration(),
         });
-        self.metrics.watch_clock(&store.clock_guard());
+        watch::watch_clock(self.metrics.observables(), store.clock_guard());
         store.into()
     }
 }

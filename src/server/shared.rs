@@ -6,16 +6,17 @@ use actix_rt::{Arbiter, ArbiterHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::parts::Preloaded;
-use crate::listener::{Acceptor, Bound, ListenerActor, Worker};
-use crate::lmtp::{LmtpListenerActor, LmtpService, LmtpSocket};
+use crate::lmtp::LmtpContext;
 use crate::log_throttle::LogThrottle;
 use crate::login_throttle::{Delays, LoginThrottle};
 use crate::mailbox::{MailService, Mailbox};
 use crate::maintenance::MaintenanceActor;
 use crate::metrics::Metrics;
+use crate::net::{Acceptor, ListenerActor, ListeningSocket, Protocol, SelfTests, Worker};
+use crate::networks::Networks;
 use crate::open_files::Reserve;
-use crate::registry::{AdmissionLimits, RegistryActor, Table, revocation};
-use crate::self_test::SelfTests;
+use crate::registry::{AdmissionLimits, RegistryActor, Table};
+use crate::revocation;
 use crate::session::SessionContext;
 use crate::settings::{Config, LiveConfig};
 use crate::store::Store;
@@ -49,7 +50,8 @@ impl Shared {
         let Preloaded { metrics, tls } = preloaded;
         let mut settings = LiveConfig::new(config);
         let limits = settings.derive(|config| AdmissionLimits::from(&config.pop3));
-        let pop3 = &settings.current().pop3;
+        let (pop3, lmtp) = (&settings.current().pop3, &settings.current().lmtp);
+        let max_lmtp = lmtp.max_connections;
         Self {
             mail: MailService::new(
                 store,
@@ -57,7 +59,7 @@ impl Shared {
                 pop3.require_authentication,
                 pop3.max_messages_per_session,
             ),
-            table: Table::new(limits, Arc::clone(&metrics)),
+            table: Table::new(limits, max_lmtp, Arc::clone(&metrics)),
             settings,
             metrics,
             tls,
@@ -109,7 +111,7 @@ impl Shared {
         &mut self,
         arbiters: &[Arbiter],
         registry: &Supervised<RegistryActor>,
-    ) -> Arc<Vec<Worker>> {
+    ) -> Arc<Vec<Worker<SessionContext>>> {
         let pop3 = &self.settings.current().pop3;
         let login_throttle = Arc::new(LoginThrottle::new(Delays::from(pop3)));
         let proxy_faults = Arc::<LogThrottle>::default();
@@ -136,48 +138,62 @@ impl Shared {
     /// Begins to accept POP3 sessions for these workers.
     pub(super) fn accept_pop3(
         &self,
-        sockets: Vec<Bound>,
-        workers: Arc<Vec<Worker>>,
+        sockets: Vec<ListeningSocket>,
+        workers: Arc<Vec<Worker<SessionContext>>>,
         registry: Supervised<RegistryActor>,
-    ) -> Supervised<ListenerActor> {
+    ) -> Supervised<ListenerActor<SessionContext>> {
         let config = self.settings.current();
-        let acceptor = Arc::new(Acceptor::new(
+        let acceptor = Acceptor::new(
             workers,
             registry,
             config.pop3.proxy_networks.clone(),
             self.self_tests.clone(),
             Arc::clone(&self.metrics),
             Reserve::of_pop3(config),
-        ));
-        let sockets = Arc::new(sockets);
-        let build = move || ListenerActor::new(Arc::clone(&sockets), Arc::clone(&acceptor));
-        let (metrics, stop) = (Arc::clone(&self.metrics), self.stops.listening.clone());
-        Supervised::spawn("listener", &Arbiter::current(), metrics, stop, build)
+        );
+        self.listen("listener", sockets, acceptor)
     }
 
-    /// Begins to accept LMTP sessions on the threads of these workers; `None` if there is no socket.
+    /// Begins to accept LMTP sessions on the threads of these workers, if there is a socket.
     pub(super) fn accept_lmtp(
         &mut self,
-        sockets: Vec<LmtpSocket>,
-        workers: &[Worker],
-    ) -> Option<Arc<LmtpService>> {
+        sockets: Vec<ListeningSocket>,
+        pop3: &[Worker<SessionContext>],
+        registry: Supervised<RegistryActor>,
+    ) {
         if sockets.is_empty() {
-            return None;
+            return;
         }
-        let (metrics, drain) = (Arc::clone(&self.metrics), self.stops.drain.clone());
-        let service = Arc::new(LmtpService::new(&mut self.settings, metrics, drain));
-        let threads = workers
-            .iter()
-            .map(|worker| (worker.arbiter.clone(), worker.service().mailbox.clone()));
-        let (shared, threads) = (Arc::clone(&service), Arc::new(threads.collect()));
-        let sockets = Arc::new(sockets);
-        let build = move || {
-            let (sockets, threads) = (Arc::clone(&sockets), Arc::clone(&threads));
-            LmtpListenerActor::new(Arc::clone(&shared), sockets, threads)
-        };
+        let workers = pop3.iter().map(|pop3| {
+            let mailbox = pop3.protocol().mailbox.clone();
+            let (metrics, drain) = (Arc::clone(&self.metrics), self.stops.drain.clone());
+            let contexts = self.settings.derive(move |config| {
+                LmtpContext::new(config, mailbox.clone(), Arc::clone(&metrics), drain.clone())
+            });
+            Worker::new(pop3.arbiter.clone(), contexts)
+        });
+        let acceptor = Acceptor::new(
+            Arc::new(workers.collect()),
+            registry,
+            Networks::default(),
+            self.self_tests.clone(),
+            Arc::clone(&self.metrics),
+            Reserve::of_lmtp(),
+        );
+        self.listen("LMTP listener", sockets, acceptor);
+    }
+
+    /// Spawns a listener on this thread.
+    fn listen<P: Protocol>(
+        &self,
+        name: &'static str,
+        sockets: Vec<ListeningSocket>,
+        acceptor: Acceptor<P>,
+    ) -> Supervised<ListenerActor<P>> {
+        let (sockets, acceptor) = (Arc::new(sockets), Arc::new(acceptor));
+        let build = move || ListenerActor::new(Arc::clone(&sockets), Arc::clone(&acceptor));
         let (metrics, stop) = (Arc::clone(&self.metrics), self.stops.listening.clone());
-        Supervised::spawn("LMTP listener", &Arbiter::current(), metrics, stop, build);
-        Some(service)
+        Supervised::spawn(name, &Arbiter::current(), metrics, stop, build)
     }
 
     /// Spawns an actor on this thread that lives until the server has stopped.

@@ -2,19 +2,18 @@
 
 use std::net::IpAddr;
 
-use crate::listener::Bound;
-use crate::session::ListenerKind;
+use crate::net::{ListenerKind, ListeningSocket};
 use crate::settings::Pop3Settings;
 
 /// Binds the sockets that the settings ask for.
 ///
 /// # Errors
 /// If one can't be bound, there would be none, or other machines could open maildrops without a key.
-pub fn bind(settings: &Pop3Settings) -> anyhow::Result<Vec<Bound>> {
+pub fn bind(settings: &Pop3Settings) -> anyhow::Result<Vec<ListeningSocket>> {
     let address = settings.bind_address;
     refuse_strangers(settings, address)?;
     let listeners = listeners(settings)?.into_iter();
-    let sockets = listeners.map(|(port, kind)| Bound::new(address, port, kind));
+    let sockets = listeners.map(|(port, kind)| ListeningSocket::tcp(address, port, kind));
     let sockets = sockets.collect::<Result<_, _>>()?;
     if settings.secure_port != 0 && settings.certificate_path.is_empty() {
         tracing::warn!(
@@ -33,8 +32,8 @@ pub fn listeners(settings: &Pop3Settings) -> anyhow::Result<Vec<(u16, ListenerKi
     let has_certificate = !settings.certificate_path.is_empty();
     let secure_port = settings.secure_port * u16::from(has_certificate);
     let listeners: Vec<_> = [
-        (settings.port, ListenerKind::Plain),
-        (secure_port, ListenerKind::Tls),
+        (settings.port, ListenerKind::Pop3),
+        (secure_port, ListenerKind::Pop3s),
     ]
     .into_iter()
     .filter(|(port, _)| *port != 0)

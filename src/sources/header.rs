@@ -18,7 +18,7 @@ pub(super) fn received_at(beginning: &[u8]) -> Option<SystemTime> {
 
 fn date(text: &str) -> Option<SystemTime> {
     let date = jiff::fmt::rfc2822::parse(text.trim()).ok()?;
-    Some(SystemTime::from(date.timestamp()))
+    SystemTime::try_from(date.timestamp()).ok()
 }
 
 /// The value of the first field of this name, unfolded.

@@ -226,5 +226,35 @@ impl<R: Read + Seek> Mbox<R> {
     }
 }
 
+/// Reads any octets as an mbox, in small and in large pieces, which must not matter.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_any(octets: &[u8]) {
+    let Some(first) = first_from_line(octets) else {
+        return;
+    };
+    let read = |piece_octets| -> io::Result<Vec<(String, Vec<u8>)>> {
+        let (file, path) = (io::Cursor::new(octets), Path::new("mbox"));
+        let format = UidlFormat::default();
+        let mut mbox = Mbox::new(
+            file,
+            octets.len() as u64,
+            path,
+            first,
+            &format,
+            piece_octets,
+        )?;
+        let mut messages = Vec::new();
+        while let Some(item) = mbox.next_item() {
+            let mut message = Vec::new();
+            while mbox.read(&mut message)? {}
+            messages.push((format!("{item:?}"), message));
+        }
+        Ok(messages)
+    };
+    let [small, large] =
+        [1, 64 * 1024].map(|octets| read(octets).map_err(|error| error.to_string()));
+    assert_eq!(small, large);
+}
+
 #[cfg(test)]
 mod tests;

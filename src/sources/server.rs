@@ -4,19 +4,18 @@
 
 mod address;
 mod connection;
-mod unstuffing;
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, ErrorKind};
 
 use thiserror::Error;
+use wire::LenientUnstuffing;
 
 use super::{Item, OldId};
 
 pub(crate) use address::{ServerAccess, ServerAddress};
 
 use connection::Connection;
-use unstuffing::Unstuffing;
 
 /// Reasons why a maildrop can't be read.
 #[derive(Debug, Error)]
@@ -128,7 +127,7 @@ impl std::fmt::Debug for Server {
 /// The progress of reading a message.
 #[derive(Debug, Default)]
 struct Reading {
-    unstuffing: Unstuffing,
+    unstuffing: LenientUnstuffing,
     octets: u64,
     asked: bool,
 }
@@ -325,7 +324,7 @@ impl Server {
         if !reading.asked {
             reading.asked = true;
             self.connection.ask("RETR", &format!("RETR {number}"))?;
-            reading.unstuffing = Unstuffing::behind(self.connection.has_bare_lf());
+            reading.unstuffing = LenientUnstuffing::behind(self.connection.has_bare_lf());
         }
         let before = out.len();
         while !reading.unstuffing.has_ended() && out.len() == before {

@@ -219,6 +219,21 @@ fn courier_file_id(file: &str) -> String {
     id
 }
 
+/// Reads any octets as each kind of list.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_any(octets: &[u8]) {
+    let text = String::from_utf8_lossy(octets);
+    let format = UidlFormat::default();
+    for list in [dovecot(&text, &format), courier(&text)]
+        .into_iter()
+        .flatten()
+    {
+        let places = list.listed.values().map(|listed| listed.place);
+        let places: std::collections::HashSet<usize> = places.collect();
+        assert_eq!(places.len(), list.listed.len(), "two have the same place");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

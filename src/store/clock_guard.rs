@@ -11,7 +11,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::clock_record::{ClockRecord, Machine};
-use super::database::now;
+use super::raw::now;
 use super::{Database, StoreError};
 
 /// How far the clock may be from where it should be.

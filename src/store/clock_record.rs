@@ -1,8 +1,10 @@
 //! What is written down of the database's clock, and of the machine that looked at it.
 
-use sea_orm::{ConnectionTrait, DbErr};
+use entity::clock_check;
+use sea_orm::ActiveValue::Set;
+use sea_orm::EntityTrait;
+use sea_orm::sea_query::OnConflict;
 
-use super::database::statement;
 use super::{Database, StoreError, repeat};
 
 /// Tells the boots of Linux machines apart.
@@ -78,20 +80,8 @@ impl Database {
     /// # Errors
     /// If the database can't say.
     pub async fn clock_record(&self) -> Result<Option<ClockRecord>, StoreError> {
-        const RECORD: &str = "SELECT right_at_ms, jumped_by_ms, boot, since_boot_ms FROM clock";
-        let read = self.read();
-        let row = read.query_one_raw(statement(read, RECORD, [])).await?;
-        let record = |row: sea_orm::QueryResult| {
-            Ok::<_, DbErr>(ClockRecord {
-                right_at_ms: row.try_get_by_index(0)?,
-                jumped_by_ms: row.try_get_by_index(1)?,
-                machine: Machine {
-                    boot: row.try_get_by_index(2)?,
-                    since_boot_ms: row.try_get_by_index(3)?,
-                },
-            })
-        };
-        Ok(row.map(record).transpose()?)
+        let check = clock_check::Entity::find().one(self.read()).await?;
+        Ok(check.map(Into::into))
     }
 
     /// Takes the clock for right as it is now: the servers go on with their next round.
@@ -101,28 +91,50 @@ impl Database {
     pub async fn accept_clock(&self) -> Result<(), StoreError> {
         let accept = || async move {
             let transaction = self.begin().await?;
-            transaction.execute_unprepared("DELETE FROM clock").await?;
+            clock_check::Entity::delete_many()
+                .exec(&transaction)
+                .await?;
             Ok::<_, StoreError>(transaction.commit().await?)
         };
         repeat(accept).await
     }
 
     pub(super) async fn write_clock_record(&self, record: &ClockRecord) -> Result<(), StoreError> {
-        const WRITE: &str = "INSERT INTO clock (id, right_at_ms, jumped_by_ms, boot, since_boot_ms) \
-            VALUES (1, $1, $2, $3, $4) ON CONFLICT (id) DO UPDATE SET \
-            right_at_ms = $1, jumped_by_ms = $2, boot = $3, since_boot_ms = $4";
         let write = || async move {
             let transaction = self.begin().await?;
-            let values = [
-                record.right_at_ms.into(),
-                record.jumped_by_ms.into(),
-                record.machine.boot.as_str().into(),
-                record.machine.since_boot_ms.into(),
-            ];
-            let write = statement(&transaction, WRITE, values);
-            transaction.execute_raw(write).await?;
+            let check = clock_check::ActiveModel {
+                id: Set(1),
+                right_at_ms: Set(record.right_at_ms),
+                jumped_by_ms: Set(record.jumped_by_ms),
+                boot_id: Set(record.machine.boot.clone()),
+                uptime_ms: Set(record.machine.since_boot_ms),
+            };
+            let mut replace = OnConflict::column(clock_check::Column::Id);
+            replace.update_columns([
+                clock_check::Column::RightAtMs,
+                clock_check::Column::JumpedByMs,
+                clock_check::Column::BootId,
+                clock_check::Column::UptimeMs,
+            ]);
+            clock_check::Entity::insert(check)
+                .on_conflict(replace)
+                .exec_without_returning(&transaction)
+                .await?;
             Ok::<_, StoreError>(transaction.commit().await?)
         };
         repeat(write).await
+    }
+}
+
+impl From<clock_check::Model> for ClockRecord {
+    fn from(check: clock_check::Model) -> Self {
+        Self {
+            right_at_ms: check.right_at_ms,
+            jumped_by_ms: check.jumped_by_ms,
+            machine: Machine {
+                boot: check.boot_id,
+                since_boot_ms: check.uptime_ms,
+            },
+        }
     }
 }

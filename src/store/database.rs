@@ -3,22 +3,23 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use entity::user;
 use migration::{Migrator, MigratorTrait};
 use sea_orm::sqlx::Connection;
 use sea_orm::{
-    AccessMode, ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, DbErr,
-    IsolationLevel, QueryResult, RuntimeErr, SqliteTransactionMode, Statement, TransactionOptions,
-    Value, sqlx,
+    AccessMode, ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, EntityTrait,
+    IsolationLevel, QueryResult, QuerySelect, RuntimeErr, SqliteTransactionMode, Statement,
+    TransactionOptions, sqlx,
 };
 use tokio::sync::Semaphore;
 
 use super::StoreError;
-use super::delivery::milliseconds;
 use super::faults::{DatabaseFault, is_damage};
 use super::pools::{Pool, PoolUse, Rows};
 use super::postgres;
+use super::raw;
 use super::sqlite::{self, Disk, Maintenance, Opened, SqliteFiles, Using, sqlite_file};
 use super::transaction::Transaction;
 
@@ -27,9 +28,6 @@ const POSTGRES_CONNECTIONS: u32 = 8;
 
 /// How long to wait for a connection, to the database or out of the pool.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A name for PostgreSQL's advisory lock, so that two processes never migrate at once.
-const MIGRATION_LOCK: i64 = 0x7265_7374_616e_7465;
 
 /// What is logged when damage is found for the first time.
 const DAMAGED: &str = "the database is damaged in places: what is elsewhere goes on. Save what can \
@@ -194,10 +192,8 @@ impl Database {
         }
         let transaction = self.begin().await?;
         if transaction.get_database_backend() == DbBackend::Postgres {
-            postgres::wait_for_ever(&transaction).await?;
-            let lock = "SELECT pg_advisory_xact_lock($1)";
-            let lock = statement(&transaction, lock, [MIGRATION_LOCK.into()]);
-            transaction.execute_raw(lock).await?;
+            postgres::wait_without_limit(&transaction).await?;
+            raw::lock_migrations(&transaction).await?;
         }
         let pending = Migrator::get_pending_migrations(&*transaction).await?.len();
         Migrator::up(&*transaction, None).await?;
@@ -259,12 +255,7 @@ impl Database {
 
     /// How much of SQLite's file is not used.
     async fn unused_octets(&self) -> u64 {
-        const UNUSED: &str = "SELECT freelist_count * page_size \
-            FROM pragma_freelist_count, pragma_page_size";
-        let unused = self.read.query_one_raw(statement(&self.read, UNUSED, []));
-        let unused = unused.await.ok().flatten();
-        let octets = unused.and_then(|row| row.try_get_by_index::<i64>(0).ok());
-        octets.map_or(0, i64::unsigned_abs)
+        raw::unused_octets(&self.read).await.unwrap_or_default()
     }
 
     /// If something that deletes has failed because the disk is full, gives up the reserve for it:
@@ -343,19 +334,15 @@ impl Database {
         if let Some(files) = &self.sqlite {
             files.check()?;
         }
-        let read = &self.read;
-        let question = "SELECT 1 FROM users LIMIT 1";
-        match read.query_one_raw(statement(read, question, [])).await {
+        let any_user = user::Entity::find().select_only().column(user::Column::Id);
+        match any_user.into_tuple::<i64>().one(&self.read).await {
             // All else may be in order.
             Err(error) if is_damage(&error) => self.note_damage(&error),
             answer => drop(answer?),
         }
         let transaction = self.begin().await?;
         if transaction.get_database_backend() == DbBackend::Postgres {
-            // A standby begins transactions too, and refuses this.
-            transaction
-                .execute_unprepared("SET TRANSACTION READ WRITE")
-                .await?;
+            raw::require_writable(&transaction).await?;
         }
         transaction.rollback().await?;
         Ok(())
@@ -424,51 +411,6 @@ impl RowStream<'_> {
         let row = self.rows.next().await.map_err(StoreError::from);
         row.inspect_err(|error| self.database.note_damage(error))
     }
-}
-
-/// How many row keys stand in one statement.
-pub(crate) const KEYS_PER_STATEMENT: usize = 1000;
-
-/// A statement with values, for whichever database this is. Both understand `$1`.
-pub(crate) fn statement(
-    connection: &impl ConnectionTrait,
-    sql: &str,
-    values: impl IntoIterator<Item = Value>,
-) -> Statement {
-    Statement::from_sql_and_values(connection.get_database_backend(), sql, values)
-}
-
-/// What time it is for the database, in milliseconds since 1970, as an expression of SQL. Servers
-/// that share a database may have clocks that differ; this one is the same for all.
-///
-/// PostgreSQL asks a clock again for each row, and no index helps it to compare with that. As a
-/// query of its own it is asked once.
-pub(crate) fn clock(connection: &impl ConnectionTrait) -> &'static str {
-    if connection.get_database_backend() == DbBackend::Postgres {
-        "(SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT))"
-    } else {
-        "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
-    }
-}
-
-/// What time it is for the database, in milliseconds since 1970.
-pub(crate) async fn now(connection: &impl ConnectionTrait) -> Result<i64, DbErr> {
-    if connection.get_database_backend() == DbBackend::Sqlite {
-        // Its clock is that of this machine.
-        return Ok(milliseconds(SystemTime::now()));
-    }
-    let now = format!("SELECT {}", clock(connection));
-    let row = connection
-        .query_one_raw(statement(connection, &now, []))
-        .await?;
-    let row = row.ok_or_else(|| DbErr::RecordNotFound("the time".into()))?;
-    row.try_get_by_index(0)
-}
-
-/// Row keys as a list for SQL. They are numbers, so nothing in them needs quoting.
-pub(crate) fn sql_list(keys: impl IntoIterator<Item = i64>) -> String {
-    let keys: Vec<String> = keys.into_iter().map(|key| key.to_string()).collect();
-    keys.join(",")
 }
 
 fn is_applied(migration: &migration::Migration) -> bool {

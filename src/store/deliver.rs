@@ -3,13 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
-use sea_orm::{ConnectionTrait, DatabaseTransaction};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, FromQueryResult};
 
 use super::asking::repeat;
-use super::database::statement;
-use super::deletions::size_of_maildrop;
 use super::delivery::{StagedMessage, remove_written};
-use super::locks::{LockedMaildrop, Purpose, Rows, existing, lock_users};
+use super::hot::{self, LockedRows};
+use super::locks::{LockedMaildrop, Purpose, existing, lock_users};
+use super::query::MaildropSize;
 use super::rows::{NewMessage, insert_copies, store_contents};
 use super::{ContentId, Database, StoreError, UserId};
 use crate::identity::new_unique_id;
@@ -170,7 +170,7 @@ impl Database {
         let mut users = users.to_vec();
         users.sort_unstable();
         users.dedup();
-        let locked = lock_users(&transaction, &users, Rows::Wait, Purpose::Maildrop).await?;
+        let locked = lock_users(&transaction, &users, LockedRows::Wait, Purpose::Maildrop).await?;
         let Some((_, maildrop)) = locked.first() else {
             return Err(StoreError::NoSuchUser);
         };
@@ -312,7 +312,7 @@ impl Maildrops {
         users.dedup();
         let mut rooms = HashMap::with_capacity(users.len());
         let mut now_ms = 0;
-        let locked = lock_users(transaction, &users, Rows::Skip, Purpose::Maildrop);
+        let locked = lock_users(transaction, &users, LockedRows::Skip, Purpose::Maildrop);
         for (user, maildrop) in locked.await? {
             now_ms = maildrop.now_ms;
             rooms.insert(user, room(transaction, user, maildrop).await?);
@@ -368,12 +368,10 @@ async fn room(
     if quota.quota_octets.is_none() && quota.quota_messages.is_none() {
         return Ok(Room::default());
     }
-    let (messages, octets) = size_of_maildrop("$1");
-    let used = format!("SELECT {messages}, {octets}");
-    let used = statement(transaction, &used, [user.0.into()]);
+    let used = hot::size(transaction.get_database_backend(), user.row());
     let used = transaction.query_one_raw(used).await?;
     let used = used.ok_or_else(|| StoreError::Corrupt("a sum has no row".into()))?;
-    let (messages, octets): (i64, i64) = (used.try_get_by_index(0)?, used.try_get_by_index(1)?);
+    let MaildropSize { messages, octets } = MaildropSize::from_query_result(&used, "")?;
     Ok(Room {
         octets: quota.quota_octets.map(|quota| quota - octets),
         messages: quota.quota_messages.map(|quota| quota - messages),

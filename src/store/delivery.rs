@@ -2,12 +2,20 @@
 
 use std::time::{Duration, SystemTime};
 
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
+use entity::{chunk, content, pending_content};
+use sea_orm::ActiveValue::Set;
+use sea_orm::sea_query::{Expr, Query};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr,
+    EntityTrait, ExprTrait, FromQueryResult, QueryFilter, QuerySelect,
+};
 use sha2::{Digest, Sha256};
 use wire::Canonical;
 
 use super::asking::repeat;
-use super::database::{clock, statement};
+use super::hot;
+use super::raw::clock;
+use super::removal::{PENDING_EXPIRES_AFTER, SeenPending};
 use super::{ContentId, Database, StoreError};
 
 /// How large the pieces are in which a message is stored, in octets.
@@ -17,9 +25,6 @@ pub const CHUNK_OCTETS: usize = 128 * 1024;
 
 /// From this size on, a message goes to the database while it still arrives.
 const MEMORY_OCTETS: usize = 8 * CHUNK_OCTETS;
-
-/// A broken delivery is removed when it has not grown for this long.
-const UNFINISHED_EXPIRES_AFTER: Duration = Duration::from_secs(3600);
 
 /// A message that is arriving. It is stored when it is complete, or not at all.
 ///
@@ -164,27 +169,23 @@ impl Database {
         let Some(written) = message.written else {
             return Ok(());
         };
-        let remove = || self.remove_unfinished(written.content, "");
+        let remove = || self.remove_pending(written.content, Pending::Any);
         repeat(remove).await?;
         Ok(())
     }
 
-    /// Removes what was broken off: what has not grown for too long, by the clock that is the same
-    /// for all servers. Returns how many there were.
+    /// Returns the contents that are not complete, with the time of the clock that is the same for
+    /// all servers.
     ///
     /// # Errors
-    /// If the database refuses.
-    pub(super) async fn broken_deliveries(&self) -> Result<Vec<ContentId>, StoreError> {
+    /// If the database can't say.
+    pub(super) async fn pending_contents(&self) -> Result<Vec<SeenPending>, StoreError> {
         let read = self.read();
-        let broken = format!(
-            "SELECT content_id FROM unfinished WHERE {}",
-            is_broken(read)
-        );
-        let rows = read.query_all_raw(statement(read, &broken, [])).await?;
-        let contents = rows
-            .iter()
-            .map(|row| Ok(ContentId(row.try_get_by_index(0)?)));
-        contents.collect()
+        let pending = pending_content::Entity::find()
+            .expr_as(clock(read.get_database_backend()), "now_ms")
+            .into_model::<PendingNow>()
+            .all(read);
+        Ok(pending.await?.into_iter().map(Into::into).collect())
     }
 
     /// Removes what is left of a delivery that was broken off; false if it goes on after all.
@@ -196,160 +197,171 @@ impl Database {
         content: ContentId,
     ) -> Result<bool, StoreError> {
         // It may have grown since.
-        let and_broken = format!("AND {}", is_broken(self.read()));
-        repeat(|| self.remove_unfinished(content, &and_broken)).await
+        repeat(|| self.remove_pending(content, Pending::Broken)).await
     }
 
-    async fn remove_unfinished(
-        &self,
-        content: ContentId,
-        condition: &str,
-    ) -> Result<bool, StoreError> {
+    async fn remove_pending(&self, content: ContentId, which: Pending) -> Result<bool, StoreError> {
         let transaction = self.begin_maintenance().await?;
-        let removed = remove_content(&transaction, content, condition).await?;
+        let removed = remove_content(&transaction, content, which).await?;
         transaction.commit().await?;
         Ok(removed)
     }
 }
 
-/// The condition that nothing has been written of an unfinished delivery for too long.
-fn is_broken(connection: &impl ConnectionTrait) -> String {
-    let (now, expires_after) = (clock(connection), UNFINISHED_EXPIRES_AFTER.as_millis());
-    format!("touched_at_ms < {now} - {expires_after}")
+/// A pending content, and the time of the database.
+#[derive(FromQueryResult)]
+struct PendingNow {
+    content_id: i64,
+    written_at_ms: i64,
+    now_ms: i64,
 }
 
-/// Runs an INSERT that returns the key of its row.
-async fn inserted_key(
-    transaction: &DatabaseTransaction,
-    sql: &str,
-    values: impl IntoIterator<Item = Value>,
-) -> Result<i64, StoreError> {
-    let row = transaction
-        .query_one_raw(statement(transaction, sql, values))
-        .await?;
-    let row = row.ok_or_else(|| StoreError::Corrupt("INSERT returned no key".into()))?;
-    Ok(row.try_get_by_index(0)?)
+impl From<PendingNow> for SeenPending {
+    fn from(row: PendingNow) -> Self {
+        Self {
+            content: ContentId(row.content_id),
+            written_at_ms: row.written_at_ms,
+            now_ms: row.now_ms,
+        }
+    }
 }
 
-/// Removes what a large message that nobody gets has in the database already.
+/// Which pending content is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pending {
+    /// Any.
+    Any,
+    /// One whose delivery was broken off.
+    Broken,
+}
+
+/// The condition that nothing has been written of a pending content for too long.
+fn is_broken(backend: DbBackend) -> Expr {
+    let expires_after = i64::try_from(PENDING_EXPIRES_AFTER.as_millis()).unwrap_or(i64::MAX);
+    pending_content::Column::WrittenAtMs
+        .into_expr()
+        .lt(clock(backend).sub(expires_after))
+}
+
+/// Removes what is stored already of a large message without recipients.
 pub(super) async fn remove_written(
     transaction: &DatabaseTransaction,
     message: &StagedMessage,
 ) -> Result<(), DbErr> {
     if let Some(written) = message.written {
-        remove_content(transaction, written.content, "").await?;
+        remove_content(transaction, written.content, Pending::Any).await?;
     }
     Ok(())
 }
 
-/// Removes a content that belongs to nobody yet, on this condition; one that belongs to somebody
-/// stays. Tells whether it did.
+/// Removes a pending content; false if it is not pending, or not one of `which`.
 async fn remove_content(
     transaction: &DatabaseTransaction,
     content: ContentId,
-    condition: &str,
+    which: Pending,
 ) -> Result<bool, DbErr> {
-    let unfinished = format!(
-        "DELETE FROM unfinished WHERE content_id = {} {condition}",
-        content.0
-    );
-    let removed = transaction.execute_unprepared(&unfinished).await?;
-    if removed.rows_affected() == 0 {
+    let mut pending = pending_content::Entity::delete_many()
+        .filter(pending_content::Column::ContentId.eq(content.0));
+    if which == Pending::Broken {
+        pending = pending.filter(is_broken(transaction.get_database_backend()));
+    }
+    if pending.exec(transaction).await?.rows_affected == 0 {
         return Ok(false);
     }
-    for (table, key) in [("chunks", "content_id"), ("contents", "id")] {
-        let sql = format!("DELETE FROM {table} WHERE {key} = {}", content.0);
-        transaction.execute_unprepared(&sql).await?;
-    }
+    let chunks = chunk::Entity::delete_many().filter(chunk::Column::ContentId.eq(content.0));
+    chunks.exec(transaction).await?;
+    content::Entity::delete_by_id(content.0)
+        .exec(transaction)
+        .await?;
     Ok(true)
 }
 
 async fn begin_content(transaction: &DatabaseTransaction) -> Result<Written, StoreError> {
-    let content = insert_content(transaction, 0, &[0; 32]).await?;
-    let begin = format!(
-        "INSERT INTO unfinished (content_id, touched_at_ms) VALUES ($1, {})",
-        clock(transaction)
-    );
-    let begin = statement(transaction, &begin, [content.0.into()]);
-    transaction.execute_raw(begin).await?;
-    Ok(Written { content, chunks: 0 })
+    let content = content::ActiveModel {
+        octets: Set(0),
+        digest: Set(vec![0; 32]),
+        ..Default::default()
+    };
+    let content = content.insert(transaction).await?;
+    let mut pending = Query::insert();
+    pending
+        .into_table(pending_content::Entity)
+        .columns([
+            pending_content::Column::ContentId,
+            pending_content::Column::WrittenAtMs,
+        ])
+        .values_panic([content.id.into(), clock(transaction.get_database_backend())]);
+    transaction.execute(&pending).await?;
+    Ok(Written {
+        content: ContentId(content.id),
+        chunks: 0,
+    })
 }
 
 async fn touch(transaction: &DatabaseTransaction, content: ContentId) -> Result<(), StoreError> {
-    let touch = format!(
-        "UPDATE unfinished SET touched_at_ms = {} WHERE content_id = $1",
-        clock(transaction)
-    );
-    let touch = statement(transaction, &touch, [content.0.into()]);
-    expect_one(transaction.execute_raw(touch).await?.rows_affected())
-}
-
-/// Gives a content that is being written to its recipients; false if another transaction has done
-/// so, for others of them.
-pub(super) async fn finish_content(
-    transaction: &DatabaseTransaction,
-    content: ContentId,
-    octets: i64,
-    digest: &[u8; 32],
-) -> Result<bool, StoreError> {
-    const FINISHED: &str = "DELETE FROM unfinished WHERE content_id = $1";
-    const UPDATE: &str = "UPDATE contents SET octets = $2, digest = $3 WHERE id = $1";
-    const IS_FINISHED: &str =
-        "SELECT 1 FROM contents WHERE id = $1 AND octets = $2 AND digest = $3";
-    let finished = statement(transaction, FINISHED, [content.0.into()]);
-    let is_ours = transaction.execute_raw(finished).await?.rows_affected() > 0;
-    let values = [content.0.into(), octets.into(), digest.to_vec().into()];
-    if is_ours {
-        let update = statement(transaction, UPDATE, values);
-        transaction.execute_raw(update).await?;
-    } else {
-        let is_finished = statement(transaction, IS_FINISHED, values);
-        let is_finished = transaction.query_one_raw(is_finished).await?;
-        is_finished.ok_or(StoreError::DeliveryExpired)?;
-    }
-    Ok(is_ours)
-}
-
-fn expect_one(rows: u64) -> Result<(), StoreError> {
-    if rows == 1 {
+    let now = clock(transaction.get_database_backend());
+    let touched = pending_content::Entity::update_many()
+        .col_expr(pending_content::Column::WrittenAtMs, now)
+        .filter(pending_content::Column::ContentId.eq(content.0))
+        .exec(transaction);
+    if touched.await?.rows_affected == 1 {
         Ok(())
     } else {
         Err(StoreError::DeliveryExpired)
     }
 }
 
-async fn insert_content(
+/// Completes a pending content for its recipients; false if another transaction has completed it,
+/// for others of them.
+pub(super) async fn finish_content(
     transaction: &DatabaseTransaction,
+    content: ContentId,
     octets: i64,
     digest: &[u8; 32],
-) -> Result<ContentId, StoreError> {
-    const INSERT: &str = "INSERT INTO contents (octets, digest) VALUES ($1, $2) RETURNING id";
-    let values = [octets.into(), digest.to_vec().into()];
-    Ok(ContentId(inserted_key(transaction, INSERT, values).await?))
+) -> Result<bool, StoreError> {
+    let finished = pending_content::Entity::delete_by_id(content.0).exec(transaction);
+    let is_ours = finished.await?.rows_affected > 0;
+    if is_ours {
+        let whole = content::ActiveModel {
+            octets: Set(octets),
+            digest: Set(digest.to_vec()),
+            ..Default::default()
+        };
+        content::Entity::update_many()
+            .set(whole)
+            .filter(content::Column::Id.eq(content.0))
+            .exec(transaction)
+            .await?;
+    } else {
+        let finished = content::Entity::find_by_id(content.0).one(transaction);
+        let is_whole =
+            |it: &content::Model| it.octets == octets && it.digest.as_slice() == digest.as_slice();
+        let finished = finished.await?.filter(is_whole);
+        finished.ok_or(StoreError::DeliveryExpired)?;
+    }
+    Ok(is_ours)
 }
 
-/// Adds chunks behind those that are there; returns how many there are then.
+/// Adds chunks after those that are stored; returns how many there are then.
 pub(super) async fn insert_chunks(
     transaction: &DatabaseTransaction,
     mut written: Written,
     octets: &[u8],
 ) -> Result<i32, StoreError> {
-    const INSERT: &str = "INSERT INTO chunks (content_id, number, octets) VALUES ($1, $2, $3)";
-    for chunk in octets.chunks(CHUNK_OCTETS) {
-        let values = [
+    for data in octets.chunks(CHUNK_OCTETS) {
+        let row = [
             written.content.0.into(),
             written.chunks.into(),
-            chunk.to_vec().into(),
+            data.to_vec().into(),
         ];
-        transaction
-            .execute_raw(statement(transaction, INSERT, values))
-            .await?;
+        let insert = hot::insert_chunks(transaction.get_database_backend(), vec![row]);
+        transaction.execute_raw(insert).await?;
         written.chunks += 1;
     }
     Ok(written.chunks)
 }
 
-/// As the tables keep time; before 1970 is negative.
+/// Returns a time as the tables keep it; before 1970 it is negative.
 pub(crate) fn milliseconds(time: SystemTime) -> i64 {
     let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
     match time.duration_since(SystemTime::UNIX_EPOCH) {

@@ -1,89 +1,62 @@
-//! Removes the octets of deleted messages once no session can read them any more.
+//! Garbage collection: reads what there is to remove, and removes what the plan allows.
 //!
-//! A deletion moves its messages to `departures`. Sessions that opened the maildrop before that go on
-//! reading them, in this process and in others on the same database. So what a deletion has left is
-//! removed when
-//! - all its messages have been moved,
-//! - the time is over in which it can be undone,
-//! - no session here has opened the maildrop before it,
-//! - every other server has looked at the deletions since this one first saw it, and
-//! - none of them holds it.
+//! [`removal`](super::removal) decides which deleted messages no session can read any more.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::collections::HashSet;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend};
+use entity::{
+    chunk, content, deleted_message, deletion, deletion_batch, message, remote_lease, trace_header,
+    user,
+};
+use sea_orm::sea_query::{Asterisk, Expr, LockBehavior, LockType, Query};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait, FromQueryResult,
+    JoinType, QueryFilter, QueryOrder, QuerySelect, QueryTrait, RelationTrait,
+};
 
 use super::clock_guard::Time;
-use super::database::{now, sql_list, statement};
-use super::servers::Servers;
+use super::query::same;
+use super::raw::{clock, now};
+use super::removal::{self, DeletionKey, Plan, RemovalState, Seen, SeenDeletion};
 use super::{MaildropVersion, SqlStore, StoreError, UserId, repeat};
 
 /// How often [`super::MailStore::collect_garbage`] is to be called.
 pub const GC_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long one call moves or removes; the next goes on. The others are to hear of this server
-/// meanwhile.
+/// How long one call moves or removes; the next goes on. The other servers wait for this one's
+/// heartbeat meanwhile.
 pub(super) const WORKING_TIME: Duration = Duration::from_secs(2);
 
-/// A login that began before a deletion may take its lease a little after it.
-const LOGIN_GRACE: Duration = Duration::from_secs(4);
+/// The most deletions that one call reads, those that may go first.
+const DELETIONS_AT_ONCE: u64 = 50_000;
 
-/// How many deletions one call looks at, those that may go first.
-const DELETIONS_AT_ONCE: i64 = 50_000;
-
-/// What how many deletions have left is removed together.
+/// How many deletions one statement names.
 const DELETIONS_PER_STATEMENT: usize = 100;
 
-/// How many contents one transaction removes, so that no delivery waits long for it.
+/// The most messages that one transaction removes, so that no delivery waits long for it.
 const REMOVED_AT_ONCE: usize = 100;
 
-/// After how many octets of contents it ends.
+/// The size of contents after which it ends, in octets.
 const OCTETS_AT_ONCE: i64 = 32 * 1024 * 1024;
 
 /// What a call of [`super::MailStore::collect_garbage`] did.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct GcReport {
-    /// Departed messages that nobody could read any more.
-    pub departures: usize,
+    /// Deleted messages that were removed: no session could read them any more.
+    pub removed: usize,
     /// Deliveries that had been broken off.
     pub broken_deliveries: usize,
-    /// Messages that had been here for too long.
+    /// Messages that have expired.
     pub expired: u64,
-}
-
-/// A deletion: whose maildrop, and the first version without its messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct DeletionKey {
-    pub(super) user: UserId,
-    pub(super) version: MaildropVersion,
-}
-
-impl DeletionKey {
-    /// The condition that a row is of one of these.
-    pub(super) fn among(keys: &[Self]) -> String {
-        format!(
-            "(user_id, maildrop_version) IN (VALUES {})",
-            Self::list(keys)
-        )
-    }
-
-    /// These as rows of SQL.
-    fn list(keys: &[Self]) -> String {
-        let key = |key: &Self| format!("({},{})", key.user.0, key.version.0);
-        let keys: Vec<String> = keys.iter().map(key).collect();
-        keys.join(",")
-    }
 }
 
 /// What this server remembers between two calls.
 #[derive(Debug, Default)]
 pub(super) struct GcState {
-    /// Each deletion, when it was first seen here, and the others' beats at that time.
-    deletions: HashMap<DeletionKey, FirstSeen>,
-    pub(super) servers: Servers,
-    /// What can't be removed because the database is damaged there: keys of departed messages, of
+    pub(super) removal: RemovalState,
+    /// What can't be removed because the database is damaged there: keys of deleted messages, of
     /// contents of broken deliveries, and of users.
     damaged: HashSet<(Damaged, i64)>,
 }
@@ -91,44 +64,39 @@ pub(super) struct GcState {
 /// What can't be removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Damaged {
-    /// A departed message.
-    Departure,
-    /// What a delivery that broke off has left.
+    /// A deleted message.
+    DeletedMessage,
+    /// The content of a delivery that was broken off.
     BrokenDelivery,
     /// The expired messages of a user.
     Expired,
-    /// The deleted messages of a user.
+    /// The deletion batches of a user.
     Deleted,
-    /// The maildrop of a user who was removed.
+    /// The maildrop of a removed user.
     Removed,
 }
 
-#[derive(Debug, Clone)]
-struct FirstSeen {
-    at: Instant,
-    beats: Arc<HashMap<String, i64>>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Departure {
-    message: i64,
-    content: i64,
+/// A deleted message.
+#[derive(Debug, Clone, Copy, FromQueryResult)]
+struct DeletedMessage {
+    message_id: i64,
+    content_id: i64,
 }
 
 impl SqlStore {
-    /// Does what there is to do. A fault in one part keeps the others from nothing; the first one is
-    /// the error.
+    /// Does what there is to do. A fault in one part does not stop the others; the first one is the
+    /// error.
     pub(super) async fn collect(&self) -> Result<GcReport, StoreError> {
         let broken_deliveries = self.remove_broken_deliveries().await;
         let time = self.time().await?;
         let expired = self.expire(time).await;
         let moved = self.move_deleted().await;
         let emptied = self.empty_maildrops_of_the_removed().await;
-        let departures = self.remove_departures(time).await;
+        let removed = self.remove_deleted(time).await;
         moved?;
         emptied?;
         Ok(GcReport {
-            departures: departures?,
+            removed: removed?,
             broken_deliveries: broken_deliveries?,
             expired: expired?,
         })
@@ -138,7 +106,7 @@ impl SqlStore {
     async fn move_deleted(&self) -> Result<(), StoreError> {
         let began = Instant::now();
         for user in self.database.users_with_batches().await? {
-            let what = (Damaged::Deleted, user.0);
+            let what = (Damaged::Deleted, user.row());
             let mut more = !self.is_damaged(what);
             while more && began.elapsed() < WORKING_TIME {
                 let moved = match self.database.move_batch(user, Duration::ZERO).await {
@@ -156,7 +124,7 @@ impl SqlStore {
     async fn empty_maildrops_of_the_removed(&self) -> Result<(), StoreError> {
         let began = Instant::now();
         for user in self.database.removed_users().await? {
-            let what = (Damaged::Removed, user.0);
+            let what = (Damaged::Removed, user.row());
             let mut more = !self.is_damaged(what);
             while more && began.elapsed() < WORKING_TIME {
                 let emptied = match self.database.empty_removed(user, Duration::ZERO).await {
@@ -170,35 +138,37 @@ impl SqlStore {
         Ok(())
     }
 
-    /// Removes departed messages for some time; returns how many.
-    async fn remove_departures(&self, time: Time) -> Result<usize, StoreError> {
-        let deletions = self.deletions(time).await?;
-        if deletions.is_empty() {
-            let damaged = std::mem::take(&mut self.gc_state().damaged);
-            *self.gc_state() = GcState {
-                damaged,
-                ..GcState::default()
-            };
+    /// Removes deleted messages for some time; returns how many.
+    async fn remove_deleted(&self, time: Time) -> Result<usize, StoreError> {
+        // Leases that are taken while it looks are not seen, so no later time may count.
+        let looked_at = Instant::now();
+        let Some(seen) = self.look(time).await? else {
+            self.gc_state().removal = RemovalState::default();
             self.register().await?;
             return Ok(0);
+        };
+        let Plan {
+            dead_servers,
+            removable,
+            ..
+        } = self.plan(looked_at, &seen);
+        for server in dead_servers {
+            tracing::warn!(server, "another server has stopped without saying so");
+            self.forget_server(&server).await?;
         }
-        self.publish_leases(&deletions).await?;
-        self.expire_dead_servers().await?;
-        let remote_leases = self.remote_leases().await?;
-        let removable = self.removable(&deletions, &remote_leases);
         let (began, mut removed) = (Instant::now(), 0);
         for deletions in removable.chunks(DELETIONS_PER_STATEMENT) {
             loop {
                 if began.elapsed() >= WORKING_TIME {
                     return Ok(removed);
                 }
-                let left = self.departures_of(deletions).await?;
+                let left = self.messages_of(deletions).await?;
                 let now_removed = match self.remove_together(&left).await {
                     Err(error) if error.is_damage() => self.remove_each(&left).await?,
                     done => done?,
                 };
                 removed += now_removed;
-                // Of large messages, or of those that others have locked, some are left.
+                // Some are left where messages are large, or others have locked them.
                 let were_all = left.len() < REMOVED_AT_ONCE && now_removed == left.len();
                 if were_all || now_removed == 0 {
                     break;
@@ -209,62 +179,109 @@ impl SqlStore {
         Ok(removed)
     }
 
-    /// The next departed messages of these deletions.
-    async fn departures_of(&self, deletions: &[DeletionKey]) -> Result<Vec<Departure>, StoreError> {
-        let but_for = match self.damaged_of(Damaged::Departure) {
-            damaged if damaged.is_empty() => String::new(),
-            damaged => format!("AND d.message_id NOT IN ({})", sql_list(damaged)),
-        };
-        // SQLite goes by the index only for a join.
-        let next = format!(
-            "WITH deleted(user_id, maildrop_version) AS (VALUES {}) \
-             SELECT d.message_id, d.content_id FROM deleted e JOIN departures d \
-             ON d.user_id = e.user_id AND d.maildrop_version = e.maildrop_version {but_for} \
-             LIMIT {REMOVED_AT_ONCE}",
-            DeletionKey::list(deletions)
-        );
-        let read = self.database.read();
-        let rows = read.query_all_raw(statement(read, &next, [])).await?;
-        let departure = |row: &sea_orm::QueryResult| {
-            Ok(Departure {
-                message: row.try_get_by_index(0)?,
-                content: row.try_get_by_index(1)?,
-            })
-        };
-        rows.iter().map(departure).collect()
+    /// Looks at the deletions and the other servers, and publishes leases; none if there are no
+    /// deletions. The plan depends on the order.
+    async fn look(&self, time: Time) -> Result<Option<Seen>, StoreError> {
+        let deletions = self.deletions().await?;
+        if deletions.is_empty() {
+            return Ok(None);
+        }
+        let keys = deletions.iter().map(|deletion| deletion.key);
+        let held = self.publish_leases(keys).await?;
+        let heartbeats = self.heartbeats().await?;
+        let remote_leases = self.remote_leases().await?;
+        Ok(Some(Seen {
+            now_ms: time.certain_ms,
+            deletions,
+            held,
+            heartbeats,
+            remote_leases,
+        }))
     }
 
-    /// Removes what is left of deletions that have left nothing.
+    fn plan(&self, now: Instant, seen: &Seen) -> Plan {
+        let mut gc_state = self.gc_state();
+        let state = std::mem::take(&mut gc_state.removal);
+        let mut plan = removal::plan(now, state, seen);
+        gc_state.removal = std::mem::take(&mut plan.state);
+        plan
+    }
+
+    /// Returns the next messages of these deletions.
+    async fn messages_of(
+        &self,
+        deletions: &[DeletionKey],
+    ) -> Result<Vec<DeletedMessage>, StoreError> {
+        const DELETION: &str = "deletion";
+        let pairs = deletions.iter().map(|it| (it.user.row(), it.version.0));
+        let of_deletion =
+            |column, place| Expr::col((deleted_message::Entity, column)).equals((DELETION, place));
+        let mut next = Query::select();
+        next.columns([
+            (deleted_message::Entity, deleted_message::Column::MessageId),
+            (deleted_message::Entity, deleted_message::Column::ContentId),
+        ]);
+        // SQLite uses the index only for a join.
+        next.from_values(pairs, DELETION)
+            .inner_join(
+                deleted_message::Entity,
+                of_deletion(deleted_message::Column::UserId, "column1").and(of_deletion(
+                    deleted_message::Column::MaildropVersion,
+                    "column2",
+                )),
+            )
+            .limit(REMOVED_AT_ONCE as u64);
+        let damaged = self.damaged_of(Damaged::DeletedMessage);
+        if !damaged.is_empty() {
+            next.and_where(deleted_message::Column::MessageId.is_not_in(damaged));
+        }
+        let rows = self.database.read().query_all(&next).await?;
+        let rows = rows.iter();
+        let messages = rows.map(|row| DeletedMessage::from_query_result(row, ""));
+        Ok(messages.collect::<Result<_, _>>()?)
+    }
+
+    /// Removes the rows of deletions without messages.
     async fn forget_deletions(&self, deletions: &[DeletionKey]) -> Result<(), StoreError> {
-        let among = DeletionKey::among(deletions);
         let forget = || async {
             let transaction = self.database.begin_maintenance().await?;
-            for forget in [
-                format!(
-                    "DELETE FROM deletions AS e WHERE {among} \
-                     AND NOT EXISTS (SELECT 1 FROM departures d WHERE d.user_id = e.user_id \
-                     AND d.maildrop_version = e.maildrop_version)"
-                ),
-                format!(
-                    "DELETE FROM remote_leases AS h WHERE {among} \
-                     AND NOT EXISTS (SELECT 1 FROM deletions e WHERE e.user_id = h.user_id \
-                     AND e.maildrop_version = h.maildrop_version)"
-                ),
-            ] {
-                transaction.execute_unprepared(&forget).await?;
-            }
+            let (user_id, version) = (deletion::Column::UserId, deletion::Column::MaildropVersion);
+            let left = deleted_message::Entity::find()
+                .select_only()
+                .column(deleted_message::Column::MessageId)
+                .filter(same(deleted_message::Column::UserId, user_id))
+                .filter(same(deleted_message::Column::MaildropVersion, version));
+            deletion::Entity::delete_many()
+                .filter(among::<deletion::Entity>(user_id, version, deletions))
+                .filter(Expr::not_exists(left.into_query()))
+                .exec(&transaction)
+                .await?;
+            let leased = (
+                remote_lease::Column::UserId,
+                remote_lease::Column::MaildropVersion,
+            );
+            let left = deletion::Entity::find()
+                .select_only()
+                .column(user_id)
+                .filter(same(user_id, leased.0))
+                .filter(same(version, leased.1));
+            remote_lease::Entity::delete_many()
+                .filter(among::<remote_lease::Entity>(leased.0, leased.1, deletions))
+                .filter(Expr::not_exists(left.into_query()))
+                .exec(&transaction)
+                .await?;
             Ok::<_, StoreError>(transaction.commit().await?)
         };
         repeat(forget).await
     }
 
-    async fn remove_together(&self, departures: &[Departure]) -> Result<usize, StoreError> {
-        if departures.is_empty() {
+    async fn remove_together(&self, messages: &[DeletedMessage]) -> Result<usize, StoreError> {
+        if messages.is_empty() {
             return Ok(0);
         }
         let remove = || async {
             let transaction = self.database.begin_maintenance().await?;
-            let removed = remove(&transaction, departures).await?;
+            let removed = remove(&transaction, messages).await?;
             transaction.commit().await?;
             Ok::<_, StoreError>(removed)
         };
@@ -272,11 +289,11 @@ impl SqlStore {
     }
 
     /// Removes one after the other, but for those where the database is damaged.
-    async fn remove_each(&self, departures: &[Departure]) -> Result<usize, StoreError> {
+    async fn remove_each(&self, messages: &[DeletedMessage]) -> Result<usize, StoreError> {
         let mut removed = 0;
-        for departure in departures {
-            let done = self.remove_together(std::slice::from_ref(departure)).await;
-            let what = (Damaged::Departure, departure.message);
+        for message in messages {
+            let done = self.remove_together(std::slice::from_ref(message)).await;
+            let what = (Damaged::DeletedMessage, message.message_id);
             removed += self.unless_damaged(what, done)?.unwrap_or_default();
         }
         Ok(removed)
@@ -329,66 +346,50 @@ impl SqlStore {
         })
     }
 
-    /// The deletions whose messages have all been moved, and which nothing keeps any more but
-    /// sessions that read them. What a user leaves who was removed is moved while their row is there.
-    async fn deletions(&self, time: Time) -> Result<Vec<DeletionKey>, StoreError> {
-        const UNKEPT: &str = "SELECT user_id, maildrop_version FROM deletions e \
-            WHERE kept_until_ms <= $1 AND NOT EXISTS (SELECT 1 FROM deletion_batches b \
-            WHERE b.user_id = e.user_id AND b.maildrop_version = e.maildrop_version) \
-            AND NOT EXISTS (SELECT 1 FROM users u \
-            WHERE u.id = e.user_id AND u.removed_at_ms IS NOT NULL) \
-            ORDER BY kept_until_ms LIMIT $2";
-        let read = self.database.read();
-        let values = [time.certain_ms.into(), DELETIONS_AT_ONCE.into()];
-        let rows = read.query_all_raw(statement(read, UNKEPT, values)).await?;
-        let key = |row: &sea_orm::QueryResult| {
-            Ok(DeletionKey {
-                user: UserId(row.try_get_by_index(0)?),
-                version: MaildropVersion(row.try_get_by_index(1)?),
-            })
-        };
-        rows.iter().map(key).collect()
-    }
-
-    fn removable(
-        &self,
-        deletions: &[DeletionKey],
-        remote_leases: &HashSet<DeletionKey>,
-    ) -> Vec<DeletionKey> {
-        let mut gc_state = self.gc_state();
-        let GcState {
-            deletions: seen,
-            servers,
-            ..
-        } = &mut *gc_state;
-        let beats = servers.beats();
-        let first_seen_now = FirstSeen {
-            at: Instant::now(),
-            beats: Arc::new(beats.clone()),
-        };
-        let here: HashSet<DeletionKey> = deletions.iter().copied().collect();
-        seen.retain(|deletion, _| here.contains(deletion));
-        let mut removable = Vec::new();
-        for deletion in deletions {
-            let first = seen
-                .entry(*deletion)
-                .or_insert_with(|| first_seen_now.clone());
-            // The beat after the next is the end of a look that began after this deletion was seen
-            // here. A server makes itself known as soon as it starts, so one that was not there then
-            // has not opened the maildrop before.
-            let looked =
-                |(id, then): (&String, &i64)| beats.get(id).is_none_or(|now| *now >= then + 2);
-            let is_held = servers.holds(*deletion) || remote_leases.contains(deletion);
-            if !is_held && first.at.elapsed() >= LOGIN_GRACE && first.beats.iter().all(looked) {
-                removable.push(*deletion);
-            }
-        }
-        removable
+    /// Returns the deletions that may be due. A server that does not trust the clock returns those
+    /// that are due by it all the same, since the others wait for its leases on them.
+    ///
+    /// The messages of a removed user are moved as long as the user's row is there.
+    async fn deletions(&self) -> Result<Vec<SeenDeletion>, StoreError> {
+        let batches = deletion_batch::Entity::find()
+            .select_only()
+            .column(deletion_batch::Column::UserId)
+            .filter(same(
+                deletion_batch::Column::UserId,
+                deletion::Column::UserId,
+            ))
+            .filter(same(
+                deletion_batch::Column::MaildropVersion,
+                deletion::Column::MaildropVersion,
+            ));
+        let removed = user::Entity::find()
+            .select_only()
+            .column(user::Column::Id)
+            .filter(same(user::Column::Id, deletion::Column::UserId))
+            .filter(user::Column::RemovedAtMs.is_not_null());
+        let now = clock(self.database.read().get_database_backend());
+        let is_moved = Expr::not_exists(batches.into_query());
+        let is_moved = is_moved.and(Expr::not_exists(removed.into_query()));
+        let deletions = deletion::Entity::find()
+            .select_only()
+            .columns([
+                deletion::Column::UserId,
+                deletion::Column::MaildropVersion,
+                deletion::Column::KeptUntilMs,
+            ])
+            .expr_as(is_moved, "is_moved")
+            .filter(deletion::Column::KeptUntilMs.into_expr().lte(now))
+            .order_by_asc(deletion::Column::KeptUntilMs)
+            .limit(DELETIONS_AT_ONCE)
+            .into_model::<DueDeletion>()
+            .all(self.database.read());
+        Ok(deletions.await?.into_iter().map(Into::into).collect())
     }
 
     async fn remove_broken_deliveries(&self) -> Result<usize, StoreError> {
         let mut removed = 0;
-        for content in self.database.broken_deliveries().await? {
+        let pending = self.database.pending_contents().await?;
+        for content in removal::broken_off(&pending) {
             let what = (Damaged::BrokenDelivery, content.0);
             if !self.is_damaged(what) {
                 let done = self.database.remove_broken_delivery(content).await;
@@ -404,74 +405,139 @@ impl SqlStore {
     }
 }
 
-/// Removes departed messages, and what they said if no other message says it; returns how many.
-///
-/// It waits for no lock, since it holds many: what others have locked, such as a QUIT that deletes
-/// copies of the same contents or another server that removes them, is left for the next time.
-async fn remove(
-    transaction: &DatabaseTransaction,
-    departures: &[Departure],
-) -> Result<usize, StoreError> {
-    let departures = lock(transaction, departures).await?;
-    if departures.is_empty() {
-        return Ok(0);
-    }
-    let messages = sql_list(departures.iter().map(|(message, _)| *message));
-    let contents = sql_list(departures.iter().map(|(_, content)| *content));
-    for sql in [
-        format!(
-            "DELETE FROM departures WHERE content_id IN ({contents}) AND message_id IN ({messages})"
-        ),
-        format!(
-            "DELETE FROM heads WHERE message_id IN ({messages}) \
-             AND NOT EXISTS (SELECT 1 FROM messages WHERE messages.id = heads.message_id)"
-        ),
-    ] {
-        transaction.execute_unprepared(&sql).await?;
-    }
-    for (table, key) in [("chunks", "content_id"), ("contents", "id")] {
-        let sql = format!(
-            "DELETE FROM {table} WHERE {key} IN ({contents}) \
-             AND NOT EXISTS (SELECT 1 FROM messages WHERE messages.content_id = {table}.{key}) \
-             AND NOT EXISTS (SELECT 1 FROM departures WHERE departures.content_id = {table}.{key})"
-        );
-        transaction.execute_unprepared(&sql).await?;
-    }
-    Ok(departures.len())
+/// A deletion that is not kept any longer.
+#[derive(FromQueryResult)]
+struct DueDeletion {
+    user_id: i64,
+    maildrop_version: i64,
+    kept_until_ms: i64,
+    is_moved: bool,
 }
 
-/// Locks the contents of departed messages and the messages themselves, as many as are removed
-/// quickly; returns the keys of both. Without that, two servers that remove the last two references
-/// to one content would each see the other's, and nobody would remove the content.
+impl From<DueDeletion> for SeenDeletion {
+    fn from(row: DueDeletion) -> Self {
+        Self {
+            key: DeletionKey {
+                user: UserId::from_row(row.user_id),
+                version: MaildropVersion(row.maildrop_version),
+            },
+            kept_until_ms: row.kept_until_ms,
+            is_moved: row.is_moved,
+        }
+    }
+}
+
+/// The condition that a row is of one of these deletions.
+pub(super) fn among<E: EntityTrait>(
+    user_id: E::Column,
+    version: E::Column,
+    deletions: &[DeletionKey],
+) -> Expr {
+    let pairs = deletions.iter().map(|it| (it.user.row(), it.version.0));
+    let pairs = Query::select()
+        .column(Asterisk)
+        .from_values(pairs, "those")
+        .take();
+    let key = [user_id, version].map(|column| Expr::col(column.as_column_ref()));
+    Expr::tuple(key).in_subquery(pairs)
+}
+
+/// Removes deleted messages, and the contents that no other message has; returns how many messages.
+///
+/// It holds many locks, so it waits for none: what others have locked, such as a QUIT that deletes
+/// messages of the same contents or another server that removes them, is left for the next time.
+async fn remove(
+    transaction: &DatabaseTransaction,
+    messages: &[DeletedMessage],
+) -> Result<usize, StoreError> {
+    let locked = lock(transaction, messages).await?;
+    if locked.is_empty() {
+        return Ok(0);
+    }
+    let messages: Vec<i64> = locked.iter().map(|it| it.message_id).collect();
+    let contents: Vec<i64> = locked.iter().map(|it| it.content_id).collect();
+    let contents = contents.as_slice();
+    deleted_message::Entity::delete_many()
+        .filter(deleted_message::Column::ContentId.is_in(contents.iter().copied()))
+        .filter(deleted_message::Column::MessageId.is_in(messages.iter().copied()))
+        .exec(transaction)
+        .await?;
+    let restored = message::Entity::find()
+        .select_only()
+        .column(message::Column::Id)
+        .filter(same(message::Column::Id, trace_header::Column::MessageId));
+    trace_header::Entity::delete_many()
+        .filter(trace_header::Column::MessageId.is_in(messages))
+        .filter(Expr::not_exists(restored.into_query()))
+        .exec(transaction)
+        .await?;
+    chunk::Entity::delete_many()
+        .filter(chunk::Column::ContentId.is_in(contents.iter().copied()))
+        .filter(is_unused(chunk::Column::ContentId))
+        .exec(transaction)
+        .await?;
+    content::Entity::delete_many()
+        .filter(content::Column::Id.is_in(contents.iter().copied()))
+        .filter(is_unused(content::Column::Id))
+        .exec(transaction)
+        .await?;
+    Ok(locked.len())
+}
+
+/// The condition that no message has the content of this column.
+fn is_unused(content: impl ColumnTrait) -> Expr {
+    let messages = message::Entity::find()
+        .select_only()
+        .column(message::Column::Id)
+        .filter(same(message::Column::ContentId, content));
+    let deleted = deleted_message::Entity::find()
+        .select_only()
+        .column(deleted_message::Column::MessageId)
+        .filter(same(deleted_message::Column::ContentId, content));
+    Expr::not_exists(messages.into_query()).and(Expr::not_exists(deleted.into_query()))
+}
+
+/// A deleted message, and the size of its content.
+#[derive(FromQueryResult)]
+struct Lockable {
+    #[sea_orm(nested)]
+    message: DeletedMessage,
+    octets: i64,
+}
+
+/// Locks deleted messages and their contents, as many as are removed quickly. Without that, two
+/// servers that remove the last two references to a content would each see the other's, and the
+/// content would stay.
 async fn lock(
     transaction: &DatabaseTransaction,
-    departures: &[Departure],
-) -> Result<Vec<(i64, i64)>, StoreError> {
-    let messages = sql_list(departures.iter().map(|departure| departure.message));
-    let contents = sql_list(departures.iter().map(|departure| departure.content));
-    let skip = if transaction.get_database_backend() == DbBackend::Postgres {
-        "FOR UPDATE OF c, d SKIP LOCKED"
-    } else {
-        ""
-    };
-    let lock = format!(
-        "SELECT d.message_id, d.content_id, c.octets FROM departures d \
-         JOIN contents c ON c.id = d.content_id \
-         WHERE d.content_id IN ({contents}) AND d.message_id IN ({messages}) \
-         ORDER BY c.id, d.message_id {skip}"
-    );
-    let mut locked = Vec::with_capacity(departures.len());
+    messages: &[DeletedMessage],
+) -> Result<Vec<DeletedMessage>, StoreError> {
+    let contents = messages.iter().map(|message| message.content_id);
+    let keys = messages.iter().map(|message| message.message_id);
+    let mut lock = deleted_message::Entity::find()
+        .select_only()
+        .columns([
+            deleted_message::Column::MessageId,
+            deleted_message::Column::ContentId,
+        ])
+        .column_as(content::Column::Octets, "octets")
+        .join(
+            JoinType::InnerJoin,
+            deleted_message::Relation::Content.def(),
+        )
+        .filter(deleted_message::Column::ContentId.is_in(contents))
+        .filter(deleted_message::Column::MessageId.is_in(keys))
+        .order_by_asc(content::Column::Id)
+        .order_by_asc(deleted_message::Column::MessageId);
+    // SQLite locks no rows.
+    QuerySelect::query(&mut lock).lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
+    let lockable = lock.into_model::<Lockable>().all(transaction).await?;
     let mut octets_left = OCTETS_AT_ONCE;
-    for row in transaction
-        .query_all_raw(statement(transaction, &lock, []))
-        .await?
-    {
-        if octets_left < 0 {
-            break;
-        }
-        let octets: i64 = row.try_get_by_index(2)?;
-        octets_left = octets_left.saturating_sub(octets);
-        locked.push((row.try_get_by_index(0)?, row.try_get_by_index(1)?));
-    }
-    Ok(locked)
+    let is_small = |it: &Lockable| {
+        let is_allowed = octets_left >= 0;
+        octets_left = octets_left.saturating_sub(it.octets);
+        is_allowed
+    };
+    let locked = lockable.into_iter().take_while(is_small);
+    Ok(locked.map(|it| it.message).collect())
 }

@@ -3,13 +3,19 @@
 use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
+use entity::{content, imported_message, message};
 use pop3::UniqueId;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryResult};
+use sea_orm::ActiveValue::Set;
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, ExprTrait, FromQueryResult, QueryFilter,
+    QueryOrder, QuerySelect, QueryTrait,
+};
 use sha2::{Digest, Sha256};
 
-use super::database::statement;
-use super::reading::{ExportedMessage, time};
-use super::rows::{NewMessage, insert, insert_copies, signed, store_contents};
+use super::query::KEYS_PER_STATEMENT;
+use super::reading::{ExportedMessage, MessageRow, time};
+use super::rows::{NewMessage, insert_copies, signed, store_contents};
 use super::{ContentId, Database, MessageId, StagedMessage, StoreError, UserId, repeat};
 use crate::identity::new_unique_id;
 
@@ -163,37 +169,31 @@ impl ImportHistory {
         at
     }
 
-    /// Adds a row of what was ever imported.
-    fn add_imported(&mut self, row: &QueryResult) -> Result<MessageId, DbErr> {
-        let old_id: Option<String> = row.try_get_by_index(1)?;
-        let octets: i64 = row.try_get_by_index(3)?;
-        let unique_id: Option<String> = row.try_get_by_index(5)?;
-        let received_at: Option<i64> = row.try_get_by_index(6)?;
-        let there = unique_id.zip(received_at).map(|(unique_id, at)| Present {
+    /// Adds a message that was imported once.
+    fn add_imported(&mut self, row: Imported) -> MessageId {
+        let is_unnamed = row.unique_id.is_none();
+        let there = row.present_id.zip(row.received_at_ms);
+        let there = there.map(|(unique_id, at)| Present {
             unique_id,
             received_at: time(at),
-            is_unnamed: old_id.is_none(),
+            is_unnamed,
         });
-        self.last_import = self.last_import.max(row.try_get_by_index(0)?);
+        self.last_import = Ord::max(self.last_import, row.id);
         self.add(Record {
-            old_id,
+            old_id: row.unique_id,
             there,
-            digest: Some(row.try_get_by_index(2)?),
-            octets: octets.unsigned_abs(),
+            digest: Some(row.digest),
+            octets: row.octets.unsigned_abs(),
             met: false,
         });
-        Ok(MessageId(row.try_get_by_index(4)?))
+        MessageId(row.message_id)
     }
 
-    /// Adds a message that has come otherwise than by an import.
-    fn add_present(&mut self, row: &QueryResult) -> Result<(), DbErr> {
-        let message = ExportedMessage::of_row(row)?;
+    /// Adds a message that was not imported.
+    fn add_present(&mut self, row: PresentMessage) {
+        let message = ExportedMessage::from(row.message);
         let (unique_id, octets) = (message.unique_id.clone(), message.octets);
-        let digest = if message.has_head() {
-            None
-        } else {
-            Some(row.try_get_by_index(6)?)
-        };
+        let digest = (!message.has_head()).then_some(row.digest);
         let at = self.add(Record {
             old_id: Some(unique_id.clone()),
             there: Some(Present {
@@ -211,8 +211,28 @@ impl ImportHistory {
                 .or_default()
                 .push((message, at));
         }
-        Ok(())
     }
+}
+
+/// A message that was imported once, and where it is now.
+#[derive(FromQueryResult)]
+struct Imported {
+    id: i64,
+    unique_id: Option<String>,
+    digest: Vec<u8>,
+    octets: i64,
+    message_id: i64,
+    /// Its unique-id now; none if it has been deleted, and so with the next.
+    present_id: Option<String>,
+    received_at_ms: Option<i64>,
+}
+
+/// A message that is in the maildrop.
+#[derive(FromQueryResult)]
+struct PresentMessage {
+    #[sea_orm(nested)]
+    message: MessageRow,
+    digest: Vec<u8>,
 }
 
 impl Database {
@@ -222,27 +242,31 @@ impl Database {
     /// If the database can't say.
     pub async fn known(&self, user: UserId) -> Result<ImportHistory, StoreError> {
         self.finish_deletions(user).await?;
-        const IMPORTED: &str = "SELECT i.id, i.unique_id, i.digest, i.octets, i.message_id, \
-            m.unique_id, m.received_at_ms FROM imports i LEFT JOIN messages m ON m.id = i.message_id \
-            WHERE i.user_id = $1 ORDER BY i.id";
-        const PRESENT: &str = "SELECT m.id, m.content_id, m.head_octets, m.received_at_ms, m.octets, \
-            m.unique_id, c.digest FROM messages m JOIN contents c ON c.id = m.content_id \
-            WHERE m.user_id = $1 ORDER BY m.received_at_ms, m.id";
         let mut known = ImportHistory::default();
         let read = &self.begin_to_read().await?;
-        let mut imported = HashSet::new();
-        for row in read
-            .query_all_raw(statement(read, IMPORTED, [user.0.into()]))
-            .await?
-        {
-            imported.insert(known.add_imported(&row)?);
-        }
-        for row in read
-            .query_all_raw(statement(read, PRESENT, [user.0.into()]))
-            .await?
-        {
-            if !imported.contains(&MessageId(row.try_get_by_index(0)?)) {
-                known.add_present(&row)?;
+        let ever = imported_message::Entity::find()
+            .column_as(message::Column::UniqueId, "present_id")
+            .column(message::Column::ReceivedAtMs)
+            .left_join(message::Entity)
+            .filter(imported_message::Column::UserId.eq(user.row()))
+            .order_by_asc(imported_message::Column::Id)
+            .into_model::<Imported>()
+            .all(read);
+        let ever = ever.await?.into_iter();
+        let imported: HashSet<MessageId> = ever.map(|row| known.add_imported(row)).collect();
+        let present = message::Entity::find()
+            .select_only()
+            .columns(MessageRow::COLUMNS)
+            .column(content::Column::Digest)
+            .inner_join(content::Entity)
+            .filter(message::Column::UserId.eq(user.row()))
+            .order_by_asc(message::Column::ReceivedAtMs)
+            .order_by_asc(message::Column::Id)
+            .into_model::<PresentMessage>()
+            .all(read);
+        for row in present.await? {
+            if !imported.contains(&MessageId(row.message.id)) {
+                known.add_present(row);
             }
         }
         Ok(known)
@@ -302,8 +326,6 @@ impl Database {
         messages: &[Import],
         adoptions: &[Rename],
     ) -> Result<i64, StoreError> {
-        const REMEMBER: &str =
-            "INSERT INTO imports (user_id, unique_id, digest, octets, message_id)";
         let Some((transaction, maildrop)) = self.lock_maildrop(user).await? else {
             return Err(StoreError::NoSuchUser);
         };
@@ -325,32 +347,45 @@ impl Database {
         };
         let copies = messages.iter().zip(contents).map(copy).collect();
         let keys = insert_copies(&transaction, maildrop.now_ms, copies).await?;
-        let remember = |(import, message): (&Import, MessageId)| {
-            let digest = import.identity.to_vec();
-            let old_id = import.old_id.as_ref().map(UniqueId::as_str);
-            let octets = signed(import.message.octets());
-            vec![
-                user.0.into(),
-                old_id.into(),
-                digest.into(),
-                octets.into(),
-                message.0.into(),
-            ]
-        };
-        let rows = messages.iter().zip(keys).map(remember).collect();
-        insert(&transaction, REMEMBER, "", rows).await?;
+        remember(&transaction, user, messages.iter().zip(keys)).await?;
         let last = last_import(&transaction, user).await?;
         transaction.commit().await?;
         Ok(last)
     }
 }
 
+/// Remembers imported messages, each with the key of its row in `messages`.
+async fn remember(
+    transaction: &DatabaseTransaction,
+    user: UserId,
+    imported: impl Iterator<Item = (&Import, MessageId)>,
+) -> Result<(), DbErr> {
+    let row = |(import, message): (&Import, MessageId)| imported_message::ActiveModel {
+        user_id: Set(user.row()),
+        unique_id: Set(import.old_id.as_ref().map(|id| id.as_str().to_owned())),
+        digest: Set(import.identity.to_vec()),
+        octets: Set(signed(import.message.octets())),
+        message_id: Set(message.0),
+        ..Default::default()
+    };
+    let rows: Vec<_> = imported.map(row).collect();
+    for rows in rows.chunks(KEYS_PER_STATEMENT) {
+        let insert = imported_message::Entity::insert_many(rows.iter().cloned());
+        insert.exec_without_returning(transaction).await?;
+    }
+    Ok(())
+}
+
+/// Returns the key of the last message that was imported for a user; 0 if there is none.
 async fn last_import(transaction: &DatabaseTransaction, user: UserId) -> Result<i64, StoreError> {
-    const LAST: &str = "SELECT COALESCE(MAX(id), 0) FROM imports WHERE user_id = $1";
-    let last = statement(transaction, LAST, [user.0.into()]);
-    let row = transaction.query_one_raw(last).await?;
-    let row = row.ok_or_else(|| StoreError::Corrupt("a maximum has no row".into()))?;
-    Ok(row.try_get_by_index(0)?)
+    let last = imported_message::Entity::find()
+        .select_only()
+        .column(imported_message::Column::Id)
+        .filter(imported_message::Column::UserId.eq(user.row()))
+        .order_by_desc(imported_message::Column::Id)
+        .into_tuple::<i64>()
+        .one(transaction);
+    Ok(last.await?.unwrap_or_default())
 }
 
 /// Gives a message the name that it had.
@@ -359,14 +394,24 @@ async fn adopt(
     user: UserId,
     Rename { from, to }: &Rename,
 ) -> Result<(), StoreError> {
-    const REMEMBER: &str = "UPDATE imports SET unique_id = $3 WHERE user_id = $1 \
-        AND message_id IN (SELECT id FROM messages WHERE user_id = $1 AND unique_id = $2)";
-    const RENAME: &str = "UPDATE messages SET unique_id = $3 WHERE user_id = $1 AND unique_id = $2";
-    for sql in [REMEMBER, RENAME] {
-        let values = [user.0.into(), from.as_str().into(), to.as_str().into()];
-        transaction
-            .execute_raw(statement(transaction, sql, values))
-            .await?;
-    }
+    let to = Expr::val(to.as_str());
+    let named = message::Column::UserId
+        .eq(user.row())
+        .and(message::Column::UniqueId.eq(from.as_str()));
+    let renamed = message::Entity::find()
+        .select_only()
+        .column(message::Column::Id)
+        .filter(named.clone());
+    imported_message::Entity::update_many()
+        .col_expr(imported_message::Column::UniqueId, to.clone())
+        .filter(imported_message::Column::UserId.eq(user.row()))
+        .filter(imported_message::Column::MessageId.in_subquery(renamed.into_query()))
+        .exec(transaction)
+        .await?;
+    message::Entity::update_many()
+        .col_expr(message::Column::UniqueId, to)
+        .filter(named)
+        .exec(transaction)
+        .await?;
     Ok(())
 }

@@ -10,11 +10,14 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr};
+use entity::user;
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, FromQueryResult,
+    QueryFilter, QuerySelect,
+};
 
 use super::asking::pause_before;
-use super::database::{clock, sql_list, statement};
-use super::maildrops::{LONGEST_BATCH, filled, places_for};
+use super::hot::{self, LONGEST_LIST, LockedRows};
 use super::postgres::wait_for_locks;
 use super::transaction::Transaction;
 use super::{Database, MaildropVersion, StoreError, UserId};
@@ -22,9 +25,6 @@ use super::{Database, MaildropVersion, StoreError, UserId};
 /// How long a QUIT, an import or a command waits for a maildrop: longer than a frozen server keeps
 /// its locks.
 pub(super) const MAILDROP_PATIENCE: Duration = Duration::from_secs(15);
-
-/// The condition that a user was not removed, whose maildrop takes nothing in any more.
-const IS_THERE: &str = "removed_at_ms IS NULL";
 
 /// What is known of a maildrop that a transaction has locked, and whose version it has raised.
 #[derive(Debug, Clone, Copy)]
@@ -35,15 +35,6 @@ pub(crate) struct LockedMaildrop {
     pub(super) quota_messages: Option<i64>,
     /// What time it was for the database, in milliseconds since 1970.
     pub(super) now_ms: i64,
-}
-
-/// Whether a statement waits for rows that others have locked, or leaves them out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rows {
-    /// Waits, as long as the transaction's `lock_timeout` says.
-    Wait,
-    /// Leaves them out.
-    Skip,
 }
 
 /// What a lock is for.
@@ -92,7 +83,7 @@ impl Database {
         let until = Instant::now() + patience;
         for attempt in 0.. {
             let transaction = self.begin().await?;
-            let locked = lock_users(&transaction, &[user], Rows::Skip, purpose).await?;
+            let locked = lock_users(&transaction, &[user], LockedRows::Skip, purpose).await?;
             if let Some((_, locked)) = locked.first() {
                 return Ok(Some((transaction, *locked)));
             }
@@ -109,7 +100,7 @@ impl Database {
                 continue;
             };
             wait_for_locks(&transaction, left).await?;
-            let waited = lock_users(&transaction, &[user], Rows::Wait, purpose).await;
+            let waited = lock_users(&transaction, &[user], LockedRows::Wait, purpose).await;
             let locked = waited.map_err(|error| match StoreError::from(error) {
                 error if error.is_lock_timeout() => StoreError::Locked,
                 error => error,
@@ -125,62 +116,45 @@ impl Database {
 pub(super) async fn lock_users(
     transaction: &DatabaseTransaction,
     users: &[UserId],
-    rows: Rows,
+    rows: LockedRows,
     purpose: Purpose,
 ) -> Result<Vec<(UserId, LockedMaildrop)>, DbErr> {
-    let locks_rows = transaction.get_database_backend() == DbBackend::Postgres;
+    let backend = transaction.get_database_backend();
+    let bump = purpose == Purpose::Maildrop;
     let mut locked = Vec::with_capacity(users.len());
-    for batch in users.chunks(LONGEST_BATCH) {
-        let places = places_for(batch.len(), 1);
-        let keys = filled(batch.iter().map(|user| user.0).collect());
-        let lock = lock_statement(
-            &places,
-            locks_rows.then_some(rows),
-            purpose,
-            clock(transaction),
-        );
-        let lock = statement(transaction, &lock, keys);
+    for batch in users.chunks(LONGEST_LIST) {
+        let keys = batch.iter().map(|user| user.row()).collect();
+        let lock = hot::lock(backend, keys, rows, bump);
         for row in transaction.query_all_raw(lock).await? {
-            let maildrop = LockedMaildrop {
-                version: MaildropVersion(row.try_get_by_index(1)?),
-                quota_octets: row.try_get_by_index(2)?,
-                quota_messages: row.try_get_by_index(3)?,
-                now_ms: row.try_get_by_index(4)?,
-            };
-            locked.push((UserId(row.try_get_by_index(0)?), maildrop));
+            let row = LockedUser::from_query_result(&row, "")?;
+            locked.push((UserId::from_row(row.id), LockedMaildrop::from(row)));
         }
     }
     Ok(locked)
 }
 
-/// Locks the users with the keys at these places, where rows are locked.
-fn lock_statement(places: &str, rows: Option<Rows>, purpose: Purpose, clock: &str) -> String {
-    let columns = format!("u.id, u.maildrop_version, u.quota_octets, u.quota_messages, {clock}");
-    let select = format!("SELECT {columns} FROM users AS u WHERE u.id IN ({places})");
-    let raise = "UPDATE users AS u SET maildrop_version = maildrop_version + 1";
-    let skip = match rows {
-        Some(Rows::Skip) => "SKIP LOCKED",
-        Some(Rows::Wait) | None => "",
-    };
-    match (purpose, rows.is_some()) {
-        (Purpose::Account, true) => format!("{select} ORDER BY u.id FOR NO KEY UPDATE {skip}"),
-        (Purpose::Account, false) => select,
-        // The UPDATE alone would lock them in any order, and wait.
-        (Purpose::Maildrop, true) => format!(
-            "WITH locked AS (SELECT id FROM users \
-             WHERE id IN ({places}) AND {IS_THERE} ORDER BY id \
-             FOR NO KEY UPDATE {skip}) \
-             {raise} FROM locked WHERE u.id = locked.id RETURNING {columns}"
-        ),
-        (Purpose::Maildrop, false) => {
-            // SQLite's RETURNING knows no alias.
-            let columns = columns.replace("u.", "");
-            format!("{raise} WHERE u.id IN ({places}) AND {IS_THERE} RETURNING {columns}")
+/// A row of a statement that locks users.
+#[derive(FromQueryResult)]
+struct LockedUser {
+    id: i64,
+    maildrop_version: i64,
+    quota_octets: Option<i64>,
+    quota_messages: Option<i64>,
+    now_ms: i64,
+}
+
+impl From<LockedUser> for LockedMaildrop {
+    fn from(row: LockedUser) -> Self {
+        Self {
+            version: MaildropVersion(row.maildrop_version),
+            quota_octets: row.quota_octets,
+            quota_messages: row.quota_messages,
+            now_ms: row.now_ms,
         }
     }
 }
 
-/// Which of these users exist for a purpose, whether their rows are locked or not.
+/// Returns those of these users that exist for a purpose, whether their rows are locked or not.
 pub(super) async fn existing(
     transaction: &DatabaseTransaction,
     users: &[UserId],
@@ -189,13 +163,13 @@ pub(super) async fn existing(
     if users.is_empty() {
         return Ok(HashSet::new());
     }
-    let list = sql_list(users.iter().map(|user| user.0));
-    let mut existing = format!("SELECT id FROM users WHERE id IN ({list})");
+    let mut existing = user::Entity::find()
+        .select_only()
+        .column(user::Column::Id)
+        .filter(user::Column::Id.is_in(users.iter().map(|user| user.row())));
     if purpose == Purpose::Maildrop {
-        existing.push_str(&format!(" AND {IS_THERE}"));
+        existing = existing.filter(user::Column::RemovedAtMs.is_null());
     }
-    let existing = statement(transaction, &existing, []);
-    let rows = transaction.query_all_raw(existing).await?;
-    let user = |row: &sea_orm::QueryResult| Ok(UserId(row.try_get_by_index(0)?));
-    rows.iter().map(user).collect()
+    let existing = existing.into_tuple::<i64>().all(transaction).await?;
+    Ok(existing.into_iter().map(UserId::from_row).collect())
 }

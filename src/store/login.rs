@@ -7,11 +7,7 @@ use std::fmt;
 use pop3::Access;
 use wire::Secret;
 
-use super::UserId;
-
-/// A key of a user.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct KeyId(pub i64);
+use super::{KeyId, UserId};
 
 /// The proof of a client that it may open a maildrop.
 #[derive(Clone)]

@@ -1,7 +1,4 @@
 //! The maildrops of our own schema.
-//!
-//! The statements of login, RETR and QUIT are written out, since building them anew each time
-//! costs as much as SQLite needs to answer.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -10,26 +7,20 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sea_orm::sqlx::Row;
-use sea_orm::{DbErr, QueryResult, Value};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 
 use super::clock_guard::ClockGuard;
-use super::database::statement;
 use super::deletions::{DELETED_AT_ONCE, Deletion, DeletionRecord};
 use super::garbage::{GcReport, GcState};
+use super::hot::{self, LONGEST_LIST};
 use super::leases::{Leases, VersionLease};
 use super::locks::MAILDROP_PATIENCE;
+use super::opening::place_of;
 use super::{
     Beginning, ContentId, Database, Intake, MaildropVersion, MessageId, SqlMaildrop, StoreError,
     Stored, UserId,
 };
 use crate::accounts::Accounts;
-
-/// Lists of contents are filled up to one of these lengths, so that the database prepares a
-/// handful of statements and no more.
-const BATCH_LENGTHS: [usize; 4] = [1, 4, 16, LONGEST_BATCH];
-
-/// How many contents one query reads.
-pub(super) const LONGEST_BATCH: usize = 64;
 
 /// Maildrops in our own schema.
 #[derive(Debug, Clone)]
@@ -112,9 +103,9 @@ impl SqlStore {
     ) -> Result<Vec<(MessageId, Beginning)>, StoreError> {
         let read = self.database.read();
         let mut beginnings = Vec::with_capacity(messages.len());
-        for batch in messages.chunks(LONGEST_BATCH) {
-            let (sql, keys) = first_chunks_of(batch);
-            let rows = self.database.rows(statement(read, &sql, keys)).await?;
+        for batch in messages.chunks(LONGEST_LIST) {
+            let first = hot::first_chunks(read.get_database_backend(), batch);
+            let rows = self.database.rows(first).await?;
             let mut found = Found::default();
             for row in rows {
                 found.add(row)?;
@@ -131,21 +122,11 @@ impl SqlStore {
     /// # Errors
     /// If the database can't say.
     pub async fn beginning(&self, message: Stored, octets: u32) -> Result<Beginning, StoreError> {
-        const BEGINNING: &str = "SELECT 0, content_id, SUBSTR(octets, 1, $2) FROM chunks \
-            WHERE content_id = $1 AND number = 0";
-        const WITH_HEAD: &str = "SELECT 0, content_id, SUBSTR(octets, 1, $2) FROM chunks \
-            WHERE content_id = $1 AND number = 0 \
-            UNION ALL SELECT 1, message_id, octets FROM heads WHERE message_id = $3";
         let octets = i32::try_from(octets).unwrap_or(i32::MAX);
-        let mut values: Vec<Value> = vec![message.content.0.into(), octets.into()];
-        let mut sql = BEGINNING;
-        if message.has_head {
-            sql = WITH_HEAD;
-            values.push(message.message.0.into());
-        }
-        let read = self.database.read();
+        let backend = self.database.read().get_database_backend();
+        let beginning = hot::beginning(backend, message, octets);
         let mut found = Found::default();
-        for row in self.database.rows(statement(read, sql, values)).await? {
+        for row in self.database.rows(beginning).await? {
             found.add(row)?;
         }
         let beginning = found.beginning(message);
@@ -161,20 +142,21 @@ impl SqlStore {
         content: ContentId,
         numbers: Range<u32>,
     ) -> Result<Vec<Bytes>, StoreError> {
-        const CHUNKS: &str = "SELECT number, octets FROM chunks \
-            WHERE content_id = $1 AND number >= $2 AND number < $3 ORDER BY number";
-        let number = |n: u32| Value::from(i32::try_from(n).unwrap_or(i32::MAX));
-        let values = [content.0.into(), number(numbers.start), number(numbers.end)];
-        let read = self.database.read();
-        let rows = self.database.rows(statement(read, CHUNKS, values)).await?;
+        let [from, to] =
+            [numbers.start, numbers.end].map(|number| i32::try_from(number).unwrap_or(i32::MAX));
+        let backend = self.database.read().get_database_backend();
+        let rows = self
+            .database
+            .rows(hot::chunks(backend, content.0, from, to));
+        let rows = rows.await?;
         let mut chunks = Vec::with_capacity(rows.len());
         for (row, expected) in rows.into_iter().zip(numbers) {
-            // What comes after a gap is not what comes next.
-            let number: i32 = row.try_get_by_index(0)?;
+            // After a gap, the next chunk is not what comes next.
+            let number: i32 = row.try_get("", "number")?;
             if u32::try_from(number) != Ok(expected) {
                 break;
             }
-            chunks.push(blob(row, 1));
+            chunks.push(Blob::of(row)?);
         }
         Ok(chunks)
     }
@@ -262,7 +244,7 @@ impl SqlStore {
         };
         let deletion = Deletion::begin(&transaction, user, maildrop.version, departing).await?;
         let deleted = if later {
-            deletion.write_down(&transaction, batches).await?
+            deletion.store_batches(&transaction, batches).await?
         } else {
             let messages: Vec<i64> = messages.iter().map(|message| message.0).collect();
             deletion.delete_now(&transaction, &messages).await?
@@ -272,50 +254,7 @@ impl SqlStore {
     }
 }
 
-/// How long a list of so many keys is made.
-fn length_for(keys: usize) -> usize {
-    let enough = |length: &usize| *length >= keys;
-    BATCH_LENGTHS.into_iter().find(enough).unwrap_or(keys)
-}
-
-/// Places for so many keys, filled up, the first of which has this number.
-pub(super) fn places_for(keys: usize, first: usize) -> String {
-    let places: Vec<String> = (first..first + length_for(keys))
-        .map(|n| format!("${n}"))
-        .collect();
-    places.join(",")
-}
-
-/// The keys, filled up with the last of them.
-pub(super) fn filled(keys: Vec<i64>) -> Vec<Value> {
-    let length = length_for(keys.len());
-    let last = keys.last().copied().unwrap_or_default();
-    let filled = keys.into_iter().chain(std::iter::repeat(last));
-    filled.take(length).map(Value::from).collect()
-}
-
-/// The statement for so many messages, and the keys with the last one repeated.
-fn first_chunks_of(messages: &[Stored]) -> (String, Vec<Value>) {
-    let contents: Vec<i64> = messages.iter().map(|message| message.content.0).collect();
-    let mut sql = format!(
-        "SELECT 0, content_id, octets FROM chunks WHERE number = 0 AND content_id IN ({})",
-        places_for(contents.len(), 1)
-    );
-    let mut keys = filled(contents);
-    let heads = messages.iter().filter(|message| message.has_head);
-    let heads: Vec<i64> = heads.map(|message| message.message.0).collect();
-    if !heads.is_empty() {
-        sql.push_str(&format!(
-            " UNION ALL SELECT 1, message_id, octets FROM heads WHERE message_id IN ({})",
-            places_for(heads.len(), 1 + keys.len())
-        ));
-        keys.extend(filled(heads));
-    }
-    (sql, keys)
-}
-
-/// What a query for beginnings has found: rows of 0, content and octets, or of 1, message and
-/// the octets of its head.
+/// What a query for beginnings has found.
 #[derive(Default)]
 struct Found {
     chunks: HashMap<ContentId, Bytes>,
@@ -324,9 +263,9 @@ struct Found {
 
 impl Found {
     fn add(&mut self, row: QueryResult) -> Result<(), DbErr> {
-        let (is_head, key): (i32, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
-        let octets = blob(row, 2);
-        if is_head == 1 {
+        let (is_trace, key): (i32, i64) = (row.try_get("", "is_trace")?, row.try_get("", "key")?);
+        let octets = Blob::of(row)?;
+        if is_trace == 1 {
             self.heads.insert(MessageId(key), octets);
         } else {
             self.chunks.insert(ContentId(key), octets);
@@ -347,14 +286,17 @@ impl Found {
     }
 }
 
-/// The octets in a column, as the driver holds them: they are not copied again.
-fn blob(row: QueryResult, column: usize) -> Bytes {
-    Bytes::from_owner(Blob { row, column })
-}
-
+/// The octets in the column `data` of a row, as the driver holds them: they are not copied again.
 struct Blob {
     row: QueryResult,
     column: usize,
+}
+
+impl Blob {
+    fn of(row: QueryResult) -> Result<Bytes, DbErr> {
+        let column = place_of(&row, "data")?;
+        Ok(Bytes::from_owner(Self { row, column }))
+    }
 }
 
 impl AsRef<[u8]> for Blob {

@@ -1,41 +1,25 @@
 //! Opening a maildrop: its rows become a snapshot as they come.
 
-use sea_orm::sqlx::{self, ColumnIndex, Decode, Row, Type};
-use sea_orm::{ConnectionTrait, DbErr, QueryResult, RuntimeErr, Statement};
+use sea_orm::sqlx::{self, Column, ColumnIndex, Decode, Row, Type};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult, QueryTrait, RuntimeErr, Statement};
 
-use super::database::statement;
-use super::deletions::deleted_messages;
+use super::deletions::batched_messages;
+use super::hot;
 use super::maildrop::{Entry, MaildropBuilder};
+use super::query::messages_after;
 use super::{ContentId, Database, MessageId, SqlMaildrop, StoreError, Stored, UserId};
 
 /// How many rows are read before other tasks of the thread get their turn.
 const ROWS_PER_TURN: usize = 256;
 
 /// Reading more messages than this is a long read.
-const LONG_READ: i64 = 10_000;
+const LONG_READ: u64 = 10_000;
 
 /// The limit of a query without a limit.
-const NO_LIMIT: i64 = i64::MAX;
+const NO_LIMIT: u64 = i64::MAX.unsigned_abs();
 
 /// How many messages a page has where the maildrop is read in pages.
-const PAGE: i64 = 5000;
-
-const ALL: &str = "SELECT id, content_id, octets, unique_id, head_octets, \
-    (SELECT COUNT(*) FROM deletion_batches WHERE user_id = $1) FROM messages \
-    WHERE user_id = $1 ORDER BY received_at_ms, id LIMIT $2";
-
-/// One statement, so that what is counted is the maildrop whose newest messages it reads. The
-/// database counts once, and by the same index.
-const NEWEST: &str = "SELECT id, content_id, octets, unique_id, head_octets, \
-    (SELECT COUNT(*) FROM deletion_batches WHERE user_id = $1), \
-    (SELECT COUNT(*) FROM messages WHERE user_id = $1) FROM messages \
-    WHERE user_id = $1 ORDER BY received_at_ms DESC, id DESC LIMIT $2";
-
-/// The column that says how many batches of a deletion are not yet moved.
-const BATCHES: usize = 5;
-
-/// The column of [`NEWEST`] that says how many messages there are.
-const COUNT: usize = 6;
+const PAGE: u64 = 5000;
 
 /// What a query has read.
 #[derive(Default)]
@@ -59,14 +43,15 @@ impl Database {
         user: UserId,
         limit: u32,
     ) -> Result<SqlMaildrop, StoreError> {
-        let (sql, wanted) = match limit {
-            0 => (ALL, NO_LIMIT),
-            limit => (NEWEST, i64::from(limit)),
+        let backend = self.read().get_database_backend();
+        let (select, wanted): (fn(_, _, _) -> _, _) = match limit {
+            0 => (hot::all_messages, NO_LIMIT),
+            limit => (hot::newest_messages, u64::from(limit)),
         };
-        let query = |rows: i64| statement(self.read(), sql, [user.0.into(), rows.into()]);
+        let query = |rows: u64| select(backend, user.row(), rows);
         let first = wanted.min(LONG_READ + 1);
         let mut opened = self.build(query(first), limit).await?;
-        let is_long = first < wanted && opened.builder.len() as u64 == first.unsigned_abs();
+        let is_long = first < wanted && opened.builder.len() as u64 == first;
         if is_long && !opened.amid_deletion {
             drop(opened);
             let _turn = self.read().turn_for_long_read().await?;
@@ -91,21 +76,21 @@ impl Database {
         user: UserId,
         limit: u32,
     ) -> Result<SqlMaildrop, StoreError> {
-        const NEXT: &str = "SELECT id, content_id, octets, unique_id, head_octets, received_at_ms \
-            FROM messages WHERE user_id = $1 AND (received_at_ms, id) > ($2, $3) \
-            ORDER BY received_at_ms, id LIMIT $4";
         let transaction = self.begin_to_read().await?;
-        let deleted = deleted_messages(&transaction, user).await?;
+        let batched = batched_messages(&transaction, user).await?;
         let (mut after, mut builder) = ((i64::MIN, i64::MIN), MaildropBuilder::default());
         loop {
-            let values = [user.0.into(), after.0.into(), after.1.into(), PAGE.into()];
-            let next = statement(&transaction, NEXT, values);
-            let rows = transaction.query_all_raw(next).await?;
-            let Some(last) = rows.last() else { break };
-            after = (last.try_get_by_index(5)?, last.try_get_by_index(0)?);
+            let next = messages_after(user.row(), after, PAGE).into_query();
+            let rows = transaction.query_all(&next).await?;
+            let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
+                break;
+            };
+            after = (last.try_get("", "received_at_ms")?, last.try_get("", "id")?);
+            let columns = Columns::of(first)?;
             for row in &rows {
-                if !deleted.contains(&row.try_get_by_index(0)?) {
-                    push(&mut builder, row)?;
+                let message = columns.entry(row)?;
+                if !batched.contains(&message.stored.message.0) {
+                    push(&mut builder, &message)?;
                 }
             }
         }
@@ -123,17 +108,22 @@ impl Database {
     async fn build(&self, query: Statement, limit: u32) -> Result<Opened, StoreError> {
         let mut rows = self.stream(query).await?;
         let mut opened = Opened::default();
+        let mut columns = None;
         while let Some(row) = rows.next().await? {
-            if opened.builder.len() == 0 {
-                opened.amid_deletion = row.try_get_by_index::<i64>(BATCHES)? > 0;
-                if opened.amid_deletion {
-                    break;
+            let columns = match &columns {
+                Some(columns) => columns,
+                None => {
+                    opened.amid_deletion = row.try_get::<i64>("", "batches")? > 0;
+                    if opened.amid_deletion {
+                        break;
+                    }
+                    if limit > 0 {
+                        opened.count = row.try_get::<i64>("", "messages")?.unsigned_abs();
+                    }
+                    columns.insert(Columns::of(&row)?)
                 }
-                if limit > 0 {
-                    opened.count = row.try_get_by_index::<i64>(COUNT)?.unsigned_abs();
-                }
-            }
-            push(&mut opened.builder, &row)?;
+            };
+            push(&mut opened.builder, &columns.entry(&row)?)?;
             if opened.builder.len().is_multiple_of(ROWS_PER_TURN) {
                 tokio::task::yield_now().await;
             }
@@ -142,36 +132,75 @@ impl Database {
     }
 }
 
-fn push(builder: &mut MaildropBuilder, row: &QueryResult) -> Result<(), StoreError> {
-    // What SeaORM decodes owns its text, and a maildrop may have a million.
-    let entry = match (row.try_as_sqlite_row(), row.try_as_pg_row()) {
-        (Some(row), _) => entry(row)?,
-        (None, Some(row)) => entry(row)?,
-        (None, None) => return Err(StoreError::Corrupt("a row of no known database".into())),
-    };
-    let pushed = builder.push(&entry);
+fn push(builder: &mut MaildropBuilder, entry: &Entry<'_>) -> Result<(), StoreError> {
+    let pushed = builder.push(entry);
     pushed.map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
-fn entry<'r, R>(row: &'r R) -> Result<Entry<'r>, StoreError>
-where
-    R: Row,
-    usize: ColumnIndex<R>,
-    i32: Decode<'r, R::Database> + Type<R::Database>,
-    i64: Decode<'r, R::Database> + Type<R::Database>,
-    &'r str: Decode<'r, R::Database> + Type<R::Database>,
-{
-    let octets: i64 = row.try_get(2).map_err(undecodable)?;
-    let head_octets: i32 = row.try_get(4).map_err(undecodable)?;
-    Ok(Entry {
-        stored: Stored {
-            message: MessageId(row.try_get(0).map_err(undecodable)?),
-            content: ContentId(row.try_get(1).map_err(undecodable)?),
-            has_head: head_octets > 0,
-        },
-        octets: u64::try_from(octets).map_err(|error| StoreError::Corrupt(error.to_string()))?,
-        unique_id: row.try_get(3).map_err(undecodable)?,
-    })
+/// The places of columns in a row, which are looked up once for a maildrop and not for each of a
+/// million messages.
+struct Columns {
+    id: usize,
+    content_id: usize,
+    octets: usize,
+    unique_id: usize,
+    trace_octets: usize,
+}
+
+impl Columns {
+    fn of(row: &QueryResult) -> Result<Self, DbErr> {
+        Ok(Self {
+            id: place_of(row, "id")?,
+            content_id: place_of(row, "content_id")?,
+            octets: place_of(row, "octets")?,
+            unique_id: place_of(row, "unique_id")?,
+            trace_octets: place_of(row, "trace_octets")?,
+        })
+    }
+
+    /// Reads a row. What SeaORM decodes owns its text; this does not.
+    fn entry<'r>(&self, row: &'r QueryResult) -> Result<Entry<'r>, StoreError> {
+        match (row.try_as_sqlite_row(), row.try_as_pg_row()) {
+            (Some(row), _) => self.decode(row),
+            (None, Some(row)) => self.decode(row),
+            (None, None) => Err(StoreError::Corrupt("a row of no known database".into())),
+        }
+    }
+
+    fn decode<'r, R>(&self, row: &'r R) -> Result<Entry<'r>, StoreError>
+    where
+        R: Row,
+        usize: ColumnIndex<R>,
+        i32: Decode<'r, R::Database> + Type<R::Database>,
+        i64: Decode<'r, R::Database> + Type<R::Database>,
+        &'r str: Decode<'r, R::Database> + Type<R::Database>,
+    {
+        let octets: i64 = row.try_get(self.octets).map_err(undecodable)?;
+        let trace_octets: i32 = row.try_get(self.trace_octets).map_err(undecodable)?;
+        Ok(Entry {
+            stored: Stored {
+                message: MessageId(row.try_get(self.id).map_err(undecodable)?),
+                content: ContentId(row.try_get(self.content_id).map_err(undecodable)?),
+                has_head: trace_octets > 0,
+            },
+            octets: u64::try_from(octets)
+                .map_err(|error| StoreError::Corrupt(error.to_string()))?,
+            unique_id: row.try_get(self.unique_id).map_err(undecodable)?,
+        })
+    }
+}
+
+/// Returns the place of a column in a row.
+///
+/// # Errors
+/// If the row has no such column.
+pub(super) fn place_of(row: &QueryResult, column: &str) -> Result<usize, DbErr> {
+    let place = match (row.try_as_sqlite_row(), row.try_as_pg_row()) {
+        (Some(row), _) => row.try_column(column).map(Column::ordinal),
+        (None, Some(row)) => row.try_column(column).map(Column::ordinal),
+        (None, None) => Err(sqlx::Error::ColumnNotFound(column.to_owned())),
+    };
+    place.map_err(|error| DbErr::Query(RuntimeErr::SqlxError(error.into())))
 }
 
 fn undecodable(error: sqlx::Error) -> StoreError {

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use sea_orm::sqlx::pool::PoolConnectionMetadata;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgPoolOptions};
 use sea_orm::sqlx::{self, Connection, Executor};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
+use sea_orm::{DatabaseTransaction, DbErr};
 
 use super::faults::sqlx_error;
+use super::raw::set_local;
 
 /// How long a statement may take. The caller gives up a little later (`ANSWER_TIMEOUT`), so a
 /// statement that was given up does not hold its connection.
@@ -123,7 +124,7 @@ pub(crate) async fn allow_long_statements(transaction: &DatabaseTransaction) -> 
 ///
 /// # Errors
 /// If the database refuses.
-pub(super) async fn wait_for_ever(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
+pub(super) async fn wait_without_limit(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
     set_local(transaction, "statement_timeout", 0).await?;
     set_local(transaction, "lock_timeout", 0).await
 }
@@ -146,16 +147,6 @@ pub(super) async fn wait_for_locks(
 ) -> Result<(), DbErr> {
     // 0 would be no limit.
     set_local(transaction, "lock_timeout", patience.as_millis().max(1)).await
-}
-
-async fn set_local(
-    transaction: &DatabaseTransaction,
-    parameter: &str,
-    milliseconds: u128,
-) -> Result<(), DbErr> {
-    let set = format!("SET LOCAL {parameter} = {milliseconds}");
-    transaction.execute_unprepared(&set).await?;
-    Ok(())
 }
 
 /// Sets what holds for a connection for as long as it lives. It is set by a statement, not when

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use entity::{chunk, message, trace_header};
+use sea_orm::{ConnectionTrait, EntityTrait, FromQueryResult, QuerySelect};
 
-use super::database::statement;
-use super::deletions::{deleted_messages, size_of_maildrop};
+use super::deletions::batched_messages;
+use super::query::{MaildropSize, maildrop_size, messages_after};
 use super::transaction::Transaction;
 use super::{ContentId, Database, MessageId, StoreError, UserId};
 
@@ -31,20 +32,6 @@ pub struct ExportedMessage {
 }
 
 impl ExportedMessage {
-    /// From its key, its content's, the octets of its head, its time, its octets and its unique-id.
-    pub(super) fn of_row(row: &QueryResult) -> Result<Self, DbErr> {
-        let (head_octets, octets): (i32, i64) =
-            (row.try_get_by_index(2)?, row.try_get_by_index(4)?);
-        Ok(Self {
-            message: MessageId(row.try_get_by_index(0)?),
-            content: ContentId(row.try_get_by_index(1)?),
-            has_head: head_octets > 0,
-            received_at_ms: row.try_get_by_index(3)?,
-            octets: octets.unsigned_abs(),
-            unique_id: row.try_get_by_index(5)?,
-        })
-    }
-
     /// Does anything stand in front of its content?
     pub(super) fn has_head(&self) -> bool {
         self.has_head
@@ -56,7 +43,43 @@ impl ExportedMessage {
     }
 }
 
-/// The time that the tables keep so.
+/// A row of `messages`, as far as an export needs it.
+#[derive(Debug, FromQueryResult)]
+pub(super) struct MessageRow {
+    pub(super) id: i64,
+    content_id: i64,
+    trace_octets: i32,
+    received_at_ms: i64,
+    octets: i64,
+    unique_id: String,
+}
+
+impl MessageRow {
+    /// Its columns.
+    pub(super) const COLUMNS: [message::Column; 6] = [
+        message::Column::Id,
+        message::Column::ContentId,
+        message::Column::TraceOctets,
+        message::Column::ReceivedAtMs,
+        message::Column::Octets,
+        message::Column::UniqueId,
+    ];
+}
+
+impl From<MessageRow> for ExportedMessage {
+    fn from(row: MessageRow) -> Self {
+        Self {
+            message: MessageId(row.id),
+            content: ContentId(row.content_id),
+            has_head: row.trace_octets > 0,
+            received_at_ms: row.received_at_ms,
+            octets: row.octets.unsigned_abs(),
+            unique_id: row.unique_id,
+        }
+    }
+}
+
+/// Returns a time of the tables.
 pub(super) fn time(milliseconds: i64) -> SystemTime {
     let since = Duration::from_millis(milliseconds.unsigned_abs());
     if milliseconds < 0 {
@@ -83,12 +106,12 @@ impl Reading {
     /// # Errors
     /// If the database can't say.
     pub async fn size(&self, user: UserId) -> Result<(u64, u64), StoreError> {
-        let (messages, octets) = size_of_maildrop("$1");
-        let size = format!("SELECT {messages}, {octets}");
-        let size = statement(&self.transaction, &size, [user.0.into()]);
-        let row = self.transaction.query_one_raw(size).await?;
+        let row = self
+            .transaction
+            .query_one(&maildrop_size(user.row()))
+            .await?;
         let row = row.ok_or_else(|| StoreError::Corrupt("a sum has no row".into()))?;
-        let (messages, octets): (i64, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+        let MaildropSize { messages, octets } = MaildropSize::from_query_result(&row, "")?;
         Ok((messages.unsigned_abs(), octets.unsigned_abs()))
     }
 
@@ -102,24 +125,19 @@ impl Reading {
         user: UserId,
         last: Option<&ExportedMessage>,
     ) -> Result<Vec<ExportedMessage>, StoreError> {
-        const NEXT: &str = "SELECT id, content_id, head_octets, received_at_ms, octets, unique_id \
-            FROM messages WHERE user_id = $1 AND (received_at_ms, id) > ($2, $3) \
-            ORDER BY received_at_ms, id LIMIT $4";
-        let deleted = deleted_messages(&self.transaction, user).await?;
+        let batched = batched_messages(&self.transaction, user).await?;
         let place = |read: &ExportedMessage| (read.received_at_ms, read.message.0);
         let mut after = last.map_or((i64::MIN, i64::MIN), place);
         loop {
-            let values = [user.0.into(), after.0.into(), after.1.into(), PAGE.into()];
-            let next = statement(&self.transaction, NEXT, values);
-            let rows = self.transaction.query_all_raw(next).await?;
-            let messages: Result<Vec<ExportedMessage>, DbErr> =
-                rows.iter().map(ExportedMessage::of_row).collect();
-            let mut messages = messages?;
+            let next = messages_after(user.row(), after, PAGE).select_only();
+            let next = next.columns(MessageRow::COLUMNS).into_model::<MessageRow>();
+            let next = next.all(&self.transaction).await?;
+            let mut messages: Vec<ExportedMessage> = next.into_iter().map(Into::into).collect();
             let Some(last) = messages.last() else {
                 return Ok(messages);
             };
             after = place(last);
-            messages.retain(|read| !deleted.contains(&read.message.0));
+            messages.retain(|read| !batched.contains(&read.message.0));
             if !messages.is_empty() {
                 return Ok(messages);
             }
@@ -135,17 +153,19 @@ impl Reading {
         message: &ExportedMessage,
         at: i32,
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        const HEAD: &str = "SELECT octets FROM heads WHERE message_id = $1";
-        const CHUNK: &str = "SELECT octets FROM chunks WHERE content_id = $1 AND number = $2";
         let piece = match (at, message.has_head) {
             (0, false) => return Ok(Some(Vec::new())),
-            (0, true) => statement(&self.transaction, HEAD, [message.message.0.into()]),
+            (0, true) => {
+                let trace = trace_header::Entity::find_by_id(message.message.0);
+                let trace = trace.select_only().column(trace_header::Column::Data);
+                trace.into_tuple().one(&self.transaction).await?
+            }
             (at, _) => {
-                let values = [message.content.0.into(), (at - 1).into()];
-                statement(&self.transaction, CHUNK, values)
+                let chunk = chunk::Entity::find_by_id((message.content.0, at - 1));
+                let chunk = chunk.select_only().column(chunk::Column::Data);
+                chunk.into_tuple().one(&self.transaction).await?
             }
         };
-        let row = self.transaction.query_one_raw(piece).await?;
-        Ok(row.map(|row| row.try_get_by_index(0)).transpose()?)
+        Ok(piece)
     }
 }

@@ -2,9 +2,15 @@
 
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DbErr, Value};
+use entity::{deleted_message, message};
+use sea_orm::sea_query::{Expr, OnConflict, Query};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, ExprTrait,
+    FromQueryResult, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
+};
 
-use super::database::{clock, now, statement};
+use super::query::from_select;
+use super::raw::{clock, now};
 use super::{Database, StoreError, UserId, allow_long_statements, repeat};
 
 /// Which deletions are undone.
@@ -55,39 +61,23 @@ impl Database {
         if self.locks_rows() {
             allow_long_statements(&transaction).await?;
         }
-        // Asked once, so that all statements mean the same messages.
+        // Asked once, so that both statements mean the same messages.
         let now = now(&transaction).await?;
-        let (narrowed, value): (&str, Value) = match which {
-            RestoreSelector::Session(session) => ("session_id = $3", session.into()),
-            RestoreSelector::Since(since) => {
-                let since = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
-                let since = now.saturating_sub(since);
-                (
-                    "session_id IS NOT NULL AND departed_at_ms >= $3",
-                    since.into(),
-                )
-            }
-        };
-        // They have been here since now: they are not to expire at once.
-        let restore = format!(
-            "INSERT INTO messages (id, user_id, content_id, octets, head_octets, unique_id, \
-             received_at_ms, stored_at_ms) \
-             SELECT message_id, user_id, content_id, octets, head_octets, unique_id, \
-             received_at_ms, {now} FROM departures \
-             WHERE user_id = $1 AND kept_until_ms > $2 AND unique_id IS NOT NULL AND {narrowed} \
-             ON CONFLICT DO NOTHING"
-        );
-        let restore = statement(&transaction, &restore, [user.0.into(), now.into(), value]);
-        let restored = transaction.execute_raw(restore).await?.rows_affected();
+        let restored = insert_restored(&transaction, user, which, now).await?;
         if restored == 0 {
             // The maildrop has not changed, and is not to be read again for nothing.
             return Ok(0);
         }
-        // One whose unique-id is in use again stays where it is.
-        let returned = "DELETE FROM departures WHERE user_id = $1 \
-            AND message_id IN (SELECT id FROM messages WHERE user_id = $1)";
-        let returned = statement(&transaction, returned, [user.0.into()]);
-        transaction.execute_raw(returned).await?;
+        // A message whose unique-id is in use again stays deleted.
+        let restored_ids = message::Entity::find()
+            .select_only()
+            .column(message::Column::Id)
+            .filter(message::Column::UserId.eq(user.row()));
+        deleted_message::Entity::delete_many()
+            .filter(deleted_message::Column::UserId.eq(user.row()))
+            .filter(deleted_message::Column::MessageId.in_subquery(restored_ids.into_query()))
+            .exec(&transaction)
+            .await?;
         transaction.commit().await?;
         Ok(restored)
     }
@@ -99,25 +89,90 @@ impl Database {
     pub async fn deletions(&self, user: UserId) -> Result<Vec<DeletedBySession>, StoreError> {
         self.finish_deletions(user).await?;
         let read = self.read();
-        let kept = format!(
-            "SELECT session_id, COUNT(*), MIN(departed_at_ms), MIN(kept_until_ms) FROM departures \
-             WHERE user_id = $1 AND session_id IS NOT NULL AND unique_id IS NOT NULL \
-             AND kept_until_ms > {} GROUP BY session_id ORDER BY 3 DESC",
-            clock(read)
-        );
-        let rows = read
-            .query_all_raw(statement(read, &kept, [user.0.into()]))
-            .await?;
-        let deletions = rows.iter().map(|row| {
-            let messages: i64 = row.try_get_by_index(1)?;
-            Ok(DeletedBySession {
-                session: row.try_get_by_index(0)?,
-                messages: messages.unsigned_abs(),
-                deleted_at_ms: row.try_get_by_index(2)?,
-                kept_until_ms: row.try_get_by_index(3)?,
-            })
-        });
-        let deletions: Result<_, DbErr> = deletions.collect();
-        Ok(deletions?)
+        let now = clock(read.get_database_backend());
+        let kept = deleted_message::Entity::find()
+            .select_only()
+            .column_as(deleted_message::Column::SessionId, "session")
+            .column_as(deleted_message::Column::MessageId.count(), "messages")
+            .column_as(deleted_message::Column::DeletedAtMs.min(), "deleted_at_ms")
+            .column_as(deleted_message::Column::KeptUntilMs.min(), "kept_until_ms")
+            .filter(deleted_message::Column::UserId.eq(user.row()))
+            .filter(deleted_message::Column::SessionId.is_not_null())
+            .filter(deleted_message::Column::KeptUntilMs.into_expr().gt(now))
+            .group_by(deleted_message::Column::SessionId)
+            .order_by_desc(deleted_message::Column::DeletedAtMs.min())
+            .into_model::<KeptOfSession>()
+            .all(read);
+        Ok(kept.await?.into_iter().map(Into::into).collect())
     }
+}
+
+/// The messages that a session has deleted.
+#[derive(FromQueryResult)]
+struct KeptOfSession {
+    session: String,
+    messages: i64,
+    deleted_at_ms: i64,
+    kept_until_ms: i64,
+}
+
+impl From<KeptOfSession> for DeletedBySession {
+    fn from(row: KeptOfSession) -> Self {
+        Self {
+            session: row.session,
+            messages: row.messages.unsigned_abs(),
+            deleted_at_ms: row.deleted_at_ms,
+            kept_until_ms: row.kept_until_ms,
+        }
+    }
+}
+
+/// Copies deleted messages into their maildrop, stored now so that they do not expire at once;
+/// returns how many.
+async fn insert_restored(
+    transaction: &DatabaseTransaction,
+    user: UserId,
+    which: RestoreSelector<'_>,
+    now_ms: i64,
+) -> Result<u64, DbErr> {
+    let deleted = deleted_message::Entity::find()
+        .select_only()
+        .columns([
+            deleted_message::Column::MessageId,
+            deleted_message::Column::UserId,
+            deleted_message::Column::ContentId,
+            deleted_message::Column::Octets,
+            deleted_message::Column::TraceOctets,
+            deleted_message::Column::UniqueId,
+            deleted_message::Column::ReceivedAtMs,
+        ])
+        .expr(Expr::val(now_ms))
+        .filter(deleted_message::Column::UserId.eq(user.row()))
+        .filter(deleted_message::Column::KeptUntilMs.gt(now_ms));
+    let deleted = match which {
+        RestoreSelector::Session(session) => {
+            deleted.filter(deleted_message::Column::SessionId.eq(session))
+        }
+        RestoreSelector::Since(since) => {
+            let since_ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+            let since_ms = now_ms.saturating_sub(since_ms);
+            deleted
+                .filter(deleted_message::Column::SessionId.is_not_null())
+                .filter(deleted_message::Column::DeletedAtMs.gte(since_ms))
+        }
+    };
+    let mut insert = Query::insert();
+    insert.into_table(message::Entity).columns([
+        message::Column::Id,
+        message::Column::UserId,
+        message::Column::ContentId,
+        message::Column::Octets,
+        message::Column::TraceOctets,
+        message::Column::UniqueId,
+        message::Column::ReceivedAtMs,
+        message::Column::StoredAtMs,
+    ]);
+    insert.on_conflict(OnConflict::new().do_nothing().to_owned());
+    let insert = from_select(insert, deleted.into_query());
+    Ok(transaction.execute(&insert).await?.rows_affected())
 }

@@ -1,58 +1,22 @@
-//! What the servers on one database tell each other: that they are there, and what their sessions can
+//! What the servers on one database tell each other: that they live, and what their sessions can
 //! still read.
 //!
-//! A server makes itself known when it starts, and says that it has looked at the deletions by raising
-//! its beat. It does so only while there are any, so that an idle server writes nothing. One whose
-//! beat stands still meanwhile is dead.
+//! A server registers when it starts. It raises its heartbeat when it has looked at the deletions,
+//! and only while there are any, so that an idle server writes nothing.
 
 use std::collections::{HashMap, HashSet};
-use std::time::{Duration, Instant};
 
-use sea_orm::{ConnectionTrait, DatabaseTransaction};
+use entity::{deletion, remote_lease, server};
+use sea_orm::sea_query::{Expr, OnConflict, Query};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter,
+    QuerySelect, QueryTrait,
+};
 
-use super::database::{KEYS_PER_STATEMENT, statement};
-use super::garbage::DeletionKey;
+use super::garbage::among;
+use super::query::{KEYS_PER_STATEMENT, from_select};
+use super::removal::{DeletionKey, Publication};
 use super::{MaildropVersion, SqlStore, StoreError, UserId, repeat};
-
-/// A server whose beat has not changed for this long is dead.
-const SERVER_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// What this server knows of others, and they of it.
-#[derive(Debug, Default)]
-pub(super) struct Servers {
-    /// The beat of each other server, and since when it stands so.
-    others: HashMap<String, (i64, Instant)>,
-    /// What this server has told the others to keep.
-    held: HashSet<DeletionKey>,
-}
-
-impl Servers {
-    /// The beat of each other server.
-    pub(super) fn beats(&self) -> HashMap<String, i64> {
-        let beat = |(id, (beat, _)): (&String, &(i64, Instant))| (id.clone(), *beat);
-        self.others.iter().map(beat).collect()
-    }
-
-    /// Has this server told the others to keep it?
-    pub(super) fn holds(&self, deletion: DeletionKey) -> bool {
-        self.held.contains(&deletion)
-    }
-
-    /// Remembers the beats of the others and returns those that stand still for too long.
-    fn note_heartbeats(&mut self, beats: &HashMap<String, i64>) -> Vec<String> {
-        let now = Instant::now();
-        self.others.retain(|id, _| beats.contains_key(id));
-        for (id, beat) in beats {
-            let known = self.others.entry(id.clone()).or_insert((*beat, now));
-            if known.0 != *beat {
-                *known = (*beat, now);
-            }
-        }
-        let silent = |since: &Instant| now.duration_since(*since) >= SERVER_TIMEOUT;
-        let dead = self.others.extract_if(|_, (_, since)| silent(since));
-        dead.map(|(id, _)| id).collect()
-    }
-}
 
 impl SqlStore {
     pub(super) async fn forget_server(&self, server: &str) -> Result<(), StoreError> {
@@ -62,24 +26,21 @@ impl SqlStore {
     async fn try_to_forget_server(&self, server: &str) -> Result<(), StoreError> {
         let transaction = self.database.begin().await?;
         // In the order in which the server itself locks them, if it lives after all.
-        for sql in [
-            "DELETE FROM servers WHERE id = $1",
-            "DELETE FROM remote_leases WHERE server_id = $1",
-        ] {
-            transaction
-                .execute_raw(statement(&transaction, sql, [server.into()]))
-                .await?;
-        }
+        server::Entity::delete_by_id(server)
+            .exec(&transaction)
+            .await?;
+        remote_lease::Entity::delete_many()
+            .filter(remote_lease::Column::ServerId.eq(server))
+            .exec(&transaction)
+            .await?;
         transaction.commit().await?;
         Ok(())
     }
 
-    /// Sees to it that the others know of this server. They wait only for those that they know.
+    /// Registers this server, unless the others know it. They wait only for servers that they know.
     pub(super) async fn register(&self) -> Result<(), StoreError> {
-        const KNOWN: &str = "SELECT 1 FROM servers WHERE id = $1";
-        let read = self.database.read();
-        let known = statement(read, KNOWN, [self.server_id.as_str().into()]);
-        if read.query_one_raw(known).await?.is_none() {
+        let me = server::Entity::find_by_id(self.server_id.as_str());
+        if me.one(self.database.read()).await?.is_none() {
             let transaction = self.database.begin().await?;
             self.heartbeat(&transaction).await?;
             transaction.commit().await?;
@@ -87,104 +48,106 @@ impl SqlStore {
         Ok(())
     }
 
-    /// Raises the beat; false if the others did not know this server, or took it for dead.
+    /// Raises the heartbeat; false if the others did not know this server, or took it for dead.
     async fn heartbeat(&self, transaction: &DatabaseTransaction) -> Result<bool, StoreError> {
-        const BEAT: &str = "UPDATE servers SET beat = beat + 1 WHERE id = $1";
-        const REGISTER: &str = "INSERT INTO servers (id, beat) VALUES ($1, 1)";
-        let me = || [self.server_id.as_str().into()];
-        let beat = statement(transaction, BEAT, me());
-        let known = transaction.execute_raw(beat).await?.rows_affected() > 0;
-        if !known {
-            let register = statement(transaction, REGISTER, me());
-            transaction.execute_raw(register).await?;
+        let next = Expr::col(server::Column::Heartbeat).add(1);
+        let raised = server::Entity::update_many()
+            .col_expr(server::Column::Heartbeat, next)
+            .filter(server::Column::Id.eq(self.server_id.as_str()))
+            .exec(transaction);
+        let is_known = raised.await?.rows_affected > 0;
+        if !is_known {
+            let me = server::Model {
+                id: self.server_id.clone(),
+                heartbeat: 1,
+            };
+            let insert = server::Entity::insert(server::ActiveModel::from(me));
+            insert.exec_without_returning(transaction).await?;
         }
-        Ok(known)
+        Ok(is_known)
     }
 
-    /// Writes down which deletions sessions here can look behind, and raises the beat with it.
-    pub(super) async fn publish_leases(&self, deletions: &[DeletionKey]) -> Result<(), StoreError> {
-        repeat(|| self.try_to_publish_leases(deletions)).await
+    /// Publishes leases on the deletions that sessions here can read, and raises the heartbeat;
+    /// returns those deletions.
+    pub(super) async fn publish_leases(
+        &self,
+        deletions: impl Iterator<Item = DeletionKey>,
+    ) -> Result<HashSet<DeletionKey>, StoreError> {
+        let is_held = |it: &DeletionKey| self.leases.reach(it.user, it.version);
+        let held: HashSet<DeletionKey> = deletions.filter(is_held).collect();
+        repeat(|| self.try_to_publish_leases(&held)).await?;
+        self.gc_state().removal.note_published(held.clone());
+        Ok(held)
     }
 
-    async fn try_to_publish_leases(&self, deletions: &[DeletionKey]) -> Result<(), StoreError> {
-        let reached = |it: &&DeletionKey| self.leases.reach(it.user, it.version);
-        let held: HashSet<DeletionKey> = deletions.iter().filter(reached).copied().collect();
+    async fn try_to_publish_leases(&self, held: &HashSet<DeletionKey>) -> Result<(), StoreError> {
         let transaction = self.database.begin().await?;
-        let known = self.heartbeat(&transaction).await?;
-        let (new, old): (Vec<DeletionKey>, Vec<DeletionKey>) = {
-            let servers = &mut self.gc_state().servers;
-            if !known {
-                // Who took this server for dead has removed what it held, too.
-                servers.held.clear();
-            }
-            let before = &servers.held;
-            let new = held.difference(before).copied().collect();
-            (new, before.difference(&held).copied().collect())
-        };
-        for keys in new.chunks(KEYS_PER_STATEMENT) {
-            let hold = format!(
-                "INSERT INTO remote_leases (server_id, user_id, maildrop_version) \
-                 SELECT $1, user_id, maildrop_version FROM deletions \
-                 WHERE {} ON CONFLICT DO NOTHING",
-                DeletionKey::among(keys)
-            );
-            self.run_for_me(&transaction, &hold).await?;
+        let is_known = self.heartbeat(&transaction).await?;
+        let Publication { publish, withdraw } = self.gc_state().removal.publication(held, is_known);
+        for keys in publish.chunks(KEYS_PER_STATEMENT) {
+            self.publish(&transaction, keys).await?;
         }
-        for keys in old.chunks(KEYS_PER_STATEMENT) {
-            let among = DeletionKey::among(keys);
-            let release = format!("DELETE FROM remote_leases WHERE server_id = $1 AND {among}");
-            self.run_for_me(&transaction, &release).await?;
+        for keys in withdraw.chunks(KEYS_PER_STATEMENT) {
+            let of_deletion = among::<remote_lease::Entity>(
+                remote_lease::Column::UserId,
+                remote_lease::Column::MaildropVersion,
+                keys,
+            );
+            remote_lease::Entity::delete_many()
+                .filter(remote_lease::Column::ServerId.eq(self.server_id.as_str()))
+                .filter(of_deletion)
+                .exec(&transaction)
+                .await?;
         }
         transaction.commit().await?;
-        self.gc_state().servers.held = held;
         Ok(())
     }
 
-    /// Runs a statement whose `$1` is this server.
-    async fn run_for_me(
+    /// Publishes leases on those of these deletions that are still there.
+    async fn publish(
         &self,
         transaction: &DatabaseTransaction,
-        sql: &str,
+        deletions: &[DeletionKey],
     ) -> Result<(), StoreError> {
-        let statement = statement(transaction, sql, [self.server_id.as_str().into()]);
-        transaction.execute_raw(statement).await?;
+        let (user_id, version) = (deletion::Column::UserId, deletion::Column::MaildropVersion);
+        let leased = deletion::Entity::find()
+            .select_only()
+            .expr(Expr::val(self.server_id.as_str()))
+            .columns([user_id, version])
+            .filter(among::<deletion::Entity>(user_id, version, deletions));
+        let mut insert = Query::insert();
+        insert.into_table(remote_lease::Entity).columns([
+            remote_lease::Column::ServerId,
+            remote_lease::Column::UserId,
+            remote_lease::Column::MaildropVersion,
+        ]);
+        insert.on_conflict(OnConflict::new().do_nothing().to_owned());
+        let insert = from_select(insert, leased.into_query());
+        transaction.execute(&insert).await?;
         Ok(())
     }
 
-    /// Forgets the servers that have stopped without saying so, and what they held.
-    pub(super) async fn expire_dead_servers(&self) -> Result<(), StoreError> {
-        const OTHERS: &str = "SELECT id, beat FROM servers WHERE id <> $1";
-        let read = self.database.read();
-        let others = statement(read, OTHERS, [self.server_id.as_str().into()]);
-        let mut beats = HashMap::new();
-        for row in read.query_all_raw(others).await? {
-            let (id, beat): (String, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
-            beats.insert(id, beat);
-        }
-        let silent = self.gc_state().servers.note_heartbeats(&beats);
-        for silent in silent {
-            tracing::warn!(
-                server = silent,
-                "another server has stopped without saying so"
-            );
-            self.forget_server(&silent).await?;
-        }
-        Ok(())
+    /// Returns the heartbeats of the other servers.
+    pub(super) async fn heartbeats(&self) -> Result<HashMap<String, i64>, StoreError> {
+        let others = server::Entity::find()
+            .filter(server::Column::Id.ne(self.server_id.as_str()))
+            .all(self.database.read());
+        let others = others.await?.into_iter();
+        Ok(others.map(|other| (other.id, other.heartbeat)).collect())
     }
 
-    /// The deletions behind which sessions of other servers can look.
-    pub(super) async fn remote_leases(&self) -> Result<HashSet<DeletionKey>, StoreError> {
-        const HELD: &str =
-            "SELECT user_id, maildrop_version FROM remote_leases WHERE server_id <> $1";
-        let read = self.database.read();
-        let held = statement(read, HELD, [self.server_id.as_str().into()]);
-        let mut keys = HashSet::new();
-        for row in read.query_all_raw(held).await? {
-            keys.insert(DeletionKey {
-                user: UserId(row.try_get_by_index(0)?),
-                version: MaildropVersion(row.try_get_by_index(1)?),
-            });
-        }
-        Ok(keys)
+    /// Returns the leases of the other servers.
+    pub(super) async fn remote_leases(&self) -> Result<Vec<(String, DeletionKey)>, StoreError> {
+        let leases = remote_lease::Entity::find()
+            .filter(remote_lease::Column::ServerId.ne(self.server_id.as_str()))
+            .all(self.database.read());
+        let lease = |lease: remote_lease::Model| {
+            let deletion = DeletionKey {
+                user: UserId::from_row(lease.user_id),
+                version: MaildropVersion(lease.maildrop_version),
+            };
+            (lease.server_id, deletion)
+        };
+        Ok(leases.await?.into_iter().map(lease).collect())
     }
 }

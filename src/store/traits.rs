@@ -16,8 +16,8 @@ use bytes::Bytes;
 use pop3::{Candidates, MessageNumber, Snapshot};
 
 use super::clock_guard::ClockVerdict;
-use super::login::{Identified, KeyId, LoginStatus, Proof, WrongCredentials};
-use super::{Addressee, GcReport, Outcome, Recipient, StoreError, UserId};
+use super::login::{Identified, LoginStatus, Proof, WrongCredentials};
+use super::{Addressee, GcReport, KeyId, Outcome, Recipient, StoreError, UserId};
 use crate::accounts::{AccountError, Key, KeyOptions, NewKey, Quota, QuotaChange, User};
 
 /// At most so many octets of a message come with [`Maildrop::read_first`].

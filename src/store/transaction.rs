@@ -112,7 +112,7 @@ mod tests {
             let database = Database::open(&url).await.unwrap();
             database.migrate().await.unwrap();
             let transaction = database.begin().await.unwrap();
-            let write = "INSERT INTO servers (id, beat) VALUES ('a', 1)";
+            let write = "INSERT INTO servers (id, heartbeat) VALUES ('a', 1)";
             transaction.execute_unprepared(write).await.unwrap();
             let mut commit = pin!(transaction.commit());
             // The files are in place, and SQLite begins to commit.

@@ -34,6 +34,7 @@ fn sessions_are_listed_and_killed_from_the_command_line() {
     assert!(table.starts_with("ID "), "{table}");
     let row = table.lines().find(|line| line.starts_with(id)).unwrap();
     assert!(row.contains(ADA) && row.contains("TRANSACTION"), "{row}");
+    assert!(row.contains(" pop3 "), "{row}");
 
     assert_eq!(run(&format!("sessions kill {id}")).ok(), "");
     assert_eq!(client.read_to_end(), b"");

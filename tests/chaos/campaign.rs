@@ -22,17 +22,17 @@ const MESSAGES: usize = 3000;
 const SETTLE: Duration = Duration::from_millis(200);
 
 /// What there is of each message.
-const FOUND: &str = "SELECT u.address, m.octets, CAST(m.head_octets AS BIGINT), c.octets, \
-    (SELECT CAST(COALESCE(SUM(LENGTH(k.octets)), 0) AS BIGINT) FROM chunks k \
+const FOUND: &str = "SELECT u.address, m.octets, CAST(m.trace_octets AS BIGINT), c.octets, \
+    (SELECT CAST(COALESCE(SUM(LENGTH(k.data)), 0) AS BIGINT) FROM chunks k \
      WHERE k.content_id = c.id), \
-    (SELECT k.octets FROM chunks k WHERE k.content_id = c.id AND k.number = 0) \
+    (SELECT k.data FROM chunks k WHERE k.content_id = c.id AND k.number = 0) \
     FROM messages m JOIN users u ON u.id = m.user_id JOIN contents c ON c.id = m.content_id";
 
 /// Octets that belong to nothing, which garbage collection has left behind.
 const OWNERLESS: &str = "contents c \
     WHERE NOT EXISTS (SELECT 1 FROM messages o WHERE o.content_id = c.id) \
-    AND NOT EXISTS (SELECT 1 FROM departures o WHERE o.content_id = c.id) \
-    AND NOT EXISTS (SELECT 1 FROM unfinished o WHERE o.content_id = c.id)";
+    AND NOT EXISTS (SELECT 1 FROM deleted_messages o WHERE o.content_id = c.id) \
+    AND NOT EXISTS (SELECT 1 FROM pending_contents o WHERE o.content_id = c.id)";
 
 /// Messages whose octets are gone.
 const EMPTY: &str = "messages m WHERE NOT EXISTS \
@@ -171,7 +171,7 @@ impl Campaign {
             let found = rows.into_iter().map(|row| Found {
                 user: row.try_get_by_index(0).unwrap(),
                 octets: row.try_get_by_index(1).unwrap(),
-                head_octets: row.try_get_by_index(2).unwrap(),
+                trace_octets: row.try_get_by_index(2).unwrap(),
                 content_octets: row.try_get_by_index(3).unwrap(),
                 chunk_octets: row.try_get_by_index(4).unwrap(),
                 first_chunk: row.try_get_by_index(5).unwrap(),

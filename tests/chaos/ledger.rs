@@ -42,7 +42,7 @@ pub(crate) struct Found {
     pub(crate) user: String,
     /// What RETR promises to send.
     pub(crate) octets: i64,
-    pub(crate) head_octets: i64,
+    pub(crate) trace_octets: i64,
     pub(crate) content_octets: i64,
     /// What its pieces hold together.
     pub(crate) chunk_octets: i64,
@@ -177,13 +177,13 @@ impl Found {
         let length = i64::try_from(sent.len()).unwrap();
         let shown = (
             self.octets,
-            self.head_octets,
+            self.trace_octets,
             self.content_octets,
             self.chunk_octets,
         );
         let whole = self.content_octets == length
             && self.chunk_octets == length
-            && self.octets == length + self.head_octets;
+            && self.octets == length + self.trace_octets;
         assert!(
             whole,
             "half a message: {number} has {length} octets, not {shown:?}"

@@ -106,7 +106,7 @@ const DAMAGES: [Damage; 10] = [
         ..NOTHING
     },
     Damage {
-        of: "messages_unique_id",
+        of: "messages_user_id_unique_id_key",
         login: true,
         retrieve: true,
         ..NOTHING
@@ -124,7 +124,7 @@ const DAMAGES: [Damage; 10] = [
         ..NOTHING
     },
     Damage {
-        of: "departures",
+        of: "deleted_messages",
         login: true,
         retrieve: true,
         deliver: true,
@@ -220,7 +220,7 @@ fn a_login_that_meets_a_damaged_page_is_refused_and_health_tells_of_it() {
     let key = fill(&place.url, ADA, &messages);
     let unique_id = run(async || {
         let sql = place.sql().await;
-        let user = UserId(sql.number("SELECT id FROM users").await);
+        let user = UserId::from_row(sql.number("SELECT id FROM users").await);
         sql.close().await;
         let opened = place.server().await.open(user, 0).await.unwrap();
         let number = MessageNumber::new(150).unwrap();
@@ -268,7 +268,7 @@ fn what_a_damaged_page_does_not_concern_is_removed_and_health_tells_of_the_damag
     eventually("all but the damaged message to go", || {
         (left("contents") == 1).then_some(())
     });
-    assert_eq!(left("departures"), 1);
+    assert_eq!(left("deleted_messages"), 1);
     daemon.wait_for_log("the database is damaged: this is not removed, all else is");
     let health = eventually("health to be degraded", || {
         let health = admin.json("/healthz");

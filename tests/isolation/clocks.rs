@@ -85,11 +85,11 @@ fn a_server_whose_clock_is_ahead_harms_nobody() {
     let (begin, end) = large.split_at(2_500_000);
     mta.send(begin);
     eventually("some of it to be stored", || {
-        (psql.run("SELECT count(*) FROM unfinished") != ["0"]).then_some(())
+        (psql.run("SELECT count(*) FROM pending_contents") != ["0"]).then_some(())
     });
     // The other server has looked twice.
     let rounds = "SELECT COALESCE(SUM(idx_scan + seq_scan), 0) FROM pg_stat_user_tables \
-        WHERE relname = 'unfinished'";
+        WHERE relname = 'pending_contents'";
     let before: u64 = psql.run(rounds)[0].parse().unwrap();
     eventually("both servers to look for broken deliveries", || {
         (psql.run(rounds)[0].parse::<u64>().unwrap() > before + 4).then_some(())

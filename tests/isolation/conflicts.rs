@@ -55,9 +55,13 @@ fn whatever_is_broken_off_for_others_is_done_all_the_same() {
             ("INSERT", "messages", "lmtp"),
             ("INSERT", "chunks", "large"),
             ("INSERT", "messages", "deliver"),
-            ("INSERT", "imports", import.as_str()),
-            ("INSERT", "departures", "quit"),
-            ("DELETE", "departures", "restore u0@example.com --since 1h"),
+            ("INSERT", "imported_messages", import.as_str()),
+            ("INSERT", "deleted_messages", "quit"),
+            (
+                "DELETE",
+                "deleted_messages",
+                "restore u0@example.com --since 1h",
+            ),
             ("INSERT", "addresses", "user add new@example.com"),
             ("INSERT", "api_keys", "key create new@example.com --name k"),
             ("UPDATE", "users", "user disable new@example.com"),
@@ -146,8 +150,8 @@ fn garbage_collection_and_quit_do_not_wait_for_each_other() {
     let waiting = "SELECT count(*) FROM pg_stat_activity \
         WHERE datname = current_database() AND wait_event_type = 'Lock'";
     eventually("garbage collection to come to them", || {
-        let departures = psql.run("SELECT count(*) FROM departures");
-        (departures != ["2"] || psql.run(waiting) != ["0"]).then_some(())
+        let left = psql.run("SELECT count(*) FROM deleted_messages");
+        (left != ["2"] || psql.run(waiting) != ["0"]).then_some(())
     });
     quitting.send("QUIT");
     eventually("the deletion", || {
@@ -158,7 +162,8 @@ fn garbage_collection_and_quit_do_not_wait_for_each_other() {
     let reply = quitting.read_line();
     assert!(reply.starts_with("+OK"), "{reply}");
     eventually("all of it to be removed", || {
-        let left = "SELECT (SELECT count(*) FROM departures) + (SELECT count(*) FROM contents)";
+        let left =
+            "SELECT (SELECT count(*) FROM deleted_messages) + (SELECT count(*) FROM contents)";
         (psql.run(left) == ["0"]).then_some(())
     });
     let log = node.daemon.log();

@@ -85,7 +85,7 @@ fn a_copy_that_waits_is_stored_as_soon_as_the_maildrop_is_free() {
         assert_eq!(site.count(&node, user), 4);
     }
     let mut psql = site.psql();
-    assert_eq!(psql.run("SELECT count(*) FROM unfinished"), ["0"]);
+    assert_eq!(psql.run("SELECT count(*) FROM pending_contents"), ["0"]);
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn a_large_letter_whose_recipients_are_all_locked_leaves_nothing() {
     psql.run("ROLLBACK");
     eventually("nothing to be left", || {
         let left = "SELECT (SELECT count(*) FROM contents) + (SELECT count(*) FROM chunks) \
-            + (SELECT count(*) FROM unfinished)";
+            + (SELECT count(*) FROM pending_contents)";
         (psql.run(left) == ["0"]).then_some(())
     });
 }

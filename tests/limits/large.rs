@@ -20,7 +20,7 @@ const READS: &str = "pop3_maildrops_read_total";
 fn fill(place: &Place, user: &str) {
     let rows = format!(
         "INSERT INTO messages \
-         (user_id, content_id, octets, unique_id, received_at_ms, head_octets) \
+         (user_id, content_id, octets, unique_id, received_at_ms, trace_octets) \
          WITH RECURSIVE numbers(n) AS \
          (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {MESSAGES}) \
          SELECT ({user}), 1000000, n, 'unique-id-' || CAST(n + 100000 AS TEXT), n, 0 FROM numbers"
@@ -106,7 +106,7 @@ fn marks_on_many_messages_are_set_and_taken_back() {
 fn served(place: Place) -> (Served, Owner) {
     let served = Served::start(place, &[("Pop3__MaxConnectionsPerUser", "16")]);
     let owner = served.owner(&[]);
-    fill(&served.place, &owner.id.0.to_string());
+    fill(&served.place, &owner.id.row().to_string());
     (served, owner)
 }
 

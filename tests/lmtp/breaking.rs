@@ -25,11 +25,15 @@ fn a_client_that_goes_in_the_middle_of_a_message_leaves_nothing() {
                 assert!(mta.read().starts_with("250"));
             }
             eventually("some of it to be stored", || {
-                (rows(place, &["unfinished"]) > 0).then_some(())
+                (rows(place, &["pending_contents"]) > 0).then_some(())
             });
             drop(mta);
             eventually("nothing to be left", || {
-                (rows(place, &["unfinished", "chunks", "contents", "messages"]) == 0).then_some(())
+                (rows(
+                    place,
+                    &["pending_contents", "chunks", "contents", "messages"],
+                ) == 0)
+                    .then_some(())
             });
         }
         // What RSET forgets leaves nothing either.
@@ -40,7 +44,10 @@ fn a_client_that_goes_in_the_middle_of_a_message_leaves_nothing() {
         assert!(mta.read().starts_with("250"));
         mta.expect("RSET", "250");
         assert_eq!(
-            rows(place, &["unfinished", "chunks", "contents", "messages"]),
+            rows(
+                place,
+                &["pending_contents", "chunks", "contents", "messages"]
+            ),
             0
         );
     });

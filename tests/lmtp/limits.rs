@@ -129,7 +129,10 @@ fn a_message_of_the_largest_size_is_taken_and_one_octet_more_is_not() {
         assert!(mta.read().starts_with("552 5.3.4"));
         mta.expect("BDAT 0 LAST", "503 5.5.1");
         assert_eq!(
-            rows(place, &["contents", "chunks", "unfinished", "messages"]),
+            rows(
+                place,
+                &["contents", "chunks", "pending_contents", "messages"]
+            ),
             0
         );
         mta.to(&[ADA]);
@@ -179,7 +182,7 @@ fn a_silent_client_is_sent_away_and_the_server_stops_in_order() {
     halting.expect("DATA", "354");
     halting.send(&message(1, 2_000_000));
     assert_eq!(halting.read(), "");
-    assert_eq!(rows(&place, &["contents", "chunks", "unfinished"]), 0);
+    assert_eq!(rows(&place, &["contents", "chunks", "pending_contents"]), 0);
 
     let mut idle = office.mta();
     let mut busy = office.mta();

@@ -19,7 +19,7 @@ fn a_failed_delete_deletes_nothing() {
         let version = version(&sql, ada).await;
         for (event, table, column) in [
             ("DELETE", "messages", "id"),
-            ("INSERT", "departures", "message_id"),
+            ("INSERT", "deleted_messages", "message_id"),
         ] {
             let rows = format!("{column} = {}", all[2400].0);
             sql.refuse(event, table, &rows).await;
@@ -28,7 +28,7 @@ fn a_failed_delete_deletes_nothing() {
             sql.allow(table).await;
             let after = server.open(ada, 0).await.unwrap();
             assert_eq!(unique_ids(&after), unique_ids(&before));
-            assert_eq!(sql.count("departures").await, 0);
+            assert_eq!(sql.count("deleted_messages").await, 0);
             assert_eq!(self::version(&sql, ada).await, version);
         }
         server.delete(ada, &all, SESSION).await.unwrap();

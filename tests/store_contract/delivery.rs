@@ -104,7 +104,7 @@ fn a_message_is_kept_once_however_many_users_receive_it() {
         assert_eq!(sql.count("messages").await, 10);
         assert_eq!(sql.count("contents").await, 2);
         assert_eq!(sql.count("chunks").await, 1 + 9);
-        assert_eq!(sql.count("unfinished").await, 0);
+        assert_eq!(sql.count("pending_contents").await, 0);
         for user in users {
             let maildrop = server.open(user, 0).await.unwrap();
             assert_eq!(maildrop.snapshot.len(), 2);
@@ -129,9 +129,9 @@ fn a_delivery_reaches_all_its_recipients_or_none() {
             }
             batch
         };
-        let nobody = [users[0], UserId(4711), users[1]];
+        let nobody = [users[0], UserId::from_row(4711), users[1]];
         assert!(database.store(&nobody, batch().await).await.is_err());
-        let rows = format!("user_id = {}", users[1].0);
+        let rows = format!("user_id = {}", users[1].row());
         sql.refuse("INSERT", "messages", &rows).await;
         assert!(database.store(&users, batch().await).await.is_err());
         sql.allow("messages").await;
@@ -142,7 +142,10 @@ fn a_delivery_reaches_all_its_recipients_or_none() {
             0
         );
         // Only what belongs to no maildrop yet, and expires.
-        assert_eq!(sql.count("contents").await, sql.count("unfinished").await);
+        assert_eq!(
+            sql.count("contents").await,
+            sql.count("pending_contents").await
+        );
 
         // Nothing that failed is in the way of the next try.
         database.store(&users, batch().await).await.unwrap();
@@ -161,8 +164,8 @@ fn a_delivery_that_was_broken_off_is_removed_after_an_hour() {
         let ada = add(&database, ADA).await;
         let mut broken = MessageWriter::new(database.clone());
         broken.write(&message(1, 2 * WRITTEN_EARLY)).await.unwrap();
-        assert_eq!(sql.count("unfinished").await, 1);
-        let hour_ago = "UPDATE unfinished SET touched_at_ms = touched_at_ms - 3600000";
+        assert_eq!(sql.count("pending_contents").await, 1);
+        let hour_ago = "UPDATE pending_contents SET written_at_ms = written_at_ms - 3600000";
         sql.run(hour_ago).await;
         let mut lively = MessageWriter::new(database.clone());
         lively.write(&message(2, 2 * WRITTEN_EARLY)).await.unwrap();
@@ -197,7 +200,8 @@ fn a_slow_delivery_lives_as_long_as_it_grows() {
         let large = message(1, 4 * WRITTEN_EARLY);
         let mut delivery = MessageWriter::new(database.clone());
         for piece in large.chunks(WRITTEN_EARLY) {
-            sql.run("UPDATE unfinished SET touched_at_ms = 0").await;
+            sql.run("UPDATE pending_contents SET written_at_ms = 0")
+                .await;
             delivery.write(piece).await.unwrap();
             assert_eq!(server.collect_garbage().await.unwrap().broken_deliveries, 0);
         }
@@ -214,7 +218,7 @@ fn what_is_abandoned_leaves_at_once() {
             let prepared = prepare(&database, &message(1, size)).await;
             database.abandon(&prepared).await.unwrap();
         }
-        for table in ["unfinished", "chunks", "contents"] {
+        for table in ["pending_contents", "chunks", "contents"] {
             assert_eq!(sql.count(table).await, 0, "{table}");
         }
     });

@@ -25,7 +25,7 @@ fn each_recipient_has_an_outcome_and_whoever_is_named_twice_one_copy() {
         use Outcome::{NoSuchUser, OverQuota, Stored};
         let server = place.server().await;
         let database = place.open().await;
-        let (ada, nobody) = (add(&database, ADA).await, UserId(4711));
+        let (ada, nobody) = (add(&database, ADA).await, UserId::from_row(4711));
         let quota = Quota {
             octets: Some(209),
             messages: Some(2),
@@ -50,7 +50,7 @@ fn each_recipient_has_an_outcome_and_whoever_is_named_twice_one_copy() {
         assert_eq!((bobs.snapshot.len(), bobs.snapshot.octets()), (2, 209));
         let sql = place.sql().await;
         assert_eq!(sql.count("contents").await, 3);
-        assert_eq!(sql.count("heads").await, 5);
+        assert_eq!(sql.count("trace_headers").await, 5);
     });
 }
 
@@ -59,11 +59,11 @@ fn a_large_letter_that_nobody_gets_leaves_nothing() {
     on_each(async |place| {
         let database = place.open().await;
         let sql = place.sql().await;
-        let large = delivery(&database, 3_000_000, &[UserId(4711)]).await;
+        let large = delivery(&database, 3_000_000, &[UserId::from_row(4711)]).await;
         assert!(sql.count("chunks").await > 0);
         let outcomes = database.deliver(&[large]).await.unwrap();
         assert_eq!(outcomes, [[Outcome::NoSuchUser]]);
-        for table in ["contents", "chunks", "unfinished"] {
+        for table in ["contents", "chunks", "pending_contents"] {
             assert_eq!(sql.count(table).await, 0, "{table}");
         }
     });
@@ -115,7 +115,7 @@ fn a_letter_that_can_not_be_stored_takes_no_other_with_it() {
         }
         // As if nothing had arrived of it for an hour.
         sql.run(
-            "DELETE FROM unfinished WHERE content_id = (SELECT MIN(content_id) FROM unfinished)",
+            "DELETE FROM pending_contents WHERE content_id = (SELECT MIN(content_id) FROM pending_contents)",
         )
         .await;
         let deliveries: Vec<_> = deliveries

@@ -25,11 +25,11 @@ async fn with_retention(place: &Place) -> SqlStore {
     SqlStore::new(place.open().await, new_name()).with_retention(keeping)
 }
 
-/// Collects garbage, as the server does, until the departures are so many.
-async fn collect_until(server: &SqlStore, sql: &Sql, departures: i64) {
-    eventually_async("departures to go", async || {
+/// Collects garbage, as the server does, until so many deleted messages are left.
+async fn collect_until(server: &SqlStore, sql: &Sql, left: i64) {
+    eventually_async("deleted messages to go", async || {
         server.collect_garbage().await.unwrap();
-        (sql.count("departures").await == departures).then_some(())
+        (sql.count("deleted_messages").await == left).then_some(())
     })
     .await;
 }
@@ -123,7 +123,7 @@ fn what_is_kept_no_longer_leaves_the_database_and_can_not_come_back() {
         server.delete(ada, &all[1..], "two").await.unwrap();
         // As if a week had gone by for one of them.
         for (table, at) in [
-            ("departures", "departed_at_ms"),
+            ("deleted_messages", "deleted_at_ms"),
             ("deletions", "deleted_at_ms"),
         ] {
             sql.run(&format!(
@@ -260,7 +260,7 @@ fn servers_that_share_a_database_keep_and_remove_together() {
 
         here.delete(ada, &messages(&seen), "first").await.unwrap();
         // While it is kept there is nothing to agree on, so nobody writes a beat.
-        let beats = "SELECT CAST(SUM(beat) AS BIGINT) FROM servers";
+        let beats = "SELECT CAST(SUM(heartbeat) AS BIGINT) FROM servers";
         let before = sql.number(beats).await;
         for server in [&here, &there, &here, &there] {
             assert_eq!(server.collect_garbage().await.unwrap(), GcReport::default());
@@ -273,7 +273,7 @@ fn servers_that_share_a_database_keep_and_remove_together() {
         there.delete(ada, &messages(&seen), "second").await.unwrap();
         assert!(here.open(ada, 0).await.unwrap().snapshot.is_empty());
         assert_eq!(restored(&database, ada, "first").await, 0);
-        for table in ["departures", "deletions"] {
+        for table in ["deleted_messages", "deletions"] {
             sql.run(&format!("UPDATE {table} SET kept_until_ms = 1"))
                 .await;
         }
@@ -293,10 +293,10 @@ fn servers_that_share_a_database_keep_and_remove_together() {
         eventually_async("the message to go", async || {
             there.collect_garbage().await.unwrap();
             here.collect_garbage().await.unwrap();
-            (sql.count("departures").await == 0).then_some(())
+            (sql.count("deleted_messages").await == 0).then_some(())
         })
         .await;
-        for table in ["contents", "chunks", "heads", "remote_leases"] {
+        for table in ["contents", "chunks", "trace_headers", "remote_leases"] {
             assert_eq!(sql.count(table).await, 0, "{table}");
         }
     });
@@ -350,7 +350,7 @@ fn a_restore_that_fails_restores_nothing() {
         let earlier = version(&sql, ada).await;
         for (event, table, column) in [
             ("INSERT", "messages", "id"),
-            ("DELETE", "departures", "message_id"),
+            ("DELETE", "deleted_messages", "message_id"),
         ] {
             let rows = format!("{column} = {}", all[2].0);
             sql.refuse(event, table, &rows).await;
@@ -387,7 +387,7 @@ fn mail_that_can_not_be_removed_now_keeps_no_other_s_from_expiring() {
         store(&database, &[bob], &[message(1, 100)]).await;
         sql.run(&format!(
             "UPDATE messages SET stored_at_ms = 2 WHERE user_id = {}",
-            bob.0
+            bob.row()
         ))
         .await;
         let collected = server.collect_garbage().await.unwrap();

@@ -82,7 +82,7 @@ fn a_large_deletion_is_all_or_nothing_and_is_done_in_steps() {
         let left = large.but_for(deleted.clone());
         assert_eq!(large.seen().await, left);
         // Nothing has moved yet.
-        assert_eq!(large.sql.count("departures").await, 0);
+        assert_eq!(large.sql.count("deleted_messages").await, 0);
         let newest = large.server.open(large.ada, 150).await.unwrap();
         assert_eq!(newest.snapshot.hidden(), 50);
         assert_eq!(messages(&newest), left[50..]);
@@ -91,14 +91,14 @@ fn a_large_deletion_is_all_or_nothing_and_is_done_in_steps() {
         let fault = format!("id = {}", large.all[7000].0);
         large.sql.refuse("DELETE", "messages", &fault).await;
         large.server.collect_garbage().await.unwrap_err();
-        let moved = large.sql.count("departures").await;
+        let moved = large.sql.count("deleted_messages").await;
         assert!(moved > 0 && moved < gone.len() as i64, "{moved}");
         assert_eq!(large.seen().await, left);
         large.sql.allow("messages").await;
         large.collect_until("deletion_batches", 0).await;
         assert_eq!(large.seen().await, left);
 
-        large.collect_until("departures", 0).await;
+        large.collect_until("deleted_messages", 0).await;
         large.collect_until("deletions", 0).await;
         assert_eq!(large.sql.count("messages").await, left.len() as i64);
     });
@@ -151,7 +151,7 @@ fn two_sessions_may_delete_the_same_and_a_session_reads_on_what_it_sees() {
         // Another server may do the steps, such as when the first has been killed.
         eventually_async("all to be moved", async || {
             there.collect_garbage().await.unwrap();
-            let moved = large.sql.count("departures").await;
+            let moved = large.sql.count("deleted_messages").await;
             (moved == MANY as i64).then_some(())
         })
         .await;
@@ -161,12 +161,12 @@ fn two_sessions_may_delete_the_same_and_a_session_reads_on_what_it_sees() {
             (large.sql.count("remote_leases").await == 2).then_some(())
         })
         .await;
-        assert_eq!(large.sql.count("departures").await, MANY as i64);
+        assert_eq!(large.sql.count("deleted_messages").await, MANY as i64);
         drop(lease);
         eventually_async("all to go", async || {
             there.collect_garbage().await.unwrap();
             server.collect_garbage().await.unwrap();
-            (large.sql.count("departures").await == 0).then_some(())
+            (large.sql.count("deleted_messages").await == 0).then_some(())
         })
         .await;
         for table in ["messages", "contents", "deletions", "remote_leases"] {
@@ -216,7 +216,7 @@ fn large_messages_are_removed_one_transaction_after_the_other_in_one_round() {
         sql.run("UPDATE contents SET octets = 40000000").await;
         let removed = eventually_async("the messages to go", async || {
             let collected = server.collect_garbage().await.unwrap();
-            (collected.departures > 0).then_some(collected.departures)
+            (collected.removed > 0).then_some(collected.removed)
         });
         assert_eq!(removed.await, 5);
     });
@@ -305,7 +305,7 @@ fn a_user_is_removed_at_once_and_a_large_maildrop_is_emptied_in_steps() {
         large.sql.allow("messages").await;
         large.collect_until("messages", 1).await;
         large.collect_until("users", 1).await;
-        large.collect_until("departures", 0).await;
+        large.collect_until("deleted_messages", 0).await;
         large.collect_until("deletions", 0).await;
         assert_eq!(large.sql.count("contents").await, 1);
         let kept = large.server.open(again, 0).await.unwrap();

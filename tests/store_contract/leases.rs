@@ -42,7 +42,7 @@ fn what_a_lease_protects_is_readable_until_it_ends_and_gone_then() {
 
         drop(lease);
         collect_until_gone(&[&server], &sql, &adas).await;
-        for table in ["contents", "chunks", "departures", "remote_leases"] {
+        for table in ["contents", "chunks", "deleted_messages", "remote_leases"] {
             assert_eq!(sql.count(table).await, 0, "{table}");
         }
     });
@@ -123,7 +123,7 @@ fn a_shared_content_stays_while_anyone_has_the_message() {
         server.delete(ada, &messages(&adas), SESSION).await.unwrap();
         eventually_async("the departed message to go", async || {
             server.collect_garbage().await.unwrap();
-            (sql.count("departures").await == 0).then_some(())
+            (sql.count("deleted_messages").await == 0).then_some(())
         })
         .await;
         assert!(octets(&server, content).await == large);

@@ -51,7 +51,7 @@ fn an_empty_maildrop_opens_and_so_does_that_of_nobody() {
         let server = place.server().await;
         let ada = add(&place.open().await, ADA).await;
         assert!(server.open(ada, 0).await.unwrap().snapshot.is_empty());
-        let nobody = server.open(UserId(4711), 10).await.unwrap();
+        let nobody = server.open(UserId::from_row(4711), 10).await.unwrap();
         assert!(nobody.snapshot.is_empty() && nobody.snapshot.hidden() == 0);
         assert_eq!(nobody.message(number(1)), None);
     });

@@ -170,7 +170,7 @@ fn rest_of_date((mut known_year, month, day): Day, words: &[&str]) -> Option<Sys
     let date = Date::new(known_year?, month, day).ok()?;
     let offset = Offset::from_seconds(offset.clamp(-840, 840) * 60).ok()?;
     let timestamp = offset.to_timestamp(date.to_datetime(known_time?)).ok()?;
-    Some(SystemTime::from(timestamp))
+    SystemTime::try_from(timestamp).ok()
 }
 
 fn is_weekday(word: &str) -> bool {
