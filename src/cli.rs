@@ -240,7 +240,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 /// A program that writes more than its limit allows is to get an error, and not a signal that ends
-/// the process. What is set here stays.
+/// the process. The handler stays for the life of the process.
 fn get_errors_for_long_files() -> std::io::Result<()> {
     let signal = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
     tokio::signal::unix::signal(signal).map(drop)

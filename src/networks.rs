@@ -1,4 +1,4 @@
-//! Lists of networks, as settings and keys have them.
+//! Lists of networks, for settings and keys.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer};
 pub struct Networks(Vec<IpNet>);
 
 impl Networks {
-    /// Is this address in one of them? One of IPv4 that came in the form of IPv6 is what it was.
+    /// Returns whether this address is in one of them. An IPv4-mapped address counts as IPv4.
     pub fn contain(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
@@ -43,8 +43,8 @@ impl Networks {
     }
 }
 
-/// The network in whose name a client is counted: an address of IPv4, or the 64 bits of IPv6 that
-/// one customer has, who can take a new address from them for each connection.
+/// Returns the network that a client counts for: an address of IPv4, or the 64 bits of IPv6 that
+/// one customer has and can choose a new address from for each connection.
 pub(crate) fn client_network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
@@ -61,7 +61,7 @@ impl FromIterator<Self> for Networks {
     }
 }
 
-/// Why a text is no list of networks.
+/// An error in a list of networks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a network such as 192.0.2.0/24 or 2001:db8::/32, and no IP address")]
 pub struct NotANetwork(String);

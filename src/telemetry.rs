@@ -29,7 +29,7 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::registry::LookupSpan;
 
 /// The target of spans that are exported and never logged. It is disabled unless there is a
-/// collector, and then a span costs no more than to look that up.
+/// collector, and then a span costs one lookup.
 pub(crate) const TRACES_ONLY: &str = "restante::traces";
 
 /// The target of the span of a session, which the log has too.

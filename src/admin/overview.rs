@@ -38,7 +38,7 @@ const ROWS: u32 = 50;
 /// The most sessions in an overview.
 const MAX_ROWS: u32 = 500;
 
-/// The server at one moment.
+/// The state of the server.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Overview {
     /// The version of the program.
@@ -57,7 +57,7 @@ pub(super) struct Overview {
     sessions: Sessions,
 }
 
-/// A limit, and how near to it the server is.
+/// A limit and how much of it is used.
 #[derive(Debug, Serialize, ToSchema)]
 struct Limit {
     /// The setting.
@@ -68,7 +68,7 @@ struct Limit {
     limit: Option<u32>,
 }
 
-/// Tells all that the page shows.
+/// Returns all that the page shows.
 #[utoipa::path(
     get, path = "/api/overview", tag = "overview", params(Shown),
     responses(
@@ -83,7 +83,7 @@ pub(super) async fn overview(
     admin.overview(shown.into_inner()).await.map(web::Json)
 }
 
-/// Tells all that the page shows, each second, as server-sent events.
+/// Returns all that the page shows each second, as server-sent events.
 #[utoipa::path(
     get, path = "/api/events", tag = "overview", params(Shown),
     responses(
@@ -102,7 +102,7 @@ pub(super) async fn events(
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     })?;
     let shown = shown.into_inner();
-    // What makes no sense is refused here, rather than in the stream.
+    // A bad query is refused here, rather than in the stream.
     admin.overview(shown.clone()).await?;
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -131,7 +131,7 @@ struct Events {
 }
 
 impl Events {
-    /// The next event; none when the server ends.
+    /// Returns the next event; `None` when the server ends.
     async fn next(&mut self) -> Option<Bytes> {
         let closing = &self.admin.closing;
         closing.run_until_cancelled(self.ticks.tick()).await?;
@@ -170,7 +170,7 @@ fn limits(table: &Table, all: &[Arc<SessionHandle>]) -> Vec<Limit> {
             Some((user, _)) => *of_user.entry(user).or_default() += 1,
             None => before_login += u32::from(handle.state() == State::Authorization),
         }
-        // Unless it is set, the limit is not for this machine.
+        // Unless it is set, the limit does not apply to this machine.
         if limits.loopback_counts || !handle.ip().is_loopback() {
             *of_address.entry(client_network(handle.ip())).or_default() += 1;
         }

@@ -1,6 +1,6 @@
-//! What systemd gives to the server, and what it is told.
+//! systemd: inherited sockets, and notifications.
 //!
-//! Without systemd there is nothing to be given and nobody to be told, and all of this does
+//! Without systemd there are no sockets to inherit and nothing to notify, and all of this does
 //! nothing.
 
 use std::io::ErrorKind;
@@ -24,13 +24,13 @@ const STOP_GRACE: Duration = Duration::from_secs(30);
 /// The ports of POP3 and POP3S, as IANA has registered them.
 const REGISTERED: (u16, u16) = (110, 995);
 
-/// The sockets that listen already (`LISTEN_FDS`).
+/// Takes the sockets that listen already (`LISTEN_FDS`).
 ///
 /// Call it before there is a second thread: it takes the variables out of the environment, so that
 /// no child takes the sockets for its own.
 ///
 /// # Errors
-/// If one is no listening socket of TCP, or it is not known what to speak there.
+/// If one is not a listening TCP socket, or neither its name nor its port tells the protocol.
 pub(super) fn inherited(settings: &Pop3Settings) -> anyhow::Result<Vec<ListeningSocket>> {
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     let names: Vec<_> = names.split(':').collect();
@@ -56,7 +56,7 @@ pub(super) fn inherited(settings: &Pop3Settings) -> anyhow::Result<Vec<Listening
     Ok(sockets)
 }
 
-/// The inherited sockets, and one for each kind that the settings ask for and nobody has given.
+/// Adds a socket for each kind that the settings ask for and systemd has not passed.
 ///
 /// # Errors
 /// If one can't be had for another reason than that this user may not.
@@ -90,7 +90,7 @@ pub(super) fn with_the_others(
     Ok(sockets)
 }
 
-/// What to speak on an inherited socket: its name says it, or else its port.
+/// Returns the protocol of an inherited socket: its name tells it, or else its port.
 fn kind(name: &str, address: SocketAddr, settings: &Pop3Settings) -> anyhow::Result<ListenerKind> {
     let port = address.port();
     match name {
@@ -107,12 +107,12 @@ fn kind(name: &str, address: SocketAddr, settings: &Pop3Settings) -> anyhow::Res
     }
 }
 
-/// All sockets listen.
+/// Notifies systemd that all sockets listen.
 pub(super) fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
-/// The database is not there yet, so the start takes longer.
+/// Asks systemd for more time, since the database is not available yet.
 pub(super) fn waiting(more_time: Duration) {
     tell(&[
         NotifyState::Status("waiting for the database"),
@@ -120,27 +120,27 @@ pub(super) fn waiting(more_time: Duration) {
     ]);
 }
 
-/// Settings and certificates are being read again; [`ready`] ends it.
+/// Notifies systemd that settings and certificates are being read again, until [`ready`].
 pub(super) fn reloading() {
     let now = NotifyState::monotonic_usec_now().ok();
     let states = std::iter::once(NotifyState::Reloading).chain(now);
     tell(&states.collect::<Vec<_>>());
 }
 
-/// No new sessions are taken, and those that are here get this time.
+/// Notifies systemd that the server stops and gives its sessions this time.
 pub(super) fn stopping(timeout: Duration) {
     let all = (timeout + STOP_GRACE).as_micros();
     tell(&[
         NotifyState::Stopping,
         NotifyState::Status("waiting for sessions to QUIT"),
-        // More than systemd can count is more than it will wait.
+        // A larger number does not fit into the message.
         NotifyState::ExtendTimeoutUsec(u32::try_from(all).unwrap_or(u32::MAX)),
     ]);
 }
 
-/// Says again and again that the server is alive, for as long as it is.
+/// Feeds the watchdog of systemd while the server is alive.
 ///
-/// A server whose registry or one of whose threads does not answer says nothing, and is restarted.
+/// If the registry or a thread does not answer, the watchdog is not fed and restarts the server.
 pub(super) async fn watch(pulse: Liveness) {
     let watchdog = sd_notify::watchdog_enabled();
     // Each is followed by a pause of the same length, and an answer may take as long: so it is told

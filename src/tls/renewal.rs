@@ -1,4 +1,4 @@
-//! Takes up renewed certificates, keys and revocation lists while the server runs.
+//! Reloads renewed certificates, keys and revocation lists while the server runs.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,11 +10,11 @@ use actix::{Actor, AsyncContext, Context, Handler, Message, ResponseFuture};
 use super::files::{Sources, Stamp};
 use super::{Current, Tls, lock};
 
-/// How often we look whether the files have changed.
+/// How often the files are checked for changes.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
 
-/// So long before a certificate expires, log, health and check warn of it. A program that renews
-/// certificates does it earlier.
+/// The time before a certificate expires from which log, health and check warn. A program that renews
+/// certificates does so earlier.
 pub const WARN_BEFORE: Duration = Duration::from_secs(14 * DAY.as_secs());
 
 /// How often it warns.
@@ -22,7 +22,7 @@ const WARN_EVERY: Duration = DAY;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Looks at the files of [`Tls`] again and again.
+/// Checks the files of [`Tls`] for changes.
 #[derive(Debug)]
 pub struct RenewalActor {
     tls: Arc<Tls>,
@@ -34,12 +34,12 @@ impl RenewalActor {
         Self { tls }
     }
 
-    /// Reading files and deriving keys from passwords takes time that sessions are not to wait.
+    /// Reading files and deriving keys from passwords takes time, so it has a thread of its own.
     fn work(&self, work: impl FnOnce(&Tls) + Send + 'static) -> ResponseFuture<()> {
         let tls = Arc::clone(&self.tls);
         Box::pin(async move {
             if let Err(error) = tokio::task::spawn_blocking(move || work(&tls)).await {
-                tracing::error!(error = %error, "the certificates could not be looked at");
+                tracing::error!(error = %error, "the certificates could not be checked");
             }
         })
     }
@@ -53,7 +53,7 @@ impl Actor for RenewalActor {
     }
 }
 
-/// Read the files again, changed or not, and say what came of it.
+/// Asks to read the files again, changed or not.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Renew;
@@ -66,7 +66,7 @@ impl Handler<Renew> for RenewalActor {
     }
 }
 
-/// Have the files changed?
+/// Asks whether the files have changed.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 struct Look;
@@ -79,26 +79,26 @@ impl Handler<Look> for RenewalActor {
     }
 }
 
-/// What was seen and said.
+/// The state of the files and of the warnings.
 #[derive(Debug)]
 pub(super) struct Watch {
-    /// How the files looked when they were last read, well or not.
+    /// The stamp of the files when they were last read, with or without success.
     stamp: Stamp,
-    /// When the log was last told of these concerns.
+    /// When the log last had these warnings.
     warned: Option<SystemTime>,
     concerns: Vec<Warning>,
 }
 
-/// What the log is told of a file.
+/// A warning about a file.
 #[derive(Debug, PartialEq, Eq)]
 struct Warning {
     file: PathBuf,
     concern: Problem,
-    /// When the certificate or the list ends, or begins to be valid.
+    /// When the certificate or the list ends or begins to be valid.
     at: SystemTime,
 }
 
-/// What whoever runs the server should see to.
+/// A problem that the operator should fix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Problem {
     Expired,
@@ -118,9 +118,9 @@ impl Watch {
 }
 
 impl Tls {
-    /// Takes up what has changed. A mistake in it leaves everything as it is, and is told once.
+    /// Reloads changed files. A mistake in them leaves the old ones in force, and is logged once.
     fn look(&self, even_unchanged: bool) {
-        // Held while reading, so that two looks can't bring back the older files.
+        // Held while reading, so that two reloads can't bring back the older files.
         let mut watch = lock(&self.watch);
         let stamp = self.sources.stamp();
         if even_unchanged || stamp != watch.stamp {
@@ -130,7 +130,7 @@ impl Tls {
                     *lock(&self.current) = Arc::new(current);
                     watch.warned = None;
                     self.metrics.tls.certificates_renewed(true);
-                    tracing::info!("certificates taken up; sessions go on with theirs");
+                    tracing::info!("certificates reloaded; open sessions keep theirs");
                 }
                 Err(error) => {
                     self.metrics.tls.certificates_renewed(false);
@@ -144,8 +144,8 @@ impl Tls {
         self.note_expiry_in(&mut watch);
     }
 
-    /// Tells the metrics when certificates expire, and the log what is of concern: at once when
-    /// that changes, and else once a day.
+    /// Updates the metric of expiry, and logs the warnings: at once when
+    /// they change, and else once a day.
     pub(super) fn note_expiry(&self) {
         self.note_expiry_in(&mut lock(&self.watch));
     }
@@ -214,7 +214,7 @@ impl Current {
     }
 }
 
-/// Whole days, rounded down: -1 on the first day that it is too late.
+/// Returns whole days, rounded down: -1 on the first day after the end.
 fn days_until(end: SystemTime, now: SystemTime) -> i64 {
     let days = |time: Duration| i64::try_from(time.as_secs() / DAY.as_secs()).unwrap_or(i64::MAX);
     match end.duration_since(now) {

@@ -71,7 +71,7 @@ fn authentication(settings: &Pop3Settings) -> Option<Finding> {
         Ok(()) => Finding::warning(
             "pop3",
             "any key opens any maildrop: Pop3__RequireAuthentication is false",
-            "set it to true, unless nobody else has an account on this machine",
+            "set it to true, unless you alone have an account on this machine",
         ),
         Err(error) => Finding::problem(
             "pop3",
@@ -169,7 +169,7 @@ fn admin(settings: &AdminSettings, is_running: bool) -> Vec<Finding> {
     if settings.port != 0
         && let Err(error) = settings.token()
     {
-        let fix = "set Admin__Token or Admin__TokenPath, or neither for a token that is made";
+        let fix = "set Admin__Token or Admin__TokenPath, or neither: then the server makes a token";
         findings.push(Finding::problem("admin", format!("{error:#}"), fix));
     }
     findings.extend(other_port(
