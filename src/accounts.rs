@@ -22,7 +22,7 @@ use tokio::sync::OnceCell;
 use utoipa::ToSchema;
 
 use crate::store::{
-    Database, Deletion, DeletionRecord, LockedMaildrop, SizeOfUser, StoreError, Transaction,
+    Database, Deletion, DeletionRecord, KeyId, LockedMaildrop, SizeOfUser, StoreError, Transaction,
     UserId, batched_sizes, now, repeat, sum,
 };
 
@@ -89,7 +89,7 @@ pub enum AccountError {
     AddressTaken(String),
     /// No key has this number, or it is revoked.
     #[error("there is no key {0} that could be revoked (restante key list shows them)")]
-    NoSuchKey(i64),
+    NoSuchKey(KeyId),
     /// The user has a key of this name.
     #[error("{address} has a key named {name:?} already: revoke it first, or choose another name")]
     KeyNameTaken {
@@ -224,7 +224,7 @@ impl Accounts {
             row.insert(&transaction).await.map_err(taken)?;
         }
         transaction.commit().await?;
-        Ok(UserId(user.id))
+        Ok(UserId::from_row(user.id))
     }
 
     /// All users, by address.
@@ -249,7 +249,7 @@ impl Accounts {
             aliases.retain(|alias| *alias != row.address);
             let (messages, octets) = sizes.get(&row.id).copied().unwrap_or_default();
             User {
-                id: UserId(row.id),
+                id: UserId::from_row(row.id),
                 address: row.address,
                 aliases,
                 disabled: row.disabled_at_ms.is_some(),
@@ -270,7 +270,7 @@ impl Accounts {
     /// If there is none, or the database can't say.
     pub async fn find(&self, address: &str) -> Result<UserId, AccountError> {
         let row = find(self.database.read(), &stored_forms(address)).await?;
-        row.map(|row| UserId(row.id))
+        row.map(|row| UserId::from_row(row.id))
             .ok_or_else(|| AccountError::NoSuchUser(address.to_owned()))
     }
 
@@ -296,33 +296,33 @@ impl Accounts {
         Deletion::begin(&transaction, user, version, DeletionRecord::default()).await?;
         let now = now(&transaction).await?;
         api_key::Entity::delete_many()
-            .filter(api_key::Column::UserId.eq(user.0))
+            .filter(api_key::Column::UserId.eq(user.row()))
             .exec(&transaction)
             .await?;
         address::Entity::delete_many()
-            .filter(address::Column::UserId.eq(user.0))
+            .filter(address::Column::UserId.eq(user.row()))
             .exec(&transaction)
             .await?;
         // All of the maildrop is deleted.
         deletion_batch::Entity::delete_many()
-            .filter(deletion_batch::Column::UserId.eq(user.0))
+            .filter(deletion_batch::Column::UserId.eq(user.row()))
             .exec(&transaction)
             .await?;
         deletion::Entity::update_many()
             .col_expr(deletion::Column::KeptUntilMs, Expr::val(0))
-            .filter(deletion::Column::UserId.eq(user.0))
+            .filter(deletion::Column::UserId.eq(user.row()))
             .exec(&transaction)
             .await?;
         let removed = user::ActiveModel {
             removed_at_ms: Set(Some(now)),
             disabled_at_ms: Set(Some(now)),
             // No address has this form.
-            address: Set(format!("removed {}", user.0)),
+            address: Set(format!("removed {}", user.row())),
             ..Default::default()
         };
         user::Entity::update_many()
             .set(removed)
-            .filter(user::Column::Id.eq(user.0))
+            .filter(user::Column::Id.eq(user.row()))
             .exec(&transaction)
             .await?;
         transaction.commit().await?;
@@ -379,7 +379,7 @@ impl Accounts {
         let transaction = self.database.lock_user(id).await?.ok_or_else(nobody)?;
         // It may have changed before it was locked.
         let user = find(&transaction, &stored_forms(address)).await?;
-        let user = user.filter(|user| user.id == id.0).ok_or_else(nobody)?;
+        let user = user.filter(|user| user.id == id.row()).ok_or_else(nobody)?;
         Ok((transaction, user))
     }
 }

@@ -1,4 +1,4 @@
-//! The HTTP endpoint for whoever runs the server: who is here, health, metrics, users and keys.
+//! The HTTP endpoint for operators: live sessions, health, metrics, users and keys.
 //!
 //! It reads what the other parts know and asks them to act; it keeps nothing of its own.
 
@@ -285,7 +285,7 @@ fn configure(app: &mut web::ServiceConfig) {
     app.default_service(web::to(nowhere));
 }
 
-/// Whoever may GET something may ask for its headers alone.
+/// HEAD is allowed wherever GET is.
 fn get() -> Route {
     web::route().guard(Any(Get()).or(Head()))
 }

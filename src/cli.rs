@@ -52,7 +52,7 @@ struct Cli {
     command: Command,
 }
 
-/// What there is to say about settings, behind the help of all commands.
+/// The part on settings, at the end of the help of all commands.
 const SETTINGS: &str = "\
 Settings:
   Each has a default. A file of settings wins over it (--config), and the environment wins over the
@@ -93,8 +93,8 @@ enum Command {
     ///
     /// This is what an MTA calls. Status 0 means that the message will survive a power cut.
     ///
-    /// Exit status: 0 stored, 67 no such user, 65 bad message, 73 the maildrop is full, 75 try again
-    /// later.
+    /// Exit status: 0 stored, 67 no such user, 65 bad message, 73 the maildrop is full, 75 try
+    /// again later.
     Deliver(deliver::Deliver),
     /// Import mail: an mbox file, a Maildir, an .eml file or a folder of them.
     ///
@@ -123,7 +123,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Tell whether the clock by which mail expires is believed, or accept it.
+    /// Show whether the clock by which mail expires is trusted, or accept it.
     ///
     /// When the clock of the database has jumped by more than a day, nothing expires and deleted
     /// mail is kept, until the clock is right again or this command accepts it.
@@ -135,7 +135,7 @@ enum Command {
     /// All commands that use the database do it by themselves; this one does nothing else, for
     /// upgrades step by step.
     Migrate,
-    /// Tell whether the server could start, and what to do if not.
+    /// Show whether the server could start, and what to do if not.
     ///
     /// It looks at the settings, ports, database, certificate and limit of open files. Nothing is
     /// started and nothing changed. Run it as the user that the server runs as.
@@ -148,7 +148,7 @@ enum Command {
     },
     /// Print the settings in force and where each came from.
     ///
-    /// What is printed has the form of the file that --config takes. Secrets are shown as ***.
+    /// The output has the form of the file that --config takes. Secrets are shown as ***.
     Config {
         /// Print JSON.
         #[arg(long)]
@@ -239,7 +239,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Where the size of files is limited, who writes more is to get an error, and not a signal that ends
+/// A program that writes more than its limit allows is to get an error, and not a signal that ends
 /// the process. What is set here stays.
 fn get_errors_for_long_files() -> std::io::Result<()> {
     let signal = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
@@ -274,7 +274,7 @@ async fn open_by_reserve(config: &Config) -> anyhow::Result<Database> {
     Ok(migrate_by_reserve(config).await?.0)
 }
 
-/// Opens the database; tells how many changes of the schema were applied.
+/// Opens the database; returns the number of changes of the schema that were applied.
 async fn migrate_by_reserve(config: &Config) -> Result<(Database, usize), OpenError> {
     loop {
         match open_and_migrate(config).await {

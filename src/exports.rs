@@ -1,7 +1,7 @@
 //! Mail on its way out: an mbox file, a Maildir, or a folder of .eml files.
 //!
 //! Nothing that exists is overwritten. What is being written has another name until it is complete,
-//! so that whoever finds it under its own can rely on it.
+//! so that a file with its final name is complete.
 
 mod folder;
 mod lines;
@@ -29,18 +29,18 @@ pub enum Format {
     Eml,
 }
 
-/// What is known of a message besides its octets.
+/// The properties of a message besides its octets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct About {
-    /// When it was received.
+    /// Time of receipt.
     pub received_at: SystemTime,
-    /// What UIDL calls it.
+    /// Its unique-id.
     pub unique_id: String,
-    /// Who sent it, if its Return-Path says so.
+    /// Its sender, if its Return-Path says so.
     pub sender: Option<String>,
 }
 
-/// Why nothing was exported.
+/// Reasons why nothing was exported.
 #[derive(Debug, Error)]
 pub enum ExportError {
     /// Something has this name already.
@@ -49,14 +49,14 @@ pub enum ExportError {
     /// The operating system refuses.
     #[error("{} can't be written: {reason}", .path.display())]
     Unwritable {
-        /// What was to be written.
+        /// The file or folder.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         reason: io::Error,
     },
 }
 
-/// Where mail is exported to. Unless it is finished, nothing is left of it.
+/// The target of an export. Unless it is finished, nothing is left of it.
 pub struct Destination {
     path: PathBuf,
     form: Form,

@@ -9,11 +9,11 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 use crate::accounts::{Accounts, KeyOptions, SCOPE_POP3};
-use crate::listener::{Bound, ListenerActor};
 use crate::mailbox::MailboxActor;
+use crate::net::{ListenerActor, ListenerKind, ListeningSocket};
 use crate::registry::RegistryActor;
 use crate::server::Server;
-use crate::session::ListenerKind;
+use crate::session::SessionContext;
 use crate::settings::Config;
 use crate::store::{Database, MessageWriter};
 use crate::supervision::Supervised;
@@ -48,7 +48,7 @@ macro_rules! injectable {
     )*};
 }
 
-injectable!(ListenerActor, RegistryActor, MailboxActor);
+injectable!(ListenerActor<SessionContext>, RegistryActor, MailboxActor);
 
 /// The session that panics when it is to be ended.
 static DOOMED: Mutex<Option<String>> = Mutex::new(None);
@@ -97,7 +97,7 @@ async fn world() -> World {
     let mut config = Config::default();
     config.pop3.max_connections_per_user = 2;
     let here = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    let socket = Bound::new(here, 0, ListenerKind::Plain).unwrap();
+    let socket = ListeningSocket::tcp(here, 0, ListenerKind::Pop3).unwrap();
     World {
         server: Server::start(&config, database, vec![socket]).unwrap(),
         key,

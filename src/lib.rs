@@ -9,18 +9,20 @@ pub mod demo_mail;
 pub mod exports;
 #[cfg(test)]
 mod faults;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod identity;
-pub mod listener;
 pub mod lmtp;
 pub mod log_throttle;
 pub mod login_throttle;
 pub mod mailbox;
 pub mod maintenance;
 pub mod metrics;
+pub mod net;
 pub mod networks;
 pub mod open_files;
 pub mod registry;
-pub mod self_test;
+mod revocation;
 pub mod server;
 pub mod session;
 pub mod settings;

@@ -1,12 +1,13 @@
-//! Log lines about what may happen a thousand times a second.
+//! Limits log lines on events that may happen a thousand times a second.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How often one such line is written at most.
+use parking_lot::Mutex;
+
+/// The shortest time between two such lines.
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// Lets a line be written now and then, and counts how often it was not.
+/// Allows one log line a minute, and counts the suppressed ones.
 #[derive(Debug, Default)]
 pub struct LogThrottle(Mutex<Throttled>);
 
@@ -17,13 +18,13 @@ struct Throttled {
 }
 
 impl LogThrottle {
-    /// Is it time to say it? If so, how often it happened suppressed since it was state last.
+    /// Returns the number of suppressed lines since the last one if a line may be written now.
     pub fn allow(&self) -> Option<u64> {
         self.allow_at(Instant::now())
     }
 
     fn allow_at(&self, now: Instant) -> Option<u64> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         let soon = |at: Instant| now.saturating_duration_since(at) < INTERVAL;
         if state.at.is_some_and(soon) {
             state.suppressed += 1;
@@ -39,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_happens_often_is_said_once_a_minute_with_its_number() {
+    fn a_line_is_allowed_once_a_minute_with_the_number_of_suppressed_ones() {
         let throttle = LogThrottle::default();
         let began = Instant::now();
         assert_eq!(throttle.allow_at(began), Some(0));

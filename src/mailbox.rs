@@ -1,9 +1,9 @@
 //! The one door to the store in a running server.
 //!
-//! POP3 and LMTP sessions, the admin endpoint, the watch for revoked keys and garbage collection all
-//! ask a [`MailboxActor`] through its [`Mailbox`]. What can be asked is a [`Query`], and one handler
-//! answers all of them. Each thread that has sessions has such an actor, since waking another thread
-//! costs a session more than most queries; all of them share one [`MailService`].
+//! POP3 and LMTP sessions, the admin endpoint, the watch for revoked keys and garbage collection
+//! all ask a [`MailboxActor`] through its [`Mailbox`]. What can be asked is a [`Query`], and one
+//! handler answers all of them. Each thread that has sessions has such an actor, since waking
+//! another thread costs a session more than most queries; all of them share one [`MailService`].
 //!
 //! | query | asks the store for | statements on our own schema |
 //! | --- | --- | --- |
@@ -52,12 +52,12 @@ pub use reading::{CommitDeletions, Read, ReadFirst};
 pub use sessions::{CheckLogins, FindCandidates, Identify, KeyUsed, LoggedIn, OpenMaildrop};
 pub use upkeep::{CheckStore, CollectGarbage, NoteKeyUse, StoreCondition};
 
-/// How many messages wait for the actor before senders do. It hands each on at once.
+/// Messages that wait for the actor before senders do. It hands each on at once.
 const MAILBOX_CAPACITY: usize = 256;
 
 /// Something to ask the mailbox actor.
 pub trait Query: Send + 'static {
-    /// What it answers.
+    /// The answer.
     type Answer: Send + 'static;
 
     /// Asks the store.
@@ -93,7 +93,7 @@ impl<Q: Query> Handler<Ask<Q>> for MailboxActor {
     }
 }
 
-/// Where queries are asked: the mailbox actor of one thread.
+/// The door to the store: the mailbox actor of one thread.
 #[derive(Debug, Clone)]
 pub struct Mailbox(Supervised<MailboxActor>);
 
@@ -133,13 +133,14 @@ impl Mailbox {
         &self.0
     }
 
-    /// Tells the actor something and waits for no answer.
+    /// Sends the actor a query and waits for no answer.
     pub fn tell<Q: Query>(&self, query: Q) {
         self.0.tell(Ask(query));
     }
 }
 
-/// What the mailbox actors work with. It outlives them, so a new one goes on where the last ended.
+/// The state that the mailbox actors share. It outlives them, so a new one goes on where the last
+/// ended.
 pub struct MailService {
     store: Store,
     metrics: Arc<Metrics>,
@@ -152,7 +153,7 @@ pub struct MailService {
 
 struct Memory {
     snapshots: Snapshots,
-    /// When keys were used, since this was last recorded.
+    /// The last use of keys, since this was last recorded.
     used_keys: HashMap<KeyId, Instant>,
 }
 

@@ -1,4 +1,5 @@
-//! The actor that does what is due from time to time: garbage collection, and noting the use of keys.
+//! The actor that does what is due from time to time: garbage collection, and noting the use of
+//! keys.
 //!
 //! It has a thread of its own, so that no session waits for it.
 
@@ -9,7 +10,7 @@ use actix::{Actor, AsyncContext, Context};
 use crate::mailbox::{CollectGarbage, Mailbox, NoteKeyUse};
 use crate::store::GC_INTERVAL;
 
-/// How often the last use of keys is written down.
+/// Interval at which the last use of keys is recorded.
 const NOTE_USE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Collects garbage and notes the use of keys.

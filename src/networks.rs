@@ -18,7 +18,7 @@ impl Networks {
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// Reads what is to limit somebody, so it names at least one network: none would be all.
+    /// Reads the networks of a limit, of which there is at least one: none would mean all.
     ///
     /// # Errors
     /// If it names none, or something else.
@@ -37,7 +37,7 @@ impl Networks {
         self.0.iter().any(|network| network.prefix_len() == 0)
     }
 
-    /// Is there none?
+    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,12 +1,10 @@
-//! Who is here, and how many of each: the registry of live sessions.
+//! Live sessions and connection limits.
 //!
-//! The table outlives the actor. A registry that is built anew finds every session and every slot
-//! as they are, so none is lost or given back twice; what a session takes from the table it gives
-//! back by being dropped.
+//! The table outlives the actor, so a registry that is built again finds every session and slot as
+//! they are. A session gives back what it has taken in `Drop`.
 
 mod end_reason;
 mod report;
-pub(crate) mod revocation;
 mod session_handle;
 mod slots;
 mod table;
@@ -24,7 +22,7 @@ pub use session_handle::{LoggedInBy, SessionHandle};
 pub use slots::Permit;
 pub use table::{Admission, AdmissionLimits, AdmissionRefusal, Table};
 
-/// Admits sessions, limits how many there are, knows them all and can end one.
+/// Admits sessions, limits their number, lists and ends them.
 #[derive(Debug)]
 pub struct RegistryActor {
     table: Table,
@@ -41,7 +39,7 @@ impl Actor for RegistryActor {
     type Context = Context<Self>;
 }
 
-/// A connection has been accepted: may its session go into the table?
+/// Admits the session of an accepted connection.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Admission, AdmissionRefusal>")]
 pub struct Admit(pub Arc<SessionHandle>);
@@ -49,31 +47,31 @@ pub struct Admit(pub Arc<SessionHandle>);
 impl Handler<Admit> for RegistryActor {
     type Result = MessageResult<Admit>;
 
-    fn handle(&mut self, Admit(live): Admit, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.table.admit(live))
+    fn handle(&mut self, Admit(handle): Admit, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.table.admit(handle))
     }
 }
 
-/// May this user have one more session?
+/// Takes a slot of a user.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Claimed")]
 pub struct Claim {
-    /// Who it is.
+    /// The user.
     pub user: UserId,
     /// The session that has logged in.
-    pub live: Arc<SessionHandle>,
-    /// What it has logged in with.
+    pub handle: Arc<SessionHandle>,
+    /// Its credentials.
     pub by: LoggedInBy,
 }
 
-/// Whether a user may have one more session.
+/// The answer to [`Claim`].
 #[derive(Debug)]
 pub enum Claimed {
-    /// They may.
+    /// The slot.
     Granted(Permit),
-    /// An idle session of the same device ends for it, and its permit comes here.
+    /// An idle session of the same device ends for it, and its permit is sent here.
     HandedOver(oneshot::Receiver<Permit>),
-    /// They may not.
+    /// The user has as many sessions as allowed.
     Refused,
 }
 
@@ -85,7 +83,7 @@ impl Handler<Claim> for RegistryActor {
     }
 }
 
-/// Who is here? What each is doing, whoever asked reads on their own thread.
+/// Lists the live sessions, whose reports the caller reads on its own thread.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Vec<Arc<SessionHandle>>")]
 pub struct Inspect;
@@ -95,12 +93,12 @@ impl Handler<Inspect> for RegistryActor {
 
     fn handle(&mut self, Inspect: Inspect, _: &mut Self::Context) -> Self::Result {
         let mut sessions = self.table.sessions();
-        sessions.retain(|live| !live.is_self_test());
+        sessions.retain(|handle| !handle.is_self_test());
         MessageResult(sessions)
     }
 }
 
-/// How many sessions are here?
+/// Counts the live sessions.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "usize")]
 pub struct Count;
@@ -113,13 +111,13 @@ impl Handler<Count> for RegistryActor {
     }
 }
 
-/// End one session: its deletions are not committed.
+/// Ends one session without committing its deletions.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "bool")]
 pub struct End {
-    /// The session's name.
+    /// The session's unique name.
     pub session: String,
-    /// Why, for the log.
+    /// The reason, for the log.
     pub why: EndReason,
 }
 
@@ -127,12 +125,12 @@ impl Handler<End> for RegistryActor {
     type Result = bool;
 
     fn handle(&mut self, End { session, why }: End, _: &mut Self::Context) -> bool {
-        let live = self.table.session(&session);
-        live.is_some_and(|live| live.end(why))
+        let handle = self.table.session(&session);
+        handle.is_some_and(|handle| handle.end(why))
     }
 }
 
-/// What a session is told when it is to end at once, and why.
+/// Tells a session to end at once, for this reason.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Kill(pub EndReason);

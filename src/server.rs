@@ -1,6 +1,7 @@
 //! Puts the actors together, starts them and stops them.
 
 mod liveness;
+mod watch;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -15,8 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Admin, Endpoint, Health};
 use crate::identity::new_name;
-use crate::listener::{Acceptor, Bound, ListenerActor, Worker};
-use crate::lmtp::{self, LmtpListenerActor, LmtpService, LmtpSocket};
+use crate::lmtp::LmtpContext;
 use crate::log_throttle::LogThrottle;
 use crate::login_throttle::{Delays, LoginThrottle};
 #[cfg(test)]
@@ -24,12 +24,16 @@ use crate::mailbox::MailboxActor;
 use crate::mailbox::{MailService, Mailbox};
 use crate::maintenance::MaintenanceActor;
 use crate::metrics::Metrics;
+use crate::net::{
+    Acceptor, ListenAddress, ListenerActor, ListenerKind, ListeningSocket, SelfTests, Worker,
+};
+use crate::networks::Networks;
 use crate::open_files::Reserve;
 use crate::registry::{
-    AdmissionLimits, End, EndReason, Inspect, RegistryActor, SessionReport, Table, revocation,
+    AdmissionLimits, End, EndReason, Inspect, RegistryActor, SessionReport, Table,
 };
-use crate::self_test::SelfTests;
-use crate::session::{ListenerKind, SessionContext};
+use crate::revocation;
+use crate::session::SessionContext;
 use crate::settings::{Config, Pop3};
 use crate::store::{Database, Retention, SqlStore, Store};
 use crate::supervision::Supervised;
@@ -52,12 +56,11 @@ const DRAIN_POLL: Duration = Duration::from_millis(20);
 /// A server that accepts sessions.
 pub struct Server {
     addresses: Vec<SocketAddr>,
-    listeners: Vec<(SocketAddr, ListenerKind)>,
+    listeners: Vec<(ListenAddress, ListenerKind)>,
     self_tests: SelfTests,
     since: SystemTime,
     admin: Option<ServerHandle>,
-    lmtp: Option<Arc<LmtpService>>,
-    lmtp_endpoints: Vec<lmtp::Endpoint>,
+    lmtp_addresses: Vec<ListenAddress>,
     table: Table,
     metrics: Arc<Metrics>,
     mail: Arc<MailService>,
@@ -66,8 +69,8 @@ pub struct Server {
     renewal: Option<Supervised<RenewalActor>>,
     pub(crate) registry: Supervised<RegistryActor>,
     #[cfg(test)]
-    pub(crate) listener: Supervised<ListenerActor>,
-    workers: Arc<Vec<Worker>>,
+    pub(crate) listener: Supervised<ListenerActor<SessionContext>>,
+    workers: Arc<Vec<Worker<SessionContext>>>,
     arbiters: Vec<Arbiter>,
     maintenance_arbiter: Arbiter,
     listening: CancellationToken,
@@ -103,11 +106,11 @@ impl Preloaded {
 ///
 /// # Errors
 /// If one can't be had, or there would be none, or anybody could reach maildrops without a key.
-pub fn bind(settings: &Pop3) -> anyhow::Result<Vec<Bound>> {
+pub fn bind(settings: &Pop3) -> anyhow::Result<Vec<ListeningSocket>> {
     let address = settings.bind_address;
     refuse_strangers(settings, address)?;
     let listeners = listeners(settings)?.into_iter();
-    let sockets = listeners.map(|(port, kind)| Bound::new(address, port, kind));
+    let sockets = listeners.map(|(port, kind)| ListeningSocket::tcp(address, port, kind));
     let sockets = sockets.collect::<Result<_, _>>()?;
     if settings.secure_port != 0 && settings.certificate_path.is_empty() {
         tracing::warn!(
@@ -126,8 +129,8 @@ pub fn listeners(settings: &Pop3) -> anyhow::Result<Vec<(u16, ListenerKind)>> {
     let has_certificate = !settings.certificate_path.is_empty();
     let secure_port = settings.secure_port * u16::from(has_certificate);
     let listeners: Vec<_> = [
-        (settings.port, ListenerKind::Plain),
-        (secure_port, ListenerKind::Tls),
+        (settings.port, ListenerKind::Pop3),
+        (secure_port, ListenerKind::Pop3s),
     ]
     .into_iter()
     .filter(|(port, _)| *port != 0)
@@ -139,7 +142,7 @@ pub fn listeners(settings: &Pop3) -> anyhow::Result<Vec<(u16, ListenerKind)>> {
     Ok(listeners)
 }
 
-/// Refuses to open maildrops without a right key to whoever is not on this machine.
+/// Refuses to serve other machines where maildrops need no key.
 ///
 /// # Errors
 /// If keys are not looked at, and this address is none of loopback.
@@ -149,29 +152,36 @@ pub fn refuse_strangers(settings: &Pop3, address: Option<IpAddr>) -> anyhow::Res
     }
     anyhow::ensure!(
         address.is_some_and(|address| address.is_loopback()),
-        "Pop3__RequireAuthentication=false opens every maildrop to whoever connects, \
+        "Pop3__RequireAuthentication=false opens every maildrop to every client, \
          so it needs Pop3__BindAddress=127.0.0.1 (or ::1)"
     );
     tracing::warn!("any key opens any maildrop: Pop3__RequireAuthentication is false");
     Ok(())
 }
 
+/// The address and kind of each socket.
+fn listening_at(
+    sockets: &[ListeningSocket],
+) -> std::io::Result<Vec<(ListenAddress, ListenerKind)>> {
+    let at = |socket: &ListeningSocket| Ok((socket.address()?, socket.kind()));
+    sockets.iter().map(at).collect()
+}
+
 /// Our own schema in this database, with its metrics and its upkeep.
 fn own_store(config: &Config, database: Database, metrics: &Metrics) -> Store {
-    metrics.watch_pools(&database);
-    metrics.watch_disk(&database);
+    watch::watch_database(metrics.observables(), &database);
     database.set_min_free_space(config.database.min_free_space);
     database.maintain();
     let store = SqlStore::new(database, new_name()).with_retention(Retention {
         deleted: config.pop3.deleted_retention,
         expire_after: config.pop3.expire_after.duration(),
     });
-    metrics.watch_clock(&store.clock_guard());
+    watch::watch_clock(metrics.observables(), store.clock_guard());
     store.into()
 }
 
 /// How much a client may do in a session.
-fn limits(settings: &Pop3) -> Limits {
+fn session_limits(settings: &Pop3) -> Limits {
     let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
     Limits {
         bad_commands: settings.max_bad_commands,
@@ -183,7 +193,7 @@ impl Server {
     /// The mailbox actors of the sessions.
     #[cfg(test)]
     pub(crate) fn mailboxes(&self) -> Vec<Supervised<MailboxActor>> {
-        let actor = |worker: &Worker| worker.service().mailbox.actor().clone();
+        let actor = |it: &Worker<SessionContext>| it.protocol().mailbox.actor().clone();
         self.workers.iter().map(actor).collect()
     }
 
@@ -194,7 +204,11 @@ impl Server {
     ///
     /// # Errors
     /// If a certificate can't be used.
-    pub fn start(config: &Config, database: Database, sockets: Vec<Bound>) -> anyhow::Result<Self> {
+    pub fn start(
+        config: &Config,
+        database: Database,
+        sockets: Vec<ListeningSocket>,
+    ) -> anyhow::Result<Self> {
         Self::start_with(config, Preloaded::new(config)?, database, sockets)
     }
 
@@ -206,7 +220,7 @@ impl Server {
         config: &Config,
         preloaded: Preloaded,
         database: Database,
-        sockets: Vec<Bound>,
+        sockets: Vec<ListeningSocket>,
     ) -> anyhow::Result<Self> {
         let store = own_store(config, database, &preloaded.metrics);
         Self::start_on(config, preloaded, store, sockets)
@@ -220,12 +234,13 @@ impl Server {
         config: &Config,
         Preloaded { metrics, tls }: Preloaded,
         store: Store,
-        sockets: Vec<Bound>,
+        sockets: Vec<ListeningSocket>,
     ) -> anyhow::Result<Self> {
         if let Some(locked_out) = config.pop3.locked_out_by_binding() {
             tracing::warn!("{locked_out}");
         }
-        let table = Table::new(AdmissionLimits::from(&config.pop3), Arc::clone(&metrics));
+        let limits = AdmissionLimits::from(&config.pop3);
+        let table = Table::new(limits, config.lmtp.max_connections, Arc::clone(&metrics));
         let proxy_faults = Arc::<LogThrottle>::default();
         let login_throttle = Arc::new(LoginThrottle::new(Delays::from(&config.pop3)));
         let mail = MailService::new(
@@ -249,10 +264,9 @@ impl Server {
             let build = move || RenewalActor::new(Arc::clone(&tls));
             Supervised::spawn("renewal", &here, Arc::clone(&metrics), stop, build)
         });
-        let addresses: Result<_, _> = sockets.iter().map(Bound::address).collect();
-        let addresses: Vec<_> = addresses?;
-        let kinds = sockets.iter().map(Bound::kind);
-        let listeners = addresses.iter().copied().zip(kinds).collect();
+        let listeners = listening_at(&sockets)?;
+        let addresses = listeners.iter().filter_map(|(address, _)| address.tcp());
+        let addresses = addresses.collect();
         let self_tests = SelfTests::default();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let arbiters: Vec<Arbiter> = (0..cores).map(|_| Arbiter::new()).collect();
@@ -288,7 +302,7 @@ impl Server {
                     .duration()
                     .map(|it| it.as_secs() / SECONDS_OF_A_DAY),
                 evict_idle_after: config.pop3.evict_idle_after,
-                limits: limits(&config.pop3),
+                limits: session_limits(&config.pop3),
                 max_deletions: config.pop3.max_deletions_per_session,
                 tls: tls.clone(),
                 alpn: config.pop3.alpn(),
@@ -299,7 +313,7 @@ impl Server {
             };
             Worker::new(arbiter, service)
         };
-        let workers: Vec<Worker> = arbiters.iter().map(service_of).collect();
+        let workers: Vec<Worker<_>> = arbiters.iter().map(service_of).collect();
         let (sockets, workers) = (Arc::new(sockets), Arc::new(workers));
         let acceptor = Arc::new(Acceptor::new(
             Arc::clone(&workers),
@@ -329,8 +343,7 @@ impl Server {
             self_tests,
             since: SystemTime::now(),
             admin: None,
-            lmtp: None,
-            lmtp_endpoints: Vec::new(),
+            lmtp_addresses: Vec::new(),
             table,
             metrics,
             mail,
@@ -349,45 +362,50 @@ impl Server {
         })
     }
 
-    /// Begins to take mail in by LMTP on these sockets, until the server stops.
+    /// Begins to accept mail by LMTP on these sockets, until the server stops.
     ///
     /// # Errors
-    /// If the system can't say where a socket listens.
-    pub fn serve_lmtp(&mut self, config: &Config, sockets: Vec<LmtpSocket>) -> std::io::Result<()> {
+    /// If the system can't tell where a socket listens.
+    pub fn serve_lmtp(
+        &mut self,
+        config: &Config,
+        sockets: Vec<ListeningSocket>,
+    ) -> std::io::Result<()> {
         if sockets.is_empty() {
             return Ok(());
         }
-        let endpoints: Result<_, _> = sockets.iter().map(LmtpSocket::endpoint).collect();
-        self.lmtp_endpoints = endpoints?;
-        let service = LmtpService::new(config, Arc::clone(&self.metrics), self.drain.clone());
-        let service = Arc::new(service);
-        self.lmtp = Some(Arc::clone(&service));
-        let mailboxes = self
-            .workers
-            .iter()
-            .map(|worker| worker.service().mailbox.clone());
-        let threads = self.arbiters.iter().map(Arbiter::handle).zip(mailboxes);
-        let threads = Arc::new(threads.collect());
+        let listeners = listening_at(&sockets)?;
+        self.lmtp_addresses = listeners.iter().map(|(at, _)| at.clone()).collect();
+        self.listeners.extend(listeners);
+        let pairs = self.arbiters.iter().zip(self.workers.iter());
+        let workers = pairs.map(|(arbiter, pop3)| {
+            let mailbox = pop3.protocol().mailbox.clone();
+            let metrics = Arc::clone(&self.metrics);
+            let context = LmtpContext::new(config, mailbox, metrics, self.drain.clone());
+            Worker::new(arbiter.handle(), context)
+        });
+        let acceptor = Arc::new(Acceptor::new(
+            Arc::new(workers.collect()),
+            self.registry.clone(),
+            Networks::default(),
+            self.self_tests.clone(),
+            Arc::clone(&self.metrics),
+            Reserve::of_lmtp(),
+        ));
         let sockets = Arc::new(sockets);
         Supervised::spawn(
             "LMTP listener",
             &Arbiter::current(),
             Arc::clone(&self.metrics),
             self.listening.clone(),
-            move || {
-                LmtpListenerActor::new(
-                    Arc::clone(&service),
-                    Arc::clone(&sockets),
-                    Arc::clone(&threads),
-                )
-            },
+            move || ListenerActor::new(Arc::clone(&sockets), Arc::clone(&acceptor)),
         );
         Ok(())
     }
 
-    /// Where mail comes in by LMTP.
-    pub fn lmtp_endpoints(&self) -> &[lmtp::Endpoint] {
-        &self.lmtp_endpoints
+    /// The addresses at which it accepts LMTP.
+    pub fn lmtp_addresses(&self) -> &[ListenAddress] {
+        &self.lmtp_addresses
     }
 
     /// Begins to answer whoever runs the server, until it has stopped.
@@ -402,7 +420,6 @@ impl Server {
             health: Health::new(
                 self.listeners.clone(),
                 self.self_tests.clone(),
-                self.lmtp_endpoints.clone(),
                 self.mailbox.clone(),
                 self.tls.clone(),
             ),
@@ -455,7 +472,7 @@ impl Server {
     pub fn change(&self, settings: &Pop3) {
         self.table.change(AdmissionLimits::from(settings));
         for worker in self.workers.iter() {
-            let before = worker.service();
+            let before = worker.protocol();
             worker.change(SessionContext {
                 server_name: settings.server_name.clone(),
                 session_timeout: settings.session_timeout,
@@ -467,7 +484,7 @@ impl Server {
                 channel_binding: settings.channel_binding,
                 alpn: settings.alpn(),
                 evict_idle_after: settings.evict_idle_after,
-                limits: limits(settings),
+                limits: session_limits(settings),
                 max_deletions: settings.max_deletions_per_session,
                 ..SessionContext::clone(&before)
             });
@@ -501,9 +518,6 @@ impl Server {
             for session in self.sessions().await {
                 self.end(&session.id, EndReason::Shutdown).await;
             }
-            if let Some(lmtp) = &self.lmtp {
-                lmtp.end_sessions();
-            }
             self.wait_until_empty(COMMIT_GRACE).await;
         }
         // First the actors, so that none tidies or notes anything after the last word.
@@ -525,8 +539,7 @@ impl Server {
 
     async fn wait_until_empty(&self, timeout: Duration) -> bool {
         let until = Instant::now() + timeout;
-        let lmtp_is_empty = || self.lmtp.as_ref().is_none_or(|lmtp| lmtp.is_empty());
-        while !(self.table.is_empty() && lmtp_is_empty()) {
+        while !self.table.is_empty() {
             if Instant::now() >= until {
                 return false;
             }

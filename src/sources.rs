@@ -1,8 +1,8 @@
 //! Mail that an operator wants to import, read piece by piece.
 //!
-//! What lies on a disk may be of any size, so no message is ever in memory as a whole: a
-//! [`Source`] hands out pieces of about 64 KiB. Their octets are those of the file; whoever stores
-//! them brings the line ends into canonical form.
+//! A file may be of any size, so no message is ever in memory as a whole: a
+//! [`Source`] returns pieces of about 64 KiB. Their octets are those of the file; the store
+//! brings the line ends into canonical form.
 
 mod error;
 mod files;
@@ -14,11 +14,11 @@ mod identity;
 mod maildir;
 mod maildir_folders;
 mod maildir_name;
-mod mbox;
+pub(crate) mod mbox;
 mod opening;
 mod server;
 mod uidl_format;
-mod uidlist;
+pub(crate) mod uidlist;
 mod unpack;
 
 use std::fs::File;
@@ -39,7 +39,7 @@ pub use maildir::Elsewhere;
 pub use server::{ServerAccess, ServerAddress, ServerError};
 pub use uidl_format::{BadUidlFormat, UidlFormat};
 
-/// How much of a message is read at a time.
+/// Size of the pieces in which a message is read, in octets.
 const PIECE_OCTETS: usize = 64 * 1024;
 
 /// Mail to import: an mbox file, a Maildir, an .eml file or a folder of them, or the maildrop of
@@ -49,12 +49,12 @@ pub struct Source {
     total_octets: u64,
     form: Form,
     has_uid_list: bool,
-    /// Has the source its messages in the order in which its server had them?
+    /// Whether the source has its messages in the order in which its server had them.
     is_ordered: bool,
     elsewhere: Elsewhere,
 }
 
-/// Which folders of a Maildir are read.
+/// The folders of a Maildir that are read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Folders {
     /// The inbox alone, which is what a POP3 server serves.
@@ -64,7 +64,7 @@ pub enum Folders {
     All,
 }
 
-/// What UIDL called a message where it comes from.
+/// The unique-id of a message in its source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OldId {
     /// This.
@@ -83,7 +83,7 @@ enum Form {
 }
 
 impl OldId {
-    /// What UIDL called it, if that is known.
+    /// Returns the unique-id, if it is known.
     pub fn told(&self) -> Option<&str> {
         match self {
             Self::Told(told) => Some(told),
@@ -92,26 +92,26 @@ impl OldId {
     }
 }
 
-/// What a source holds next.
+/// The next item of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
     /// A message; read it with [`Source::read`] until that returns false.
     Message {
         /// Its file, or where in the mbox it begins.
         name: String,
-        /// When it was received, if the source knows. Otherwise the message may say it: see
+        /// Time of receipt, if the source knows it. Otherwise the message may say it: see
         /// [`received_at`].
         received_at: Option<SystemTime>,
-        /// What UIDL called it there.
+        /// Its unique-id in the source.
         old_id: OldId,
-        /// How many octets it has, if the source says so; to read it may take long then.
+        /// Its size in octets, if the source knows it; reading it may take long then.
         octets: Option<u64>,
     },
     /// Something that is no message, and why it was left out.
     Skipped {
         /// Its file, or where in the mbox it begins.
         name: String,
-        /// Why it was left out.
+        /// The reason.
         reason: String,
     },
 }
@@ -132,7 +132,7 @@ impl Source {
     /// Logs in to another server. What is asked there blocks the thread.
     ///
     /// # Errors
-    /// If it is not there, can't be trusted, or lets nobody in.
+    /// If the server can't be reached, can't be trusted, or refuses the login.
     pub fn connect(
         address: &ServerAddress,
         access: &ServerAccess,
@@ -148,23 +148,23 @@ impl Source {
         })
     }
 
-    /// Does the source itself say what UIDL called its messages?
+    /// Returns whether the source itself lists the unique-ids of its messages.
     pub fn has_uid_list(&self) -> bool {
         self.has_uid_list
     }
 
-    /// Has the source its messages in the order in which its server had them?
+    /// Returns whether the source has its messages in the order in which its server had them.
     pub fn is_ordered(&self) -> bool {
         self.is_ordered
     }
 
-    /// What is in other folders of a Maildir than its inbox and was not asked for.
+    /// Returns the size of the other folders of a Maildir that were not asked for.
     pub fn elsewhere(&self) -> Elsewhere {
         self.elsewhere
     }
 
-    /// How many messages their user has deleted in Thunderbird, which are still in the file and are
-    /// not imported.
+    /// Returns the number of messages that their user has deleted in Thunderbird, which are still
+    /// in the file and are not imported.
     pub fn expunged(&self) -> usize {
         match &self.form {
             Form::Mbox(mbox) => mbox.expunged(),
@@ -172,7 +172,7 @@ impl Source {
         }
     }
 
-    /// What UIDL called the messages, as far as that is known beforehand.
+    /// Returns the unique-ids of the messages, as far as they are known beforehand.
     pub fn old_ids(&self) -> Vec<String> {
         let told = |old_id: &OldId| old_id.told().map(str::to_owned);
         match &self.form {
@@ -182,12 +182,12 @@ impl Source {
         }
     }
 
-    /// How many octets there are to read, all messages together.
+    /// Returns the size of all messages together, in octets.
     pub fn total_octets(&self) -> u64 {
         self.total_octets
     }
 
-    /// How many of them are done, whether they were read or skipped.
+    /// Returns the octets of all messages that were read or skipped so far.
     pub fn octets_read(&self) -> u64 {
         let octets = match &self.form {
             Form::Mbox(mbox) => mbox.octets_read(),
@@ -200,8 +200,8 @@ impl Source {
 
     /// Goes on to the next item, past what is left of the current message.
     ///
-    /// What cannot be opened is an [`Item::Skipped`]. So is the rest of an mbox that cannot be
-    /// read to its end.
+    /// A message that cannot be opened is an [`Item::Skipped`]. So is the rest of an mbox that
+    /// cannot be read to its end.
     pub fn next_item(&mut self) -> Option<Item> {
         match &mut self.form {
             Form::Mbox(mbox) => mbox.next_item(),
@@ -221,8 +221,8 @@ impl Source {
         }
     }
 
-    /// What is odd about the current message, which has been read to its end, and no reason to
-    /// leave it out.
+    /// Returns a remark on the current message, which has been read to its end: something odd that
+    /// is no reason to leave it out.
     pub fn remark(&self) -> Option<String> {
         match &self.form {
             Form::Files(files) => files.remark(),
@@ -231,12 +231,12 @@ impl Source {
     }
 }
 
-/// When a message was received, as far as its beginning says.
+/// Returns the time of receipt of a message, by its header.
 pub fn received_at(beginning: &[u8]) -> Option<SystemTime> {
     header::received_at(beginning)
 }
 
-/// What UIDL called a message on the server that has written so into its header.
+/// Returns the unique-id that a server has written into the header of a message.
 pub fn x_uidl(beginning: &[u8]) -> Option<String> {
     header::x_uidl(beginning)
 }
@@ -342,7 +342,8 @@ impl Source {
     }
 }
 
-/// Whether it looks like `Name: value`, so that no program or picture passes for a message.
+/// Returns whether this looks like `Name: value`, so that no program or picture passes for a
+/// message.
 fn begins_with_header_field(octets: &[u8]) -> bool {
     let Some((name, value)) = octets
         .iter()

@@ -15,6 +15,7 @@ mod expiry;
 mod faults;
 mod garbage;
 pub(crate) mod hot;
+mod ids;
 mod imports;
 mod intake;
 mod leases;
@@ -53,13 +54,12 @@ pub use delivery::{CHUNK_OCTETS, MessageWriter, StagedMessage};
 pub use error::StoreError;
 pub use expiry::EXPIRY;
 pub use garbage::{GC_INTERVAL, GcReport};
+pub use ids::{InvalidId, KeyId, UserId};
 pub use imports::{Import, ImportHistory, Match, Present, Rename};
 pub use intake::Intake;
 pub use leases::VersionLease;
 pub(crate) use locks::LockedMaildrop;
-pub use login::{
-    Identified, KeyId, Lease, LoginStatus, Proof, Revision, Verified, WrongCredentials,
-};
+pub use login::{Identified, Lease, LoginStatus, Proof, Revision, Verified, WrongCredentials};
 pub use maildrop::SqlMaildrop;
 pub use maildrops::{Retention, SqlStore};
 pub(crate) use postgres::allow_long_statements;
@@ -76,22 +76,6 @@ pub use traits::{
 pub(crate) use transaction::Transaction;
 
 pub use crate::accounts::Addressee;
-
-/// The key of a user.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct UserId(pub i64);
-
-impl UserId {
-    /// Makes an id of what the store knows the user by: a number, or the octets of a UUID.
-    pub fn new(id: u128) -> Self {
-        Self(i64::try_from(id).unwrap_or(-1))
-    }
-
-    /// Returns what the store knows the user by.
-    pub fn get(self) -> u128 {
-        u128::from(self.0.unsigned_abs())
-    }
-}
 
 /// The key of one copy of a message, in one maildrop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,7 +1,8 @@
 //! Keeps the long-lived actors alive.
 //!
 //! actix's own `Supervisor` restarts an actor that stops and leaves one that panicked dead. A
-//! [`Supervised`] is held by one actor after another: when one ends, however it ends, the next is built.
+//! [`Supervised`] is held by one actor after another: when one ends, however it ends, the next is
+//! built.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 
-/// How long to wait before the first rebuilding; it doubles with each that follows.
+/// Pause before the first restart; it doubles with each that follows.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
 /// The longest wait before a rebuilding.
@@ -23,13 +24,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// An actor that lived so long has nothing to do with the fault before it.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
 
-/// How long a sender waits for a post to be held again.
+/// Maximum wait of a sender for an actor to be built again.
 const VACANCY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often a message is tried when the actor that had it ends.
+/// Number of times that a message is sent, if the actor that had it ends.
 const ATTEMPTS: usize = 2;
 
-/// Where to reach an actor that is built again whenever it ends.
+/// The address of an actor that is built again whenever it ends.
 #[derive(Debug)]
 pub struct Supervised<A: Actor> {
     name: &'static str,

@@ -28,29 +28,29 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::registry::LookupSpan;
 
-/// The target of spans that are exported and never logged. Nobody listens to it unless there is a
+/// The target of spans that are exported and never logged. It is disabled unless there is a
 /// collector, and then a span costs no more than to look that up.
 pub(crate) const TRACES_ONLY: &str = "restante::traces";
 
 /// The target of the span of a session, which the log has too.
-const SESSIONS: &str = "restante::session";
+pub(crate) const SESSIONS: &str = "restante::session";
 
-/// How many spans wait to be exported, each about 500 octets.
+/// Maximum number of spans that wait to be exported, each about 500 octets.
 const QUEUED_SPANS: usize = 8192;
 
-/// How many attributes, and so on, a span may have; ours have fewer.
+/// Maximum number of attributes, events and links of a span; ours have fewer.
 const ATTRIBUTES: u32 = 16;
 
-/// How long the collector may take to answer.
+/// Timeout of the collector.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often metrics are exported.
+/// Interval at which metrics are exported.
 const METRICS_INTERVAL: Duration = Duration::from_secs(30);
 
-/// What a collector may answer, in octets.
+/// Maximum size of an answer of a collector, in octets.
 const ANSWER_OCTETS: u64 = 64 * 1024;
 
-/// What exports traces.
+/// The exporter of traces.
 #[derive(Debug)]
 pub struct Traces(SdkTracerProvider);
 
@@ -86,7 +86,7 @@ impl Traces {
         Ok(Self(provider))
     }
 
-    /// What listens to the spans that are exported.
+    /// Returns the layer that exports spans.
     pub fn layer<S>(&self) -> impl Layer<S> + use<S>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
@@ -110,12 +110,12 @@ impl Traces {
     }
 }
 
-/// Only spans: an event says to whoever reads the log what a collector need not know.
+/// Exports only spans: an event is for readers of the log, not for a collector.
 fn is_exported(metadata: &Metadata<'_>) -> bool {
     metadata.is_span() && [TRACES_ONLY, SESSIONS].contains(&metadata.target())
 }
 
-/// What exports metrics to the collector at this URL.
+/// Returns the reader that exports metrics to the collector at this URL.
 ///
 /// # Errors
 /// If it is no URL.
@@ -135,7 +135,7 @@ pub fn metrics(endpoint: &str) -> anyhow::Result<PeriodicReader<MetricExporter>>
 /// The port on which collectors speak gRPC, which we don't.
 const GRPC_PORT: u16 = 4317;
 
-/// Would the collector at this URL not understand us, as far as the URL tells?
+/// Returns whether the URL is that of a collector that speaks gRPC, which is not supported.
 ///
 /// # Errors
 /// If it is no URL.
@@ -144,7 +144,7 @@ pub fn speaks_grpc(endpoint: &str) -> anyhow::Result<bool> {
     Ok(url::Url::parse(&url)?.port() == Some(GRPC_PORT))
 }
 
-/// Who it is that exports.
+/// Returns the resource that exports.
 pub fn resource() -> Resource {
     Resource::builder()
         .with_service_name("restante")
@@ -152,7 +152,7 @@ pub fn resource() -> Resource {
         .build()
 }
 
-/// Where a kind of data goes, as the specification of OTLP has it.
+/// Returns the URL of a kind of data, as the specification of OTLP has it.
 fn signal_url(endpoint: &str, signal: &str) -> anyhow::Result<String> {
     let url = url::Url::parse(endpoint).context("Otel__Endpoint is no URL")?;
     anyhow::ensure!(

@@ -1,4 +1,4 @@
-//! What whoever runs the server sees of it and does to it.
+//! The admin endpoint, as operators use it.
 
 mod access;
 mod accounts;

@@ -1,4 +1,4 @@
-//! The commands, as whoever runs the server types them: what they do, print and exit with.
+//! The commands, as operators type them: effects, output and exit status.
 
 mod accounts;
 mod delivery;

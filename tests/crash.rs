@@ -2,7 +2,7 @@
 //! that was promised is taken back.
 //!
 //! The moments are random and steered: after a kill that came too late the next come earlier, and
-//! the other way round. So they gather where something happens, whatever machine this is.
+//! the other way round. So kills gather where something happens, on fast and slow machines.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;

@@ -4,6 +4,7 @@ mod addresses;
 mod breaking;
 mod delivering;
 mod limits;
+mod sessions;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -44,6 +45,13 @@ impl Mta {
         Self::greeted(Box::new(stream))
     }
 
+    /// Connects to a server that may refuse.
+    fn connect_silently(port: u16) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(BufReader::new(Box::new(stream)))
+    }
+
     fn connect_unix(path: &std::path::Path) -> Self {
         let stream = UnixStream::connect(path).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -65,7 +73,7 @@ impl Mta {
     /// Reads a line, without its CRLF; nothing if the server has closed.
     pub(crate) fn read(&mut self) -> String {
         let mut line = String::new();
-        // Whoever has been reset reads nothing, too.
+        // A connection that was reset reads nothing, too.
         drop(self.0.read_line(&mut line));
         line.trim_end_matches("\r\n").to_owned()
     }

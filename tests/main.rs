@@ -7,22 +7,23 @@
 
 mod accounts;
 mod admin;
+mod architecture;
 mod cli;
 mod clients;
 mod crash;
 mod disk;
+mod documents;
 mod isolation;
 mod limits;
 mod lmtp;
 mod moving;
 mod mta;
-mod players;
 mod process;
 mod protocol;
 mod sasl;
 mod schema;
+mod scram;
 mod served;
 mod store_contract;
 mod support;
 mod tls;
-mod transcripts;

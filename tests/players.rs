@@ -1,6 +1,9 @@
-//! Where transcripts are played: on the protocol by itself, or on a server over the wire.
+//! Reads transcripts and plays them, on the protocol by itself or on a server over the wire.
 
+mod maildrops;
+pub(crate) mod playing;
 pub(crate) mod pure;
+pub(crate) mod transcript;
 pub(crate) mod wire;
 
 /// Where transcripts are played.

@@ -1,4 +1,4 @@
-//! The program as whoever runs it for years meets it: checked, started, watched and stopped.
+//! The program as a service: checked, started, watched and stopped.
 
 mod check;
 mod config;

@@ -10,13 +10,12 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, mpsc};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use restante::accounts::{Accounts, KeyOptions};
-use restante::listener::Bound;
+use restante::net::{ListenerKind, ListeningSocket};
 use restante::registry::SessionReport;
 use restante::server::Server;
-use restante::session::ListenerKind;
 use restante::settings::Config;
 use restante::store::{Database, SqlStore, UserId};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -66,13 +65,8 @@ impl Served {
         Self::start_as(place, settings, Some(ours))
     }
 
-    /// Starts a server with the certificates that these settings name.
+    /// Starts a server with the certificates that these settings name. Without any it has no port for TLS.
     pub(crate) fn start_with_its_own(place: Place, settings: &[(&str, &str)]) -> Self {
-        Self::start_as(place, settings, None)
-    }
-
-    /// Starts a server that has no certificate; there is no port for TLS then.
-    pub(crate) fn start_without_certificate(place: Place, settings: &[(&str, &str)]) -> Self {
         Self::start_as(place, settings, None)
     }
 
@@ -95,7 +89,7 @@ impl Served {
         let url = place.url.clone();
         let (orders, received) = unbounded_channel::<Order>();
         let (tell, told) = mpsc::channel();
-        let kinds = [ListenerKind::Plain, ListenerKind::Tls];
+        let kinds = [ListenerKind::Pop3, ListenerKind::Pop3s];
         let kinds = kinds[..if has_certificate { 2 } else { 1 }].to_vec();
         let thread = std::thread::spawn(move || {
             let serving = serve(&url, &config, &kinds, tell, received);
@@ -128,7 +122,7 @@ impl Served {
         let (reply, answer) = mpsc::channel();
         let order: Order = Box::new(move |running| {
             Box::pin(async move {
-                // Whoever asked may have stopped waiting.
+                // The caller may have stopped waiting.
                 drop(reply.send(order(&running).await));
             })
         });
@@ -166,16 +160,6 @@ impl Served {
             let accounts = Accounts::new(running.database.clone());
             accounts.create_key(&address, options).await.unwrap().key
         })
-    }
-
-    /// Puts one more message into a maildrop.
-    pub(crate) fn deliver(&self, owner: &Owner, message: &[u8]) {
-        let (id, message) = (owner.id, message.to_vec());
-        self.ask(async move |running| {
-            let prepared = mail::prepare(&running.database, &message).await;
-            let messages = vec![(prepared, SystemTime::now())];
-            running.database.store(&[id], messages).await.unwrap();
-        });
     }
 
     /// The unique-ids of all messages in a maildrop, oldest first, as storage has them.
@@ -236,7 +220,9 @@ async fn serve(
 ) {
     let database = Database::open(url).await.unwrap();
     database.migrate().await.unwrap();
-    let bound = kinds.iter().map(|kind| Bound::new(Some(HERE), 0, *kind));
+    let bound = kinds
+        .iter()
+        .map(|kind| ListeningSocket::tcp(Some(HERE), 0, *kind));
     let bound = bound.collect::<Result<_, _>>().unwrap();
     let server = Server::start(config, database.clone(), bound).unwrap();
     tell.send(server.addresses().to_vec()).unwrap();

@@ -48,7 +48,10 @@ fn unique_ids(maildrop: &SqlMaildrop) -> Vec<String> {
 }
 
 async fn version(sql: &Sql, user: UserId) -> MaildropVersion {
-    let version = format!("SELECT maildrop_version FROM users WHERE id = {}", user.0);
+    let version = format!(
+        "SELECT maildrop_version FROM users WHERE id = {}",
+        user.row()
+    );
     MaildropVersion(sql.number(&version).await)
 }
 
@@ -60,7 +63,7 @@ pub(crate) async fn insert_messages(sql: &Sql, user: UserId, count: usize) {
         "INSERT INTO messages (user_id, content_id, octets, unique_id, received_at_ms) \
          WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count}) \
          SELECT {}, 1000000, 7, 'bulk' || CAST(n AS TEXT), n FROM numbers",
-        user.0
+        user.row()
     ))
     .await;
 }

@@ -1,5 +1,5 @@
-//! Whatever a client answers in an exchange of SASL: nothing panics, and without the key nobody has
-//! proven it.
+//! Any responses of a client in an exchange of SASL: nothing panics, and nobody proves a key without
+//! having it.
 #![no_main]
 
 use std::num::NonZeroU32;
@@ -7,7 +7,10 @@ use std::num::NonZeroU32;
 use arbitrary::Arbitrary;
 use data_encoding::BASE64;
 use libfuzzer_sys::fuzz_target;
-use pop3::{Candidates, ChannelBinding, Credentials, Limits, LoginRefusal, Mechanism, Mechanisms, Policy, Session, Step, Verifier};
+use pop3::{
+    Authorization, AuthorizationStep, Candidates, ChannelBinding, Credentials, Limits,
+    LoginRefusal, Mechanism, Mechanisms, Policy, Verifier,
+};
 use wire::{Line, Secret};
 
 /// What a client does.
@@ -43,7 +46,7 @@ const POLICY: Policy = Policy {
 const NONCE: &str = "server-nonce";
 
 fuzz_target!(|acts: Vec<Act<'_>>| {
-    let mut session = Session::new(POLICY);
+    let mut session = Authorization::new(POLICY);
     for act in acts {
         let Some(next) = take(step(session, &act)) else {
             return;
@@ -52,12 +55,17 @@ fuzz_target!(|acts: Vec<Act<'_>>| {
     }
 });
 
-fn step(session: Session, act: &Act<'_>) -> Step {
+fn step(session: Authorization, act: &Act<'_>) -> AuthorizationStep {
     let line = match act {
         Act::Auth(mechanism, response) => {
             let mechanism = Mechanism::ALL[usize::from(*mechanism) % Mechanism::ALL.len()];
             let response = response.map(|it| format!(" {}", encoded(it)));
-            format!("AUTH {}{}", mechanism.as_str(), response.unwrap_or_default()).into_bytes()
+            format!(
+                "AUTH {}{}",
+                mechanism.as_str(),
+                response.unwrap_or_default()
+            )
+            .into_bytes()
         }
         Act::Answer(octets) => BASE64.encode(octets).into_bytes(),
         Act::Prove(client_nonce, proof) => {
@@ -79,11 +87,11 @@ fn encoded(response: &[u8]) -> String {
     }
 }
 
-fn take(step: Step) -> Option<Session> {
+fn take(step: AuthorizationStep) -> Option<Authorization> {
     let (reply, session) = match step {
-        Step::Reply(reply, session) => (reply, Some(session)),
-        Step::Close(reply) => (reply, None),
-        Step::Verifier(lookup) => {
+        AuthorizationStep::Reply(reply, session) => (reply, Some(session)),
+        AuthorizationStep::Quit(reply) | AuthorizationStep::Close(reply) => (reply, None),
+        AuthorizationStep::Verifier(lookup) => {
             let mut candidates = Candidates::new(b"salt", NonZeroU32::MIN);
             for (key, secret) in [(1, "key"), (2, "another")] {
                 let verifier = Verifier::new(&Secret::new(secret), b"salt", NonZeroU32::MIN);
@@ -92,14 +100,12 @@ fn take(step: Step) -> Option<Session> {
             let channel = lookup.binding().map(|_| &b"channel"[..]);
             lookup.found(candidates, NONCE, channel)
         }
-        Step::Login(login) => {
+        AuthorizationStep::Login(login) => {
             let proven = matches!(login.credentials(), Credentials::Proven { .. });
             assert!(!proven, "a proof was made without the key");
             login.refused(LoginRefusal::Unavailable)
         }
-        Step::List(_) | Step::Retrieve(_) | Step::StartTls(..) | Step::Commit(_) => {
-            panic!("nobody is logged in")
-        }
+        AuthorizationStep::StartTls(_) => panic!("STLS is not offered"),
     };
     assert!(reply.as_bytes().ends_with(b"\r\n"));
     session

@@ -83,7 +83,7 @@ impl From<FoundAddressee> for (String, Addressee) {
     fn from(row: FoundAddressee) -> Self {
         let left = |quota: Option<i64>, used| quota.map(|quota| quota.saturating_sub(used));
         let addressee = Addressee {
-            user: UserId(row.user_id),
+            user: UserId::from_row(row.user_id),
             address: row.address,
             room: Room {
                 octets: left(row.quota_octets, row.octets),

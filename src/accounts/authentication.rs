@@ -73,7 +73,7 @@ impl Accounts {
     /// If the database refuses.
     pub async fn note_key_use(&self, ages: &HashMap<KeyId, Duration>) -> Result<(), StoreError> {
         let mut keys: Vec<_> = ages.iter().collect();
-        keys.sort_unstable_by_key(|(key, _)| key.0);
+        keys.sort_unstable_by_key(|(key, _)| key.row());
         let keys = &keys;
         let note = || async move {
             let transaction = self.database.begin().await?;
@@ -85,7 +85,7 @@ impl Accounts {
                     .add(api_key::Column::LastUsedAtMs.into_expr().lt(at.clone()));
                 api_key::Entity::update_many()
                     .col_expr(api_key::Column::LastUsedAtMs, at)
-                    .filter(api_key::Column::Id.eq(key.0))
+                    .filter(api_key::Column::Id.eq(key.row()))
                     .filter(is_later)
                     .exec(&transaction)
                     .await?;
@@ -126,7 +126,7 @@ impl Accounts {
 
     async fn key(&self, key: KeyId) -> Result<Option<FoundKey>, StoreError> {
         let backend = self.database.read().get_database_backend();
-        self.find_key(hot::key_by_id(backend, key.0)).await
+        self.find_key(hot::key_by_id(backend, key.row())).await
     }
 
     async fn find_key(&self, key: Statement) -> Result<Option<FoundKey>, StoreError> {
@@ -158,7 +158,7 @@ impl Accounts {
             let row = UserRow::from_query_result(&row, "")?;
             if trusted.contains(&row.other_address) {
                 let user = Verified {
-                    user: UserId(row.id),
+                    user: UserId::from_row(row.id),
                     address: row.address,
                     key: None,
                     key_name: String::new(),
@@ -212,9 +212,9 @@ impl FoundKey {
         Some(Self {
             version: MaildropVersion(row.maildrop_version),
             user: Verified {
-                user: UserId(row.user_id),
+                user: UserId::from_row(row.user_id),
                 address: row.address,
-                key: Some(KeyId(row.key_id)),
+                key: Some(KeyId::from_row(row.key_id)),
                 key_name: row.name,
                 access: access_of(&row.scopes)?,
             },

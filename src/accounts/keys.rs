@@ -166,7 +166,7 @@ impl Accounts {
         let row = row.insert(&transaction).await?;
         transaction.commit().await?;
         Ok(NewKey {
-            id: KeyId(row.id),
+            id: KeyId::from_row(row.id),
             key,
         })
     }
@@ -178,12 +178,12 @@ impl Accounts {
     pub async fn keys(&self, address: &str) -> Result<Vec<Key>, AccountError> {
         let user = self.find(address).await?;
         let keys = api_key::Entity::find()
-            .filter(api_key::Column::UserId.eq(user.0))
+            .filter(api_key::Column::UserId.eq(user.row()))
             .order_by_asc(api_key::Column::Id);
         let read = self.database.read();
         let now = now(read).await?;
         let key = |row: api_key::Model| Key {
-            id: KeyId(row.id),
+            id: KeyId::from_row(row.id),
             name: row.name,
             prefix: beginning(&row.prefix),
             scopes: row.scopes,
@@ -207,7 +207,7 @@ impl Accounts {
             let now = clock(transaction.get_database_backend());
             let revoked = api_key::Entity::update_many()
                 .col_expr(api_key::Column::RevokedAtMs, now)
-                .filter(api_key::Column::Id.eq(key.0))
+                .filter(api_key::Column::Id.eq(key.row()))
                 .filter(api_key::Column::RevokedAtMs.is_null())
                 .exec(&transaction);
             let revoked = revoked.await?.rows_affected;
@@ -216,7 +216,7 @@ impl Accounts {
         };
         let revoke = async || repeat(revoke).await;
         match self.database.with_reserve(revoke).await? {
-            0 => Err(AccountError::NoSuchKey(key.0)),
+            0 => Err(AccountError::NoSuchKey(key)),
             _ => Ok(()),
         }
     }

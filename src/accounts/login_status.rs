@@ -19,7 +19,7 @@ impl Accounts {
         keys: &HashSet<KeyId>,
     ) -> Result<LoginStatus, StoreError> {
         let mut status = LoginStatus::default();
-        let ids: Vec<i64> = users.iter().map(|user| user.0).collect();
+        let ids: Vec<i64> = users.iter().map(|user| user.row()).collect();
         for ids in ids.chunks(KEYS_PER_STATEMENT) {
             let enabled = user::Entity::find()
                 .select_only()
@@ -28,9 +28,11 @@ impl Accounts {
                 .filter(user::Column::DisabledAtMs.is_null())
                 .into_tuple()
                 .all(self.database.read());
-            status.users.extend(enabled.await?.into_iter().map(UserId));
+            status
+                .users
+                .extend(enabled.await?.into_iter().map(UserId::from_row));
         }
-        let ids: Vec<i64> = keys.iter().map(|key| key.0).collect();
+        let ids: Vec<i64> = keys.iter().map(|key| key.row()).collect();
         for ids in ids.chunks(KEYS_PER_STATEMENT) {
             let unrevoked = api_key::Entity::find()
                 .select_only()
@@ -39,7 +41,9 @@ impl Accounts {
                 .filter(api_key::Column::RevokedAtMs.is_null())
                 .into_tuple()
                 .all(self.database.read());
-            status.keys.extend(unrevoked.await?.into_iter().map(KeyId));
+            status
+                .keys
+                .extend(unrevoked.await?.into_iter().map(KeyId::from_row));
         }
         Ok(status)
     }

@@ -3,6 +3,8 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::store::KeyId;
+
 use super::{Key, Quota, User};
 
 /// A user.
@@ -39,7 +41,8 @@ impl From<User> for UserReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct KeyReport {
     /// The number by which it is revoked.
-    pub id: i64,
+    #[schema(value_type = i64)]
+    pub id: KeyId,
     /// What its owner calls it.
     pub name: String,
     /// What it begins with.
@@ -97,7 +100,7 @@ impl From<Key> for KeyReport {
             KeyState::Valid
         };
         Self {
-            id: key.id.0,
+            id: key.id,
             name: key.name,
             prefix: key.prefix,
             scopes: words(&key.scopes, " "),

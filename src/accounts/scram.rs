@@ -8,7 +8,7 @@ use sea_orm::{ConnectionTrait, FromQueryResult};
 use super::Accounts;
 use super::authentication::{Claim, access_of, may_be_used_from};
 use super::keys::SCRAM_ITERATIONS;
-use crate::store::{StoreError, hot};
+use crate::store::{KeyId, StoreError, hot};
 
 /// So many keys of a user are read, of which those are tried that may be used.
 const MAX_ROWS: u64 = 4 * Candidates::MAX as u64;
@@ -45,7 +45,7 @@ impl Accounts {
         for row in read.query_all_raw(question).await? {
             let key = ProvableKey::from_query_result(&row, "")?;
             if let Some((key, verifier)) = key.usable(client)? {
-                candidates.add(key, verifier);
+                candidates.add(KeyId::from_row(key).get(), verifier);
             }
         }
         Ok(candidates)

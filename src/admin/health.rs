@@ -1,6 +1,5 @@
 //! Is the server well? In the shape of ASP.NET's health checks, which monitors know.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,10 +12,8 @@ use utoipa::ToSchema;
 
 use super::Admin;
 use super::problem::Problem;
-use crate::lmtp;
 use crate::mailbox::{CheckStore, Mailbox, StoreCondition};
-use crate::self_test::SelfTests;
-use crate::session::ListenerKind;
+use crate::net::{ListenAddress, ListenerKind, SelfTests};
 use crate::store::{ClockVerdict, Condition, shown_days};
 use crate::tls::{CertificateReport, Tls, WARN_BEFORE};
 
@@ -70,9 +67,8 @@ pub(super) struct Check {
 /// Checks the server, and remembers what came of it for a moment.
 #[derive(Debug)]
 pub(crate) struct Health {
-    listeners: Vec<(SocketAddr, ListenerKind)>,
+    listeners: Vec<(ListenAddress, ListenerKind)>,
     tests: SelfTests,
-    lmtp: Vec<lmtp::Endpoint>,
     mailbox: Mailbox,
     tls: Option<Arc<Tls>>,
     last: Mutex<Option<(Instant, Report)>>,
@@ -81,16 +77,14 @@ pub(crate) struct Health {
 impl Health {
     /// Of a server that listens here, and has this database and these certificates.
     pub(crate) fn new(
-        listeners: Vec<(SocketAddr, ListenerKind)>,
+        listeners: Vec<(ListenAddress, ListenerKind)>,
         tests: SelfTests,
-        lmtp: Vec<lmtp::Endpoint>,
         mailbox: Mailbox,
         tls: Option<Arc<Tls>>,
     ) -> Self {
         Self {
             listeners,
             tests,
-            lmtp,
             mailbox,
             tls,
             last: Mutex::default(),
@@ -114,19 +108,12 @@ impl Health {
     async fn check(&self) -> Report {
         let began = Instant::now();
         let listeners = self.listeners.iter().map(|(address, kind)| async move {
-            let test = self.tests.run(*address, *kind);
-            let good = format!("{address} greets");
-            check(kind.as_str(), good, test).await
+            let test = self.tests.run(address, *kind);
+            check(kind.as_str(), format!("{address} greets"), test).await
         });
         let condition = self.mailbox.ask(StoreCondition).await.unwrap_or_default();
         let database = self.check_database(condition);
-        let lmtp = self.lmtp.iter().map(|endpoint| {
-            let good = format!("{endpoint} greets");
-            check("lmtp", good, lmtp::test(endpoint))
-        });
-        let (mut checks, lmtp, database) =
-            tokio::join!(join_all(listeners), join_all(lmtp), database);
-        checks.extend(lmtp);
+        let (mut checks, database) = tokio::join!(join_all(listeners), database);
         checks.push(database);
         checks.extend(check_clock(condition.clock));
         if let Some(tls) = &self.tls {

@@ -1,4 +1,4 @@
-//! All that the page shows, once or again and again.
+//! The data of the page, once or as a stream.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -19,22 +19,23 @@ use super::health::Report;
 use super::problem::Problem;
 use super::sessions::{Sessions, Shown};
 use crate::metrics::Totals;
+use crate::net::ProtocolName;
 use crate::networks::client_network;
-use crate::registry::{AdmissionLimits, SessionHandle, State};
+use crate::registry::{SessionHandle, State, Table};
 
-/// How often a stream tells anew.
+/// The time between two events of a stream.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// How old the health may be that is shown.
+/// The longest age of the health in an overview.
 const HEALTH_KEPT: Duration = Duration::from_secs(10);
 
-/// How many streams there may be. A person needs one.
+/// The most streams. An operator needs one.
 pub(super) const MAX_STREAMS: usize = 16;
 
-/// How many sessions are shown unless told.
+/// The number of sessions in an overview by default.
 const ROWS: u32 = 50;
 
-/// How many sessions are shown at most, however many are asked for.
+/// The most sessions in an overview.
 const MAX_ROWS: u32 = 500;
 
 /// The server at one moment.
@@ -42,17 +43,17 @@ const MAX_ROWS: u32 = 500;
 pub(super) struct Overview {
     /// The version of the program.
     version: &'static str,
-    /// For how many seconds it has run.
+    /// Seconds since the start.
     uptime_seconds: u64,
-    /// Does it stop, so that no new sessions are taken?
+    /// Whether it is stopping, and takes no new sessions.
     stopping: bool,
-    /// What has been counted since the start.
+    /// The totals since the start.
     totals: Totals,
-    /// The limits that sessions may come up against.
+    /// The limits on sessions.
     limits: Vec<Limit>,
-    /// How well the server is.
+    /// The health of the server.
     health: Report,
-    /// The sessions that are shown.
+    /// Live sessions.
     sessions: Sessions,
 }
 
@@ -61,9 +62,9 @@ pub(super) struct Overview {
 struct Limit {
     /// The setting.
     setting: &'static str,
-    /// How much of it is used; for limits of each user, by the one who uses most.
+    /// The sessions in use; for limits per user or address, the most of one.
     used: u32,
-    /// How much may be; none is no limit.
+    /// The limit; `null` if there is none.
     limit: Option<u32>,
 }
 
@@ -121,7 +122,7 @@ pub(super) async fn events(
         .streaming(Box::pin(events)))
 }
 
-/// A client that is told again and again.
+/// A client that reads a stream of events.
 struct Events {
     admin: Arc<Admin>,
     shown: Shown,
@@ -150,25 +151,28 @@ impl Admin {
             uptime_seconds: uptime.unwrap_or_default().as_secs(),
             stopping: self.drain.is_cancelled(),
             totals: self.metrics.totals(),
-            limits: limits(self.table.limits(), &all),
+            limits: limits(&self.table, &all),
             sessions: shown.pick(&all, &self.mailbox).await?,
             health: self.health.report(HEALTH_KEPT).await,
         })
     }
 }
 
-fn limits(limits: AdmissionLimits, all: &[Arc<SessionHandle>]) -> Vec<Limit> {
+fn limits(table: &Table, all: &[Arc<SessionHandle>]) -> Vec<Limit> {
+    let limits = table.limits();
+    let is_pop3 = |it: &&Arc<SessionHandle>| it.listener().protocol() == ProtocolName::Pop3;
+    let pop3: Vec<_> = all.iter().filter(is_pop3).collect();
     let mut of_user = HashMap::<_, u32>::new();
     let mut of_address = HashMap::<_, u32>::new();
     let mut before_login = 0;
-    for live in all {
-        match live.logged_in() {
+    for handle in &pop3 {
+        match handle.logged_in() {
             Some((user, _)) => *of_user.entry(user).or_default() += 1,
-            None => before_login += u32::from(live.state() == State::Authorization),
+            None => before_login += u32::from(handle.state() == State::Authorization),
         }
         // Unless it is set, the limit is not for this machine.
-        if limits.loopback_counts || !live.ip().is_loopback() {
-            *of_address.entry(client_network(live.ip())).or_default() += 1;
+        if limits.loopback_counts || !handle.ip().is_loopback() {
+            *of_address.entry(client_network(handle.ip())).or_default() += 1;
         }
     }
     let limit = |setting, used, limit: u32| Limit {
@@ -177,9 +181,11 @@ fn limits(limits: AdmissionLimits, all: &[Arc<SessionHandle>]) -> Vec<Limit> {
         limit: (limit > 0).then_some(limit),
     };
     let most = |counts: Option<u32>| counts.unwrap_or(0);
-    let all = u32::try_from(all.len()).unwrap_or(u32::MAX);
+    let count = |sessions: usize| u32::try_from(sessions).unwrap_or(u32::MAX);
+    let lmtp = count(all.len() - pop3.len());
     vec![
-        limit("MaxConnections", all, limits.in_all),
+        limit("MaxConnections", count(pop3.len()), limits.in_all),
+        limit("Lmtp__MaxConnections", lmtp, table.max_lmtp()),
         limit(
             "MaxConnectionsBeforeLogin",
             before_login,

@@ -1,4 +1,4 @@
-//! The live sessions: seeing them and ending them.
+//! Lists and ends live sessions.
 #![expect(
     unused_qualifications,
     reason = "what utoipa generates for parameters has them"
@@ -16,11 +16,12 @@ use super::changes::note;
 use super::problem::Problem;
 use crate::accounts::{AccountError, normalize_or_lower};
 use crate::mailbox::{InDirectory, Mailbox};
+use crate::net::ProtocolName;
 use crate::networks::Networks;
 use crate::registry::{End, EndReason, Inspect, SessionHandle, SessionReport, State};
 use crate::store::{Directory, UserId};
 
-/// Which sessions are meant.
+/// The sessions to end.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -31,9 +32,11 @@ pub(super) struct Which {
     address: Option<String>,
     /// Those in this state.
     state: Option<State>,
+    /// Those of this protocol.
+    protocol: Option<ProtocolName>,
 }
 
-/// Which of the sessions are told.
+/// The sessions to list.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -44,12 +47,14 @@ pub(super) struct Shown {
     address: Option<String>,
     /// Those in this state.
     state: Option<State>,
+    /// Those of this protocol.
+    protocol: Option<ProtocolName>,
     /// Those with this text in their id, user, key or client's address.
     search: Option<String>,
-    /// How many to pass over, of the oldest.
+    /// The number of the oldest to skip.
     #[param(value_type = Option<i64>, minimum = 0)]
     offset: Option<u32>,
-    /// How many to tell at most; all unless it is given.
+    /// The most to list; all by default.
     #[param(value_type = Option<i64>, minimum = 0)]
     pub(super) limit: Option<u32>,
 }
@@ -57,33 +62,34 @@ pub(super) struct Shown {
 /// Some of the live sessions, the oldest first.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Sessions {
-    /// What each is doing.
+    /// The sessions.
     pub(super) sessions: Vec<SessionReport>,
-    /// How many were asked for, shown or not.
+    /// The number that matches the filters, listed or not.
     pub(super) matched: usize,
-    /// How many there are.
+    /// The number of live sessions.
     pub(super) total: usize,
 }
 
-/// What came of ending sessions.
+/// The result of ending sessions.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Ended {
-    /// How many were told to end; one that is committing its deletions is not.
+    /// The number of sessions that were told to end; one with a commit under way is not.
     ended: usize,
 }
 
-/// What a session is compared with.
-struct Filter {
+/// The filters of a request.
+struct SessionFilter {
     user: Option<Wanted>,
     networks: Option<Networks>,
     state: Option<State>,
+    protocol: Option<ProtocolName>,
     search: String,
 }
 
-/// A user whose sessions are asked for.
+/// The user of a filter.
 struct Wanted {
     address: String,
-    /// None if nobody has the address; whoever had it may have been removed, and still be here.
+    /// `None` if no user has the address. Sessions of a removed user may still be live.
     id: Option<UserId>,
 }
 
@@ -103,15 +109,15 @@ impl Wanted {
         Ok(Self { address, id })
     }
 
-    fn is(&self, live: &SessionHandle) -> bool {
+    fn is(&self, handle: &SessionHandle) -> bool {
         match self.id {
-            Some(_) => live.logged_in().map(|(user, _)| user) == self.id,
-            None => live.user_address() == Some(&self.address),
+            Some(_) => handle.logged_in().map(|(user, _)| user) == self.id,
+            None => handle.user_address() == Some(&self.address),
         }
     }
 }
 
-impl Filter {
+impl SessionFilter {
     async fn new(which: Which, search: Option<String>, mailbox: &Mailbox) -> Result<Self, Problem> {
         let networks = which.address.map(|text| text.parse::<Networks>());
         let networks = networks
@@ -128,26 +134,30 @@ impl Filter {
             user,
             networks,
             state: which.state,
+            protocol: which.protocol,
             search: search.unwrap_or_default().to_lowercase(),
         })
     }
 
-    fn fits(&self, live: &SessionHandle) -> bool {
-        self.user.as_ref().is_none_or(|wanted| wanted.is(live))
+    fn fits(&self, handle: &SessionHandle) -> bool {
+        self.user.as_ref().is_none_or(|wanted| wanted.is(handle))
             && self
                 .networks
                 .as_ref()
-                .is_none_or(|networks| networks.contain(live.ip()))
-            && self.state.is_none_or(|state| live.state() == state)
-            && (self.search.is_empty() || self.finds(live))
+                .is_none_or(|networks| networks.contain(handle.ip()))
+            && self.state.is_none_or(|state| handle.state() == state)
+            && self
+                .protocol
+                .is_none_or(|it| handle.listener().protocol() == it)
+            && (self.search.is_empty() || self.finds(handle))
     }
 
-    fn finds(&self, live: &SessionHandle) -> bool {
-        let peer = live.ip().to_string();
+    fn finds(&self, handle: &SessionHandle) -> bool {
+        let peer = handle.ip().to_string();
         let texts = [
-            Some(live.id()),
-            live.user_address(),
-            live.key_name(),
+            Some(handle.id()),
+            handle.user_address(),
+            handle.key_name(),
             Some(&peer),
         ];
         let mut texts = texts.into_iter().flatten();
@@ -156,7 +166,7 @@ impl Filter {
 }
 
 impl Shown {
-    /// Picks from these sessions.
+    /// Selects from these sessions.
     pub(super) async fn pick(
         self,
         all: &[Arc<SessionHandle>],
@@ -166,6 +176,7 @@ impl Shown {
             user,
             address,
             state,
+            protocol,
             search,
             offset,
             limit,
@@ -174,28 +185,29 @@ impl Shown {
             user,
             address,
             state,
+            protocol,
         };
-        let filter = Filter::new(which, search, mailbox).await?;
-        let mut found: Vec<_> = all.iter().filter(|live| filter.fits(live)).collect();
-        found.sort_unstable_by_key(|live| (live.connected_at(), live.id()));
+        let filter = SessionFilter::new(which, search, mailbox).await?;
+        let mut found: Vec<_> = all.iter().filter(|handle| filter.fits(handle)).collect();
+        found.sort_unstable_by_key(|handle| (handle.connected_at(), handle.id()));
         let matched = found.len();
         let offset = offset.unwrap_or(0) as usize;
         let limit = limit.map_or(usize::MAX, |limit| limit as usize);
         let shown = found.into_iter().skip(offset).take(limit);
         Ok(Sessions {
-            sessions: shown.map(|live| live.report()).collect(),
+            sessions: shown.map(|handle| handle.report()).collect(),
             matched,
             total: all.len(),
         })
     }
 }
 
-/// Tells what the live sessions are doing.
+/// Lists the live sessions of both protocols.
 #[utoipa::path(
     get, path = "/api/sessions", tag = "sessions", params(Shown),
     responses(
         (status = 200, description = "The sessions, the oldest first", body = Sessions),
-        (status = 400, description = "A filter makes no sense", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "A filter is invalid", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn list(
@@ -207,13 +219,13 @@ pub(super) async fn list(
     shown.await.map(web::Json)
 }
 
-/// Tells what one session is doing.
+/// Reports one session.
 #[utoipa::path(
     get, path = "/api/sessions/{id}", tag = "sessions",
     params(("id" = String, Path, description = "The name of the session")),
     responses(
         (status = 200, description = "The session", body = SessionReport),
-        (status = 404, description = "There is none of this name", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such session", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn one(
@@ -229,8 +241,8 @@ pub(super) async fn one(
     params(("id" = String, Path, description = "The name of the session")),
     responses(
         (status = 204, description = "It has been told to end"),
-        (status = 404, description = "There is none of this name", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It is committing its deletions", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such session", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It is committing its deletions or storing a message", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn end(
@@ -238,24 +250,24 @@ pub(super) async fn end(
     admin: web::Data<Admin>,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let live = admin.session(&id)?;
-    if admin.end(&live).await? {
-        let user = live.report().user.unwrap_or_default();
-        note(&request, format!("session {} ended", live.id()), user);
+    let handle = admin.session(&id)?;
+    if admin.end(&handle).await? {
+        let user = handle.report().user.unwrap_or_default();
+        note(&request, format!("session {} ended", handle.id()), user);
         return Ok(HttpResponse::NoContent().finish());
     }
-    let detail = "it has just ended, or is committing its deletions and ends by itself";
+    let detail = "it has just ended, or a commit is under way, after which it can be ended";
     Err(Problem::new(StatusCode::CONFLICT, detail))
 }
 
-/// Ends all sessions of a user, of a client's address, or in a state.
+/// Ends all sessions of a user, of a client's address, in a state, or of a protocol.
 ///
 /// Their deletions are not committed. Without any filter nothing is ended.
 #[utoipa::path(
     delete, path = "/api/sessions", tag = "sessions", params(Which),
     responses(
         (status = 200, description = "They have been told to end", body = Ended),
-        (status = 400, description = "There is no filter, or it makes no sense", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "There is no filter, or it is invalid", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn end_matching(
@@ -264,20 +276,24 @@ pub(super) async fn end_matching(
     which: web::Query<Which>,
 ) -> Result<web::Json<Ended>, Problem> {
     let which = which.into_inner();
-    if which.user.is_none() && which.address.is_none() && which.state.is_none() {
+    let has_filter = which.user.is_some()
+        || which.address.is_some()
+        || which.state.is_some()
+        || which.protocol.is_some();
+    if !has_filter {
         return Err(Problem::bad_request(
-            "say which sessions to end: user, address or state",
+            "say which sessions to end: user, address, state or protocol",
         ));
     }
-    let filter = Filter::new(which, None, &admin.mailbox).await?;
+    let filter = SessionFilter::new(which, None, &admin.mailbox).await?;
     let mut ended = 0;
-    for live in admin
+    for handle in admin
         .sessions()
         .await?
         .iter()
-        .filter(|live| filter.fits(live))
+        .filter(|handle| filter.fits(handle))
     {
-        ended += usize::from(admin.end(live).await?);
+        ended += usize::from(admin.end(handle).await?);
     }
     if ended > 0 {
         let whose = request.query_string();
@@ -287,19 +303,22 @@ pub(super) async fn end_matching(
 }
 
 impl Admin {
-    /// Who is here.
+    /// The live sessions.
     pub(super) async fn sessions(&self) -> Result<Vec<Arc<SessionHandle>>, Problem> {
         Ok(self.registry.ask(|| Inspect).await?)
     }
 
     fn session(&self, id: &str) -> Result<Arc<SessionHandle>, Problem> {
-        let live = self.table.session(id).filter(|live| !live.is_self_test());
-        live.ok_or_else(|| Problem::not_found("there is no live session of this name"))
+        let handle = self
+            .table
+            .session(id)
+            .filter(|handle| !handle.is_self_test());
+        handle.ok_or_else(|| Problem::not_found("there is no live session of this name"))
     }
 
-    async fn end(&self, live: &SessionHandle) -> Result<bool, Problem> {
+    async fn end(&self, handle: &SessionHandle) -> Result<bool, Problem> {
         let end = || End {
-            session: live.id().to_owned(),
+            session: handle.id().to_owned(),
             why: EndReason::Killed,
         };
         Ok(self.registry.ask(end).await?)

@@ -10,9 +10,9 @@ use super::changes::note;
 use super::problem::Problem;
 use crate::accounts::{KeyOptions, KeyReport, Quota, SCOPE_POP3, UserReport};
 use crate::networks::Networks;
-use crate::registry::revocation::end_revoked;
+use crate::revocation::end_revoked;
 use crate::settings::parse_duration;
-use crate::store::{Directory, KeyId};
+use crate::store::{Directory, InvalidId, KeyId};
 
 /// All users.
 #[derive(Debug, Serialize, ToSchema)]
@@ -86,7 +86,8 @@ pub(super) struct KeyRequest {
 #[derive(Serialize, ToSchema)]
 pub(super) struct MadeKey {
     /// The number by which it is revoked.
-    id: i64,
+    #[schema(value_type = i64)]
+    id: KeyId,
     /// The key itself. It is shown this once: only a hash of it is kept.
     key: String,
 }
@@ -247,9 +248,9 @@ pub(super) async fn make_key(
     let user = address.clone();
     let make = admin.directory(async move |directory| directory.create_key(&user, options).await);
     let made = make.await?;
-    note(&http, format!("key {} made: {name}", made.id.0), &*address);
+    note(&http, format!("key {} made: {name}", made.id), &*address);
     Ok(HttpResponse::Created().json(MadeKey {
-        id: made.id.0,
+        id: made.id,
         key: made.key,
     }))
 }
@@ -268,11 +269,12 @@ pub(super) async fn revoke_key(
     admin: web::Data<Admin>,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let number = id.parse().map(KeyId);
-    let number = number.map_err(|_| Problem::not_found("a key has a number"))?;
-    let revoke = admin.directory(async move |directory| directory.revoke_key(number).await);
+    let key: KeyId = id
+        .parse()
+        .map_err(|error: InvalidId| Problem::not_found(error.to_string()))?;
+    let revoke = admin.directory(async move |directory| directory.revoke_key(key).await);
     revoke.await?;
-    note(&request, "key revoked", format!("key {}", number.0));
+    note(&request, "key revoked", format!("key {key}"));
     admin.end_revoked_sessions().await;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -13,7 +13,7 @@ use crate::store::{Database, Delivery, Intake, MessageWriter, Outcome, Recipient
 /// `EX_DATAERR` of `sysexits.h`: the message can't be stored as it is.
 const BAD_MESSAGE: u8 = 65;
 
-/// `EX_NOUSER` of `sysexits.h`: nobody has this address.
+/// `EX_NOUSER` of `sysexits.h`: no user has this address.
 const NO_SUCH_USER: u8 = 67;
 
 /// `EX_CANTCREAT` of `sysexits.h`: the maildrop is full.
@@ -22,7 +22,7 @@ const OVER_QUOTA: u8 = 73;
 /// `EX_TEMPFAIL` of `sysexits.h`: the MTA keeps the message and tries again.
 pub(super) const TRY_LATER: u8 = 75;
 
-/// How much is read from stdin at once, in octets.
+/// Octets that are read from stdin at once.
 const READ_OCTETS: usize = 64 * 1024;
 
 #[derive(Debug, clap::Args)]

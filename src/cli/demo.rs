@@ -13,22 +13,21 @@ use super::{log, output};
 use crate::accounts::{Accounts, KeyOptions, SCOPE_POP3};
 use crate::admin::{self, token};
 use crate::demo_mail;
-use crate::listener::Bound;
+use crate::net::{ListenerKind, ListeningSocket};
 use crate::server::Server;
-use crate::session::ListenerKind;
 use crate::settings::{Config, Log};
 use crate::store::{Database, MessageWriter};
 
-/// The port that a demo listens on if nobody else does.
+/// The port of a demo, if it is free.
 const PORT: u16 = 1110;
 
-/// Who has mail in the demo.
+/// The user of the demo.
 const ADDRESS: &str = "ada@example.com";
 
 /// The messages arrive so long after each other.
 const APART: Duration = Duration::from_secs(600);
 
-/// How long open sessions may go on after Ctrl-C.
+/// Time for open sessions after Ctrl-C.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) async fn run() -> anyhow::Result<ExitCode> {
@@ -46,8 +45,8 @@ pub(super) async fn run() -> anyhow::Result<ExitCode> {
     database.migrate().await?;
     let key = fill(&database).await?;
     let here = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    let socket = Bound::new(here, PORT, ListenerKind::Plain)
-        .or_else(|_| Bound::new(here, 0, ListenerKind::Plain))?;
+    let socket = ListeningSocket::tcp(here, PORT, ListenerKind::Pop3)
+        .or_else(|_| ListeningSocket::tcp(here, 0, ListenerKind::Pop3))?;
     let mut config = Config::default();
     // Its token lies beside its mail.
     config.database.url = url;

@@ -14,10 +14,10 @@ use ureq::http::{Response, StatusCode};
 use crate::admin::token::{self, Token};
 use crate::settings::Config;
 
-/// How long the server may take to answer: longer than its own checks.
+/// Timeout of an answer: longer than the server's own checks.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How many octets are read of an answer.
+/// Maximum size of an answer, in octets.
 const MAX_ANSWER_OCTETS: u64 = 64 * 1024 * 1024;
 
 /// The endpoint of the server that the settings describe.
@@ -27,7 +27,7 @@ pub(super) struct Endpoint {
     authorization: Option<String>,
 }
 
-/// What it answered.
+/// An answer of the server.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) body: Value,
@@ -122,7 +122,7 @@ impl Endpoint {
 }
 
 impl Answer {
-    /// What the server says went wrong.
+    /// Returns the error that the server describes.
     pub(super) fn problem(&self) -> anyhow::Error {
         let detail = self.body.get("detail").and_then(Value::as_str);
         anyhow::anyhow!("{}", detail.unwrap_or(self.status.as_str()))

@@ -11,14 +11,14 @@ use crate::accounts::Accounts;
 use crate::exports::{About, Destination, Format};
 use crate::store::{Database, ExportedMessage, Reading};
 
-/// What the head that LMTP puts in front of a message begins with, and many others do.
+/// The beginning of the header that LMTP puts in front of a message, and of many others.
 const RETURN_PATH: &[u8] = b"Return-Path: <";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Export {
     /// Any address of the user whose mail it is.
     address: String,
-    /// Where to write it; nothing may be there yet.
+    /// The file or folder to write; it must not exist.
     path: PathBuf,
     /// In which form.
     #[arg(long, value_enum, default_value = "mbox")]
@@ -91,7 +91,7 @@ async fn export(
     Ok(destination.end()?)
 }
 
-/// Who sent a message, if it begins with its Return-Path.
+/// Returns the sender of a message that begins with its Return-Path.
 fn sender(beginning: &[u8]) -> Option<String> {
     let rest = beginning.strip_prefix(RETURN_PATH)?;
     let end = rest.iter().position(|octet| b">\r\n".contains(octet))?;

@@ -18,10 +18,10 @@ use crate::sources::{
 use crate::store::Database;
 use importer::Importer;
 
-/// How often a locked mbox is tried again.
+/// Interval between attempts to read a locked mbox.
 const LOCK_RETRY: Duration = Duration::from_millis(200);
 
-/// Where the password for another server is.
+/// The environment variable with the password for another server.
 const PASSWORD: &str = "RESTANTE_IMPORT_PASSWORD";
 
 #[derive(Debug, clap::Args)]
@@ -31,17 +31,17 @@ pub(super) struct Import {
     /// An mbox file, a Maildir, an .eml file or a folder of them, or a server:
     /// pop3s://USER@HOST:PORT.
     source: String,
-    /// Only tell what would be imported, and how much of it clients would fetch again.
+    /// Only show what would be imported, and how much of it clients would fetch again.
     #[arg(long)]
     dry_run: bool,
-    /// How Dovecot made unique-ids: its setting `pop3_uidl_format`, such as %08Xu%08Xv or
+    /// Dovecot's setting `pop3_uidl_format`, by which it made unique-ids, such as %08Xu%08Xv or
     /// %{uid | hex(8)}%{uidvalidity | hex(8)}.
     #[arg(long, value_name = "FORMAT")]
     uidl_format: Option<UidlFormat>,
-    /// Which folders of a Maildir to import.
+    /// The folders of a Maildir to import.
     #[arg(long, value_enum, default_value_t)]
     folders: Folders,
-    /// How long to wait for an mbox that another program has locked.
+    /// Seconds to wait for an mbox that another program has locked.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     lock_wait: u64,
     /// The file with the private authority that certifies the server (PEM).
@@ -52,18 +52,18 @@ pub(super) struct Import {
     plaintext: bool,
 }
 
-/// What happened to the messages of a source.
+/// Counts of the messages of a source.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     imported: usize,
     known: usize,
     deleted: usize,
     skipped: usize,
-    /// How many of them a client of the old server would fetch again.
+    /// Messages that a client of the old server would fetch again.
     again: usize,
-    /// How many of them no client has seen, because they were in subfolders.
+    /// Messages that no client has seen, because they were in subfolders.
     unseen: usize,
-    /// How many more there are that their user has deleted in Thunderbird.
+    /// Further messages that their user has deleted in Thunderbird.
     expunged: usize,
 }
 
@@ -151,7 +151,7 @@ fn summary(tally: &Tally, elsewhere: Elsewhere, dry_run: bool) -> std::io::Resul
     Ok(())
 }
 
-/// Opens the source, wherever it is.
+/// Opens the source: a path or a server.
 async fn open(command: &Import) -> anyhow::Result<Source> {
     let format = command.uidl_format.clone();
     if let Some(address) = ServerAddress::parse(&command.source) {

@@ -20,14 +20,14 @@ pub(super) enum KeyCommand {
     Create {
         /// Any address of the user whose maildrop it opens.
         address: String,
-        /// What to call it, such as the program that will use it.
+        /// The name of the key, such as the program that will use it.
         #[arg(long)]
         name: String,
-        /// What it may be used for: pop3, or pop3:read for a program that must not delete; may be
+        /// The scope: pop3, or pop3:read for a program that must not delete; may be
         /// repeated.
         #[arg(long = "scope", value_name = "SCOPE", default_value = SCOPE_POP3)]
         scopes: Vec<String>,
-        /// How long it works, such as 90d; until it is revoked unless told.
+        /// The lifetime, such as 90d; by default until the key is revoked.
         #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
         expires_in: Option<Duration>,
         /// From where it may be used, such as 192.0.2.0/24; may be repeated. From everywhere unless
@@ -50,7 +50,7 @@ pub(super) enum KeyCommand {
     /// Revoke a key: it opens nothing any more.
     Revoke {
         /// Its number in `restante key list`.
-        id: i64,
+        id: KeyId,
     },
 }
 
@@ -87,7 +87,7 @@ pub(super) async fn run(command: KeyCommand, database: &Database) -> anyhow::Res
                 )?;
             }
         }
-        KeyCommand::Revoke { id } => accounts.revoke_key(KeyId(id)).await?,
+        KeyCommand::Revoke { id } => accounts.revoke_key(id).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

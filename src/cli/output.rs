@@ -1,4 +1,4 @@
-//! What goes to stdout: results, and lists for people.
+//! Prints results, and lists for people, to stdout.
 
 use std::io::{self, ErrorKind, Write};
 

@@ -2,7 +2,7 @@
 
 use crate::store::Database;
 
-/// How many octets of a message are taken in before the disk is looked at again.
+/// Octets of a message after which the disk is looked at again.
 const LOOK_AGAIN_OCTETS: usize = 1 << 20;
 
 /// Looks at the disk while a message is read, since it is not known how large the message is.

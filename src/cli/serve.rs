@@ -19,8 +19,8 @@ use super::service_user::{INSTEAD_OF_ROOT, ServiceUser, is_root};
 use super::systemd;
 use crate::admin::token::{self, Origin, Token};
 use crate::admin::{self, AdminSocket, Endpoint};
-use crate::listener::Bound;
-use crate::lmtp::{self, LmtpSocket};
+use crate::lmtp;
+use crate::net::ListeningSocket;
 use crate::server::{Preloaded, Server, bind};
 use crate::settings::{Admin, Config, Loaded};
 use crate::store::{open_to_others, sqlite_file};
@@ -117,11 +117,11 @@ async fn serve(
     for address in server.addresses() {
         tracing::info!(%address, "listening");
     }
-    for endpoint in server.lmtp_endpoints() {
+    for endpoint in server.lmtp_addresses() {
         tracing::info!(%endpoint, "listening for LMTP");
     }
     let metrics = Arc::clone(server.metrics());
-    metrics.watch_log(lines.dropped());
+    metrics.observables().log(lines.dropped());
     systemd::ready();
     actix_rt::spawn(systemd::watch(server.liveness()));
     loop {
@@ -172,10 +172,10 @@ fn bind_admin(config: &Config) -> anyhow::Result<Option<(AdminSocket, Option<Tok
 
 /// What only root may have: ports below 1024, and files that only root can read.
 struct Prepared {
-    sockets: Vec<Bound>,
+    sockets: Vec<ListeningSocket>,
     /// With its token, if one is set.
     admin: Option<(AdminSocket, Option<Token>)>,
-    lmtp: Option<LmtpSocket>,
+    lmtp: Option<ListeningSocket>,
     preloaded: Preloaded,
 }
 
@@ -184,7 +184,7 @@ impl Prepared {
     ///
     /// # Errors
     /// If one can't be had.
-    fn new(config: &Config, inherited: Vec<Bound>) -> anyhow::Result<Self> {
+    fn new(config: &Config, inherited: Vec<ListeningSocket>) -> anyhow::Result<Self> {
         let sockets = if inherited.is_empty() {
             bind(&config.pop3)?
         } else {

@@ -3,7 +3,7 @@
 use anyhow::{Context, ensure};
 use nix::unistd::{Gid, Uid, User, geteuid, getresgid, getresuid, initgroups, setgid, setuid};
 
-/// What to do about a server that runs as root.
+/// Advice for a server that runs as root.
 pub(super) const INSTEAD_OF_ROOT: &str =
     "start it with `restante serve --user NAME`, or as a user of its own";
 
@@ -15,7 +15,7 @@ pub(super) struct ServiceUser {
     gid: Gid,
 }
 
-/// Does this process have root's rights?
+/// Returns whether this process has root's rights.
 pub(super) fn is_root() -> bool {
     geteuid().is_root()
 }

@@ -22,6 +22,9 @@ pub(super) struct Sessions {
     /// Only those in this state: authorization, transaction or update.
     #[arg(long)]
     state: Option<String>,
+    /// Only those of this protocol: pop3 or lmtp.
+    #[arg(long)]
+    protocol: Option<String>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -31,9 +34,9 @@ pub(super) struct Sessions {
 
 #[derive(Debug, Subcommand)]
 enum SessionsCommand {
-    /// End a session; what it has marked is not deleted.
+    /// End a session without committing its deletions or storing its message.
     Kill {
-        /// Its name in `restante sessions`.
+        /// Its ID in the list.
         id: String,
     },
 }
@@ -50,6 +53,7 @@ pub(super) fn run(command: &Sessions, config: &Config) -> anyhow::Result<ExitCod
         ("user", &command.user),
         ("address", &command.address),
         ("state", &state),
+        ("protocol", &command.protocol),
     ];
     let filters = filters.into_iter().filter_map(|(name, value)| {
         let value = value.as_ref()?;
@@ -65,6 +69,7 @@ pub(super) fn run(command: &Sessions, config: &Config) -> anyhow::Result<ExitCod
     } else {
         let heading = [
             "ID",
+            "PROTOCOL",
             "USER",
             "PEER",
             "STATE",
@@ -81,9 +86,10 @@ pub(super) fn run(command: &Sessions, config: &Config) -> anyhow::Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
-fn as_row(session: &Value) -> [String; 10] {
-    const FIELDS: [&str; 10] = [
+fn as_row(session: &Value) -> [String; 11] {
+    const FIELDS: [&str; 11] = [
         "id",
+        "protocol",
         "user",
         "peer",
         "state",

@@ -11,9 +11,8 @@ use anyhow::Context;
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 
-use crate::listener::Bound;
+use crate::net::{ListenerKind, ListeningSocket};
 use crate::server::{Liveness, listeners, refuse_strangers};
-use crate::session::ListenerKind;
 use crate::settings::Pop3;
 
 /// How often the line of `systemctl status` is written anew.
@@ -32,7 +31,7 @@ const REGISTERED: (u16, u16) = (110, 995);
 ///
 /// # Errors
 /// If one is no listening socket of TCP, or it is not known what to speak there.
-pub(super) fn inherited(settings: &Pop3) -> anyhow::Result<Vec<Bound>> {
+pub(super) fn inherited(settings: &Pop3) -> anyhow::Result<Vec<ListeningSocket>> {
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     let names: Vec<_> = names.split(':').collect();
     let mut given = ListenFd::from_env();
@@ -45,14 +44,14 @@ pub(super) fn inherited(settings: &Pop3) -> anyhow::Result<Vec<Bound>> {
         refuse_strangers(settings, Some(address.ip()))?;
         let name = names.get(at).copied().unwrap_or_default();
         let kind = kind(name, address, settings)?;
-        if kind == ListenerKind::Tls && settings.certificate_path.is_empty() {
+        if kind == ListenerKind::Pop3s && settings.certificate_path.is_empty() {
             tracing::warn!(
                 "no POP3S on {address}: Pop3__CertificatePath is not set; \
                  stop the socket unit, as clients would wait there in vain"
             );
             continue;
         }
-        sockets.push(Bound::inherited(socket, kind)?);
+        sockets.push(ListeningSocket::inherited(socket, kind)?);
     }
     Ok(sockets)
 }
@@ -62,25 +61,27 @@ pub(super) fn inherited(settings: &Pop3) -> anyhow::Result<Vec<Bound>> {
 /// # Errors
 /// If one can't be had for another reason than that this user may not.
 pub(super) fn with_the_others(
-    mut sockets: Vec<Bound>,
+    mut sockets: Vec<ListeningSocket>,
     settings: &Pop3,
-) -> anyhow::Result<Vec<Bound>> {
+) -> anyhow::Result<Vec<ListeningSocket>> {
     for (port, kind) in listeners(settings).unwrap_or_default() {
         if sockets.iter().any(|socket| socket.kind() == kind) {
             continue;
         }
         refuse_strangers(settings, settings.bind_address)?;
-        match Bound::new(settings.bind_address, port, kind) {
+        match ListeningSocket::tcp(settings.bind_address, port, kind) {
             Ok(socket) => sockets.push(socket),
             Err(error) if error.reason.kind() == ErrorKind::PermissionDenied => {
-                let (name, unit, setting) = match kind {
-                    ListenerKind::Plain => ("POP3", "restante.socket", "Pop3__Port"),
-                    ListenerKind::Tls => ("POP3S", "restante-tls.socket", "Pop3__SecurePort"),
+                let (unit, setting) = if kind.begins_with_tls() {
+                    ("restante-tls.socket", "Pop3__SecurePort")
+                } else {
+                    ("restante.socket", "Pop3__Port")
                 };
+                let name = kind.title();
                 tracing::warn!(
                     "no {name} on {}: this user may not listen there; \
                      enable {unit}, or set {setting}=0",
-                    error.socket
+                    error.place
                 );
             }
             Err(error) => return Err(error.into()),
@@ -93,12 +94,12 @@ pub(super) fn with_the_others(
 fn kind(name: &str, address: SocketAddr, settings: &Pop3) -> anyhow::Result<ListenerKind> {
     let port = address.port();
     match name {
-        "pop3" => Ok(ListenerKind::Plain),
-        "pop3s" => Ok(ListenerKind::Tls),
-        _ if port == settings.port => Ok(ListenerKind::Plain),
-        _ if port == settings.secure_port => Ok(ListenerKind::Tls),
-        _ if port == REGISTERED.0 => Ok(ListenerKind::Plain),
-        _ if port == REGISTERED.1 => Ok(ListenerKind::Tls),
+        "pop3" => Ok(ListenerKind::Pop3),
+        "pop3s" => Ok(ListenerKind::Pop3s),
+        _ if port == settings.port => Ok(ListenerKind::Pop3),
+        _ if port == settings.secure_port => Ok(ListenerKind::Pop3s),
+        _ if port == REGISTERED.0 => Ok(ListenerKind::Pop3),
+        _ if port == REGISTERED.1 => Ok(ListenerKind::Pop3s),
         _ => anyhow::bail!(
             "what to speak on {address}? Write FileDescriptorName=pop3 or pop3s in its socket \
              unit, or set Pop3__Port or Pop3__SecurePort to {port}"
@@ -182,7 +183,7 @@ mod tests {
             let address = SocketAddr::from(([127, 0, 0, 1], port));
             kind(name, address, &settings).ok()
         };
-        let (plain, tls) = (Some(ListenerKind::Plain), Some(ListenerKind::Tls));
+        let (plain, tls) = (Some(ListenerKind::Pop3), Some(ListenerKind::Pop3s));
         assert_eq!([kind("pop3", 995), kind("pop3s", 110)], [plain, tls]);
         for name in ["", "unknown", "restante.socket"] {
             assert_eq!([kind(name, 110), kind(name, 995)], [plain, tls]);

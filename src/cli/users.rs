@@ -14,21 +14,21 @@ use crate::store::Database;
 pub(super) enum UserCommand {
     /// Add a user.
     Add {
-        /// Where mail reaches them, and how they log in; the case does not matter.
+        /// The address that mail reaches them by, and that they log in with, in any case.
         address: String,
         /// A further address that reaches them; may be repeated.
         #[arg(long = "alias", value_name = "ADDRESS")]
         aliases: Vec<String>,
-        /// How many octets their mail may have, such as 1GiB; no limit unless told.
+        /// Maximum octets of their mail, such as 1GiB; no limit by default.
         #[arg(long, value_name = "OCTETS", value_parser = parse_octets)]
         quota_octets: Option<u64>,
-        /// How many messages they may have; no limit unless told.
+        /// Maximum number of messages; no limit by default.
         #[arg(long, value_name = "NUMBER")]
         quota_messages: Option<u64>,
     },
     /// Limit how much mail a user may have.
     ///
-    /// What would be more is refused when it is delivered. What is there stays, and an import is not
+    /// Mail beyond it is refused when it is delivered. Existing mail stays, and an import is not
     /// refused.
     Quota {
         /// Any of their addresses.
@@ -62,10 +62,10 @@ pub(super) enum UserCommand {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = true)]
 pub(super) struct Change {
-    /// How many octets, such as 1GiB, or none.
+    /// Octets, such as 1GiB, or none.
     #[arg(long, value_name = "OCTETS", value_parser = octets_or_none)]
     octets: Option<Limit>,
-    /// How many messages, or none.
+    /// Messages, or none.
     #[arg(long, value_name = "NUMBER", value_parser = number_or_none)]
     messages: Option<Limit>,
 }

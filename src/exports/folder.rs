@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::About;
 use super::lines::UnixLines;
 
-/// What every Maildir has.
+/// The folders that every Maildir has.
 const MAILDIR_FOLDERS: [&str; 3] = ["cur", "new", "tmp"];
 
 /// Writes messages into files of their own.
@@ -129,13 +129,13 @@ impl Folder {
     }
 }
 
-/// A new file for its owner's eyes alone, wherever it may be moved later.
+/// Makes a new file that only its owner can read, also after it is moved.
 fn create(path: &Path) -> io::Result<File> {
     let mut new = OpenOptions::new();
     new.write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// What tells this Maildir from others: its UIDVALIDITY, and a GUID.
+/// Returns the identity of a new Maildir: its UIDVALIDITY, and a GUID.
 fn identity(uids: &str) -> (u32, String) {
     let digest = Sha256::digest(uids.as_bytes());
     let guid: String = digest

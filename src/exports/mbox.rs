@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use super::About;
 use super::lines::UnixLines;
 
-/// What a line begins with that announces a message.
+/// The beginning of a line that separates the messages of an mbox.
 const FROM: &[u8] = b"From ";
 
 /// Writes messages behind each other.
@@ -51,7 +51,7 @@ impl<W: Write> Mbox<W> {
     }
 }
 
-/// When a message was received, as `asctime` writes it, in UTC (RFC 4155).
+/// Formats a time of receipt as `asctime` does, in UTC (RFC 4155).
 fn date(time: SystemTime) -> String {
     let time = jiff::Timestamp::try_from(time).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     time.strftime("%a %b %e %H:%M:%S %Y").to_string()
@@ -65,7 +65,7 @@ struct Quoted {
     place: Place,
 }
 
-/// Where in a line the next octet stands.
+/// The position of the next octet in a line.
 #[derive(Debug, Clone, Copy)]
 enum Place {
     /// Behind any number of `>` and so many octets of "From ".

@@ -1,11 +1,11 @@
-//! What stands in front of a message in a maildrop.
+//! The trace headers in front of a delivered message.
 
 use std::io::Write;
 use std::time::SystemTime;
 
 use lmtp::{Address, Envelope, ReversePath};
 
-use super::socket::Peer;
+use crate::net::Peer;
 
 /// The header lines for one recipient: Return-Path and Received (RFC 5321, section 4.4), and
 /// Delivered-To with the address of the maildrop.
@@ -47,20 +47,20 @@ pub(super) fn head<R>(
     head
 }
 
-/// The header line that tells the sender, which has no control characters; empty for `<>`.
+/// The Return-Path line of a sender, which has no control characters; empty for `<>`.
 pub(crate) fn return_path(sender: &[u8]) -> Vec<u8> {
     [b"Return-Path: <", sender, b">\r\n"].concat()
 }
 
-/// How a message came here.
+/// How a message was received.
 pub(super) struct Trace<'a> {
-    pub(super) peer: &'a Peer,
+    pub(super) peer: Peer,
     pub(super) server_name: &'a str,
     pub(super) id: &'a str,
     pub(super) received_at: SystemTime,
 }
 
-/// As RFC 5322, section 3.3 writes it, in UTC.
+/// The time in the form of RFC 5322, section 3.3, in UTC.
 fn date(time: SystemTime) -> String {
     let since = time.duration_since(SystemTime::UNIX_EPOCH);
     let seconds = i64::try_from(since.unwrap_or_default().as_secs()).unwrap_or(i64::MAX);
@@ -99,7 +99,7 @@ mod tests {
             }
         };
         let envelope = chunk.envelope();
-        let written = |peer: &Peer| {
+        let written = |peer: Peer| {
             let trace = Trace {
                 peer,
                 server_name: "pop.example.org",
@@ -115,14 +115,14 @@ mod tests {
             String::from_utf8(head).unwrap()
         };
         assert_eq!(
-            written(&Peer::Local),
+            written(Peer::Local),
             "Return-Path: <bob@example.com>\r\n\
              Delivered-To: ada@example.org\r\n\
              Received: from mx.example.org\r\n\
              \tby pop.example.org with LMTP id abc\r\n\
              \tfor <Ada+x@example.org>; Fri, 27 Nov 2026 06:00:00 +0000\r\n"
         );
-        let from = |address: &str| written(&Peer::Tcp(address.parse().unwrap()));
+        let from = |address: &str| written(Peer::Tcp(address.parse().unwrap()));
         assert!(from("192.0.2.1:25").contains("from mx.example.org ([192.0.2.1])\r\n"));
         assert!(from("[2001:db8::1]:25").contains(" ([IPv6:2001:db8::1])\r\n"));
         assert!(from("[::ffff:192.0.2.1]:25").contains(" ([192.0.2.1])\r\n"));

@@ -1,26 +1,25 @@
-//! A message that is arriving, or what is left of one that can't be taken.
+//! A message that is being received.
 
 use lmtp::Answer;
 
-use super::LmtpService;
 use crate::mailbox::{Deliver, DiscardMessage, IntakeFault, Mailbox, WriteMessage};
 use crate::store::{IncomingMessage, Outcome, Recipient};
 
 /// From this size on, the octets of a message go to the store while it still arrives.
 const BUFFERED_OCTETS: usize = 256 * 1024;
 
-/// Takes the octets of a message in, and counts them.
-pub(super) struct Message {
-    /// What the store has of it.
+/// Receives the octets of a message, and counts them.
+pub(super) struct ReceivedMessage {
+    /// The part that is stored already.
     stored: Option<Box<dyn IncomingMessage>>,
-    /// What it does not have yet.
+    /// The octets behind it.
     buffer: Vec<u8>,
     octets: u64,
-    /// Set once it is clear that it can't be stored; what follows is thrown away.
+    /// The reason for which it can't be stored; further octets are thrown away.
     refused: Option<Answer>,
 }
 
-impl Message {
+impl ReceivedMessage {
     pub(super) fn new() -> Self {
         Self {
             stored: None,
@@ -30,23 +29,23 @@ impl Message {
         }
     }
 
-    /// How many octets have come.
+    /// The received octets.
     pub(super) fn octets(&self) -> u64 {
         self.octets
     }
 
-    /// Why it can't be stored, if that is clear already.
+    /// The reason for which it can't be stored, if there is one already.
     pub(super) fn refused(&self) -> Option<Answer> {
         self.refused
     }
 
-    /// Takes the next octets, without the dots of byte-stuffing.
-    pub(super) async fn write(&mut self, service: &LmtpService, mailbox: &Mailbox, octets: &[u8]) {
+    /// Takes the next octets, unstuffed. A message may have `max_octets`.
+    pub(super) async fn write(&mut self, max_octets: u64, mailbox: &Mailbox, octets: &[u8]) {
         self.octets += octets.len() as u64;
         if self.refused.is_some() {
             return;
         }
-        if self.octets > service.rules.max_octets {
+        if self.octets > max_octets {
             self.refused = Some(Answer::TooLarge);
             return self.discard(mailbox).await;
         }
@@ -65,7 +64,7 @@ impl Message {
         }
     }
 
-    /// Stores the message for its recipients; an answer for each, in their order.
+    /// Stores the message; returns an answer for each recipient, in their order.
     pub(super) async fn deliver(
         self,
         mailbox: &Mailbox,
@@ -87,11 +86,11 @@ impl Message {
         }
     }
 
-    /// Throws away what has come of it.
+    /// Throws away what was received.
     pub(super) async fn discard(&mut self, mailbox: &Mailbox) {
         self.buffer = Vec::new();
         if let Some(stored) = self.stored.take() {
-            // If no actor answers, it goes when it expires.
+            // If no actor answers, the stored part goes when it expires.
             let _ = mailbox.ask_once(DiscardMessage(stored)).await;
         }
     }

@@ -10,11 +10,11 @@ use crate::store::{Addressee, IncomingMessage, Outcome, Recipient, StoreError};
 pub struct FindRecipient {
     /// The addresses that may be meant, the likeliest first.
     pub addresses: Vec<String>,
-    /// How large the message will be; 0 if that is not known.
+    /// The size of the message in octets; 0 if it is not known.
     pub octets: u64,
 }
 
-/// What is known of a recipient.
+/// The answer to a look-up of a recipient.
 #[derive(Debug)]
 pub enum Found {
     /// The user.
@@ -43,7 +43,7 @@ impl Query for FindRecipient {
     }
 }
 
-/// Why a message can't be stored.
+/// Reasons why a message can't be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IntakeFault {
     /// The store is full.
@@ -77,11 +77,11 @@ impl Query for WriteMessage {
 
 /// Stores a message for its recipients; answers what became of each copy, in their order.
 pub struct Deliver {
-    /// What has been taken in of it; none if these are its first octets.
+    /// The part of it that was taken in; none if these are its first octets.
     pub message: Option<Box<dyn IncomingMessage>>,
     /// Its last octets.
     pub octets: Vec<u8>,
-    /// Who gets it.
+    /// The recipients.
     pub recipients: Vec<Recipient>,
 }
 

@@ -13,7 +13,7 @@ use crate::store::{Cursor, Maildrop, Piece, StoreError};
 pub struct ReadFirst {
     /// The maildrop that they are in.
     pub maildrop: Arc<dyn Maildrop>,
-    /// Which.
+    /// The messages.
     pub messages: Vec<MessageNumber>,
 }
 
@@ -31,7 +31,7 @@ impl Query for ReadFirst {
 pub struct Read {
     /// The maildrop that it is in.
     pub maildrop: Arc<dyn Maildrop>,
-    /// Which.
+    /// The message.
     pub message: MessageNumber,
     /// From where.
     pub from: Cursor,
@@ -59,7 +59,7 @@ impl Query for Read {
 pub struct CommitDeletions {
     /// The maildrop that they are in.
     pub maildrop: Arc<dyn Maildrop>,
-    /// Which.
+    /// The messages.
     pub messages: Vec<MessageNumber>,
     /// The name of the session that does it.
     pub session: String,

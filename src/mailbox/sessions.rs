@@ -18,7 +18,7 @@ use crate::store::{
 /// Finds out whose maildrop a client may open.
 #[derive(Debug, Clone)]
 pub struct Identify {
-    /// What the client proves itself with.
+    /// The client's proof.
     pub proof: Proof,
     /// The client's address.
     pub client: IpAddr,
@@ -27,7 +27,7 @@ pub struct Identify {
 /// A user whose maildrop may be opened.
 #[derive(Debug)]
 pub struct LoggedIn {
-    /// Who it is.
+    /// The user.
     pub user: Verified,
     /// The maildrop, if it has not changed since it was last opened.
     pub maildrop: Option<Arc<dyn Maildrop>>,
@@ -86,7 +86,7 @@ fn trusting(proof: Proof) -> Proof {
 pub struct FindCandidates {
     /// An address of the user, and after a `#` the name of the key if it is given.
     pub name: String,
-    /// What must be another address of the user, if it is given.
+    /// Another address that the user must have, if it is given.
     pub identity: Option<String>,
     /// The client's address.
     pub client: IpAddr,
@@ -120,7 +120,7 @@ impl Query for KeyUsed {
 /// Opens a maildrop, or finds it in memory.
 #[derive(Debug, Clone, Copy)]
 pub struct OpenMaildrop {
-    /// Whose.
+    /// The user.
     pub user: UserId,
     /// The state that it had when the user was identified.
     pub revision: Option<Revision>,

@@ -9,14 +9,14 @@ use tokio::sync::OnceCell;
 
 use crate::store::{Maildrop, Revision, StoreError, UserId};
 
-/// How many octets of memory the remembered maildrops have together at most. A message takes 45 of
-/// them, so several maildrops of a million messages fit, and a machine of 1 GB has room for the rest.
+/// Maximum memory of all remembered maildrops together, in octets. A message takes 45 of them, so
+/// several maildrops of a million messages fit, and a machine of 1 GB has room for the rest.
 pub(super) const REMEMBERED_OCTETS: u64 = 256 * 1024 * 1024;
 
-/// How many maildrops are expected to be remembered.
+/// Expected number of remembered maildrops.
 const REMEMBERED_MAILDROPS: usize = 1000;
 
-/// What a maildrop costs beside its own memory.
+/// Memory of a maildrop beside its own, in octets.
 const OVERHEAD_OCTETS: u64 = 128;
 
 /// From so many entries on, those of maildrops that no session has open are looked for.
@@ -40,7 +40,7 @@ pub(super) struct Snapshots {
     remembered: Cache<UserId, (Revision, Arc<dyn Maildrop>), ByOctets>,
     /// Those that exist. A session keeps its own, even one that is too large to be remembered.
     existing: HashMap<UserId, (Revision, Weak<dyn Maildrop>)>,
-    /// When `existing` has so many entries, those without a maildrop are removed.
+    /// Number of entries of `existing` at which those without a maildrop are removed.
     sweep_at: usize,
     openings: HashMap<(UserId, Revision), Weak<Opening>>,
 }
@@ -158,7 +158,7 @@ mod tests {
 
     fn open(snapshots: &mut Snapshots, user: i64, octets: usize) -> Arc<dyn Maildrop> {
         let maildrop = maildrop(octets);
-        snapshots.insert(UserId(user), VERSION, &maildrop);
+        snapshots.insert(UserId::from_row(user), VERSION, &maildrop);
         maildrop
     }
 
@@ -166,13 +166,14 @@ mod tests {
     fn a_large_maildrop_is_remembered_as_long_as_it_fits() {
         let mut snapshots = Snapshots::new(1_000_000);
         drop(open(&mut snapshots, 1, 900_000));
-        assert!(snapshots.get(UserId(1), VERSION).is_some());
-        assert!(snapshots.get(UserId(1), Revision(2)).is_none());
+        assert!(snapshots.get(UserId::from_row(1), VERSION).is_some());
+        assert!(snapshots.get(UserId::from_row(1), Revision(2)).is_none());
         for user in 2..10 {
             drop(open(&mut snapshots, user, 300_000));
             assert!(snapshots.remembered.weight() <= 1_000_000);
         }
-        let remembered = (1..10).filter(|user| snapshots.get(UserId(*user), VERSION).is_some());
+        let remembered =
+            (1..10).filter(|user| snapshots.get(UserId::from_row(*user), VERSION).is_some());
         assert_eq!(remembered.count(), 3);
     }
 
@@ -191,23 +192,23 @@ mod tests {
     fn a_maildrop_that_is_too_large_is_shared_while_a_session_has_it_open() {
         let mut snapshots = Snapshots::new(1_000_000);
         let large = open(&mut snapshots, 1, 2_000_000);
-        let shared = snapshots.get(UserId(1), VERSION).unwrap();
+        let shared = snapshots.get(UserId::from_row(1), VERSION).unwrap();
         assert!(Arc::ptr_eq(&large, &shared));
         drop((large, shared));
-        assert!(snapshots.get(UserId(1), VERSION).is_none());
+        assert!(snapshots.get(UserId::from_row(1), VERSION).is_none());
         // So is one that has been displaced.
         let first = open(&mut snapshots, 2, 600_000);
         for user in 3..10 {
             drop(open(&mut snapshots, user, 600_000));
         }
-        let shared = snapshots.get(UserId(2), VERSION).unwrap();
+        let shared = snapshots.get(UserId::from_row(2), VERSION).unwrap();
         assert!(Arc::ptr_eq(&first, &shared));
     }
 
     #[test]
     fn a_maildrop_is_read_once_for_each_revision() {
         let mut snapshots = Snapshots::new(1_000_000);
-        let mut opening = |user, revision| match snapshots.find(UserId(user), revision) {
+        let mut opening = |user, revision| match snapshots.find(UserId::from_row(user), revision) {
             Found::Unread(opening) => opening,
             Found::Read(_) => panic!("nobody has read it"),
         };

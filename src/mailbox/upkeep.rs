@@ -1,4 +1,4 @@
-//! What is due from time to time, and how the store is.
+//! Periodic upkeep, and the condition of the store.
 
 use std::sync::Arc;
 

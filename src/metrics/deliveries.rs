@@ -1,13 +1,17 @@
-//! What is counted of mail that comes in.
+//! The series of LMTP.
 
 use lmtp::Answer;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Meter, UpDownCounter};
 
+use super::labels::ending_label;
+use crate::registry::EndReason;
+
 /// The series of LMTP.
 #[derive(Debug)]
 pub struct LmtpMetrics {
     sessions_active: UpDownCounter<i64>,
+    sessions_ended: Counter<u64>,
     connections_refused: Counter<u64>,
     deliveries: Counter<u64>,
     octets_received: Counter<u64>,
@@ -41,20 +45,24 @@ impl LmtpMetrics {
                 .i64_up_down_counter("lmtp.sessions.active")
                 .with_description("LMTP sessions that are connected")
                 .build(),
+            sessions_ended: counter("lmtp.sessions.ended", "LMTP sessions that ended, by how"),
             connections_refused: counter(
                 "lmtp.connections.refused",
-                "LMTP connections refused, as Lmtp__MaxConnections were here",
+                "LMTP connections refused by Lmtp__MaxConnections",
             ),
             deliveries: counter(
                 "lmtp.deliveries",
-                "Copies of messages that came by LMTP, by what became of them",
+                "Copies of messages that came by LMTP, by result",
             ),
-            octets_received: counter("lmtp.bytes.received", "Octets of messages taken in by LMTP"),
+            octets_received: counter("lmtp.bytes.received", "Octets of messages received by LMTP"),
         };
         // Alerts need a series before its first event.
         metrics.sessions_active.add(0, &[]);
         metrics.connections_refused.add(0, &[]);
         metrics.octets_received.add(0, &[]);
+        for ending in EndReason::ALL {
+            metrics.sessions_ended.add(0, &[ending_label(ending)]);
+        }
         for result in RESULTS {
             metrics
                 .deliveries
@@ -63,15 +71,19 @@ impl LmtpMetrics {
         metrics
     }
 
-    pub(crate) fn session_began(&self) {
+    pub(super) fn session_began(&self) {
         self.sessions_active.add(1, &[]);
     }
 
-    pub(crate) fn session_ended(&self) {
+    pub(super) fn session_ended(&self) {
         self.sessions_active.add(-1, &[]);
     }
 
-    pub(crate) fn refused(&self) {
+    pub(super) fn session_ended_by(&self, ending: EndReason) {
+        self.sessions_ended.add(1, &[ending_label(ending)]);
+    }
+
+    pub(super) fn refused(&self) {
         self.connections_refused.add(1, &[]);
     }
 

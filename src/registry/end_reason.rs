@@ -1,21 +1,23 @@
-//! How sessions end.
+//! The reasons for which sessions of both protocols end.
 
-/// How a session ended.
+use std::io;
+
+/// The reason for which a session has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndReason {
-    /// By QUIT; what was marked is deleted.
+    /// QUIT; the marked messages are deleted.
     Quit,
-    /// By QUIT, but the deletions could not be committed.
+    /// QUIT, but the deletions could not be committed.
     CommitFailed,
-    /// Nothing came, or nothing was read, for too long.
+    /// The client sent or read nothing for too long.
     TimedOut,
-    /// The client went away, or its connection broke.
+    /// The client closed the connection, or it broke.
     Disconnected,
-    /// Too many bad commands or wrong keys.
+    /// A limit on connections, bad commands or failed logins.
     Refused,
     /// The TLS handshake failed.
     Handshake,
-    /// It was the oldest of too many that were not logged in.
+    /// It was the oldest of too many sessions before login.
     Evicted,
     /// It was idle, and its device has logged in again.
     Superseded,
@@ -45,7 +47,7 @@ impl EndReason {
         Self::Shutdown,
     ];
 
-    /// As the metric's label says it.
+    /// Its label in metrics.
     pub fn label(self) -> &'static str {
         match self {
             Self::Quit => "quit",
@@ -63,7 +65,7 @@ impl EndReason {
         }
     }
 
-    /// As the log says it.
+    /// Its text in the log.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Quit => "quit",
@@ -78,6 +80,16 @@ impl EndReason {
             Self::Killed => "killed",
             Self::Revoked => "key revoked or user disabled",
             Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+impl From<io::Error> for EndReason {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::TimedOut {
+            Self::TimedOut
+        } else {
+            Self::Disconnected
         }
     }
 }

@@ -1,12 +1,18 @@
-//! A session as others are told of it.
+//! The report of a session at one moment.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
+use crate::store::KeyId;
+
+use crate::net::{ListenerKind, Peer, ProtocolName};
+
 /// The state of a session, as RFC 1939 calls it.
+///
+/// A session of LMTP is in TRANSACTION, and in UPDATE while messages are being stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum State {
@@ -18,66 +24,106 @@ pub enum State {
     Update,
 }
 
-/// A session at one moment, as the admin endpoint tells it.
+/// A session at one moment, as the admin endpoint reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SessionReport {
-    /// Its name, in the log and everywhere else.
+    /// Its unique name, in the log and everywhere else.
     pub id: String,
-    /// The first address of its user, once they are logged in.
+    /// The protocol: `pop3` or `lmtp`.
+    pub protocol: ProtocolName,
+    /// The first address of its user, once logged in; `null` for LMTP.
     pub user: Option<String>,
-    /// What the key is called that it logged in with.
+    /// The name of the key of the login.
     pub key: Option<String>,
     /// The number of that key.
-    pub key_id: Option<i64>,
-    /// The address and port of the client.
+    #[schema(value_type = Option<i64>)]
+    pub key_id: Option<KeyId>,
+    /// The address and port of the client; `local` on a Unix socket.
     #[schema(value_type = String)]
-    pub peer: SocketAddr,
+    pub peer: Peer,
     /// The address of the proxy that it came through, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub proxy: Option<IpAddr>,
-    /// Which listener it came to: `pop3` or `pop3s`.
+    /// The listener that accepted it: `pop3`, `pop3s` or `lmtp`.
     pub listener: &'static str,
-    /// What it may do now.
+    /// The present state.
     pub state: State,
-    /// Is it inside TLS?
+    /// Whether it is inside TLS.
     pub tls: bool,
-    /// Which version of it.
+    /// The version of TLS.
     pub tls_version: Option<&'static str>,
-    /// Which cipher.
+    /// The cipher of TLS.
     pub tls_cipher: Option<&'static str>,
-    /// The command that is being carried out; none while the client is waited for.
+    /// The command that is being executed; `null` while the client is waited for.
     pub command: Option<&'static str>,
-    /// The command that came last.
+    /// The last command.
     pub last_command: Option<&'static str>,
-    /// When it connected.
+    /// The time of the connection.
     #[serde(serialize_with = "rfc3339")]
     #[schema(value_type = String, format = DateTime)]
     pub connected_at: SystemTime,
-    /// When octets last went either way.
+    /// The time of the last octets in either direction.
     #[serde(serialize_with = "rfc3339")]
     #[schema(value_type = String, format = DateTime)]
     pub last_activity_at: SystemTime,
-    /// How many messages the session sees.
+    /// The number of messages that the session sees.
     pub messages: u64,
-    /// How many older messages `MaxMessagesPerSession` hides from it.
+    /// The number of older messages that `MaxMessagesPerSession` hides from it.
     pub hidden: u64,
-    /// How many octets they have.
+    /// The octets of the messages that it sees.
     pub octets: u64,
-    /// How many of them are marked as deleted.
+    /// The number of messages that are marked as deleted.
     pub deleted: u64,
-    /// How many were sent whole.
+    /// The number of messages that were sent whole.
     pub retrieved: u64,
-    /// How often TOP was asked for.
+    /// The number of TOP commands.
     pub tops: u64,
-    /// How often RETR was asked for.
+    /// The number of RETR commands.
     pub retrs: u64,
-    /// How often DELE was asked for.
+    /// The number of DELE commands.
     pub deles: u64,
-    /// How often UIDL was asked for.
+    /// The number of UIDL commands.
     pub uidls: u64,
-    /// How many octets were sent to the client.
+    /// The number of copies of messages that LMTP has delivered.
+    pub delivered: u64,
+    /// The octets that were sent to the client.
     pub octets_sent: u64,
+}
+
+impl SessionReport {
+    /// The report of a session that has done nothing yet.
+    pub(super) fn new(id: String, listener: ListenerKind, peer: Peer) -> Self {
+        Self {
+            id,
+            protocol: listener.protocol(),
+            user: None,
+            key: None,
+            key_id: None,
+            peer,
+            proxy: None,
+            listener: listener.as_str(),
+            state: State::Authorization,
+            tls: false,
+            tls_version: None,
+            tls_cipher: None,
+            command: None,
+            last_command: None,
+            connected_at: SystemTime::UNIX_EPOCH,
+            last_activity_at: SystemTime::UNIX_EPOCH,
+            messages: 0,
+            hidden: 0,
+            octets: 0,
+            deleted: 0,
+            retrieved: 0,
+            tops: 0,
+            retrs: 0,
+            deles: 0,
+            uidls: 0,
+            delivered: 0,
+            octets_sent: 0,
+        }
+    }
 }
 
 fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {

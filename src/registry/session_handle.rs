@@ -1,86 +1,72 @@
-//! What is seen of a session from outside, while it goes on.
+//! A live session as the rest of the server sees it.
+
+mod activity;
 
 use std::net::IpAddr;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
+use std::time::{Duration, SystemTime};
 
 use actix::Recipient;
-use pop3::{Snapshot, Verb};
+use parking_lot::Mutex;
+use pop3::Snapshot;
 
 use super::Kill;
 use super::end_reason::EndReason;
 use super::report::{SessionReport, State};
-use crate::session::ListenerKind;
-use crate::store::UserId;
-use crate::store::{KeyId, Verified};
+use crate::net::{ListenerKind, Peer, ProtocolName};
+use crate::store::{KeyId, UserId, Verified};
 use crate::tls::HandshakeError;
+use activity::Activity;
 
-/// A session that goes on. The session writes, everybody may read.
+/// A live session. The session writes, all others read.
 #[derive(Debug)]
 pub struct SessionHandle {
     id: String,
-    peer: SocketAddr,
-    /// Who it is about, if the peer is a proxy: known once it has said so.
-    client: OnceLock<SocketAddr>,
+    peer: Peer,
+    /// The client; behind a proxy it is unknown until the proxy has named it.
+    client: OnceLock<Peer>,
     listener: ListenerKind,
     self_test: bool,
-    connected_at: SystemTime,
-    /// When that was, by a clock that nobody sets.
-    since: Instant,
-    /// Milliseconds after `connected_at`.
-    last_activity_ms: AtomicU64,
-    login: OnceLock<Box<Login>>,
-    state: AtomicU8,
+    login: OnceLock<Box<LoginRecord>>,
+    updating: AtomicBool,
     verifying: AtomicBool,
-    tls: OnceLock<Tls>,
+    tls: OnceLock<TlsProtocol>,
     handshake_error: OnceLock<Box<HandshakeError>>,
-    /// The verb that came last, and [`WAITING`] once it is done.
-    command: AtomicU8,
     ending: AtomicU8,
-    marked: AtomicU32,
-    committed: AtomicU32,
-    retrieved: AtomicU32,
-    tops: AtomicU32,
-    retrs: AtomicU32,
-    deles: AtomicU32,
-    uidls: AtomicU32,
-    octets_sent: AtomicU64,
+    activity: Activity,
     reach: Mutex<Reach>,
 }
 
 /// How to tell a session to end.
 #[derive(Debug)]
 enum Reach {
-    /// It has no actor yet; this is why it is not to begin.
+    /// It has no actor yet; with a reason it never begins.
     NotYet(Option<EndReason>),
     Actor(Recipient<Kill>),
 }
 
-/// How a connection is encrypted.
+/// The version and cipher of TLS.
 #[derive(Debug)]
-struct Tls {
+struct TlsProtocol {
     version: &'static str,
     cipher: &'static str,
 }
 
-/// What a session has logged in with, as far as it tells one device of a user from another.
+/// The credentials of a session, as far as they tell one device of a user from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoggedInBy {
-    /// A key, of which each device has one of its own.
+    /// A key, of which each device has its own.
     Key(KeyId),
     /// A certificate.
     Certificate,
-    /// Nothing: no key was needed.
+    /// A login without a key.
     Nothing,
 }
 
-/// What `command` holds beside the verb while the client is waited for.
-const WAITING: u8 = 0x80;
-
+/// A successful login.
 #[derive(Debug)]
-struct Login {
+struct LoginRecord {
     user: UserId,
     key: Option<KeyId>,
     by: LoggedInBy,
@@ -93,116 +79,124 @@ struct Login {
 
 impl SessionHandle {
     /// A session whose client has just connected.
-    pub fn new(id: String, peer: SocketAddr) -> Self {
-        let live = Self::behind_proxy(id, peer);
-        live.set_client(peer);
-        live
+    pub fn new(id: String, peer: impl Into<Peer>) -> Self {
+        let peer = peer.into();
+        let handle = Self::behind_proxy(id, peer);
+        handle.set_client(peer);
+        handle
     }
 
-    /// A session of which a proxy will say who the client is.
-    pub fn behind_proxy(id: String, peer: SocketAddr) -> Self {
+    /// A session whose client will be named by a proxy.
+    pub fn behind_proxy(id: String, peer: impl Into<Peer>) -> Self {
         Self {
             id,
-            peer: canonical(peer),
+            peer: peer.into().canonical(),
             client: OnceLock::new(),
-            listener: ListenerKind::Plain,
+            listener: ListenerKind::Pop3,
             self_test: false,
-            connected_at: SystemTime::now(),
-            since: Instant::now(),
-            last_activity_ms: AtomicU64::new(0),
             login: OnceLock::new(),
-            state: AtomicU8::new(0),
+            updating: AtomicBool::new(false),
             verifying: AtomicBool::new(false),
             tls: OnceLock::new(),
             handshake_error: OnceLock::new(),
-            command: AtomicU8::new(u8::MAX),
             ending: AtomicU8::new(u8::MAX),
-            marked: AtomicU32::new(0),
-            committed: AtomicU32::new(0),
-            retrieved: AtomicU32::new(0),
-            tops: AtomicU32::new(0),
-            retrs: AtomicU32::new(0),
-            deles: AtomicU32::new(0),
-            uidls: AtomicU32::new(0),
-            octets_sent: AtomicU64::new(0),
+            activity: Activity::default(),
             reach: Mutex::new(Reach::NotYet(None)),
         }
     }
 
-    /// The same, at this listener.
+    /// The same session, at this listener.
     #[must_use]
     pub fn on(self, listener: ListenerKind) -> Self {
         Self { listener, ..self }
     }
 
-    /// The same, but for the server that tests whether it answers: it counts nowhere.
+    /// The same session, as a self-test if this is true: it counts nowhere.
     #[must_use]
     pub fn for_self_test(self, self_test: bool) -> Self {
         Self { self_test, ..self }
     }
 
-    /// The name of the session, in logs and everywhere else.
+    /// The unique name of the session, in logs and everywhere else.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The address of the client; that of the proxy until it has said who it is.
+    /// The address of the client; that of the proxy until it has named its client.
     pub fn ip(&self) -> IpAddr {
-        self.client().unwrap_or_else(|| self.peer.ip())
+        self.client_or_peer().ip()
     }
 
-    /// The address of the client, once it is known.
-    pub fn client(&self) -> Option<IpAddr> {
-        self.client.get().map(SocketAddr::ip)
+    /// The client; the proxy until it has named its client.
+    pub fn client_or_peer(&self) -> Peer {
+        self.client.get().copied().unwrap_or(self.peer)
+    }
+
+    /// Whether the client is known: there is no proxy, or it has named its client.
+    pub fn is_client_known(&self) -> bool {
+        self.client.get().is_some()
+    }
+
+    /// The address of the client, if it is known and has one.
+    pub fn client_ip(&self) -> Option<IpAddr> {
+        match self.client.get()? {
+            Peer::Tcp(address) => Some(address.ip()),
+            Peer::Local => None,
+        }
     }
 
     /// The other end of the connection: the client or its proxy.
-    pub(crate) fn peer(&self) -> SocketAddr {
+    pub(crate) fn peer(&self) -> Peer {
         self.peer
     }
 
-    /// The proxy has said who its client is.
-    pub(crate) fn set_client(&self, client: SocketAddr) {
-        let _ = self.client.set(canonical(client));
+    /// Sets the client that a proxy has named.
+    pub(crate) fn set_client(&self, client: impl Into<Peer>) {
+        let _ = self.client.set(client.into().canonical());
     }
 
-    /// When it connected.
+    /// The listener that accepted it.
+    pub fn listener(&self) -> ListenerKind {
+        self.listener
+    }
+
+    /// The time of the connection.
     pub fn connected_at(&self) -> SystemTime {
-        self.connected_at
+        self.activity.connected_at()
     }
 
-    /// The first address of its user, once they are logged in.
+    /// The first address of the user, once logged in.
     pub fn user_address(&self) -> Option<&str> {
         Some(&self.login.get()?.address)
     }
 
-    /// What the key is called that it logged in with.
+    /// The name of the key of the login.
     pub fn key_name(&self) -> Option<&str> {
         Some(&self.login.get()?.key_name)
     }
 
-    /// Who is logged in, and with which key if it was one.
+    /// The user, and the key if there was one, once logged in.
     pub fn logged_in(&self) -> Option<(UserId, Option<KeyId>)> {
         let login = self.login.get()?;
         Some((login.user, login.key))
     }
 
-    /// Is it the server that tests whether it answers?
+    /// Whether this is the server that tests itself.
     pub fn is_self_test(&self) -> bool {
         self.self_test
     }
 
-    /// The actor that is to be told when the session is to end; why, if it is not even to begin.
+    /// Sets the actor that ends the session; returns a reason if the session must not begin.
     pub(crate) fn set_actor(&self, actor: Recipient<Kill>) -> Option<EndReason> {
-        match std::mem::replace(&mut *self.reach(), Reach::Actor(actor)) {
+        match std::mem::replace(&mut *self.reach.lock(), Reach::Actor(actor)) {
             Reach::NotYet(doomed) => doomed,
             Reach::Actor(_) => None,
         }
     }
 
-    /// Tells the session to end; false if it can't be: it has ended, or is in UPDATE.
+    /// Tells the session to end; returns false if it has ended or is in UPDATE.
     pub(crate) fn end(&self, why: EndReason) -> bool {
-        match &mut *self.reach() {
+        match &mut *self.reach.lock() {
             Reach::Actor(actor) => {
                 self.state() != State::Update && actor.try_send(Kill(why)).is_ok()
             }
@@ -213,20 +207,16 @@ impl SessionHandle {
         }
     }
 
-    /// Why a session without an actor is not to begin.
+    /// The reason for which a session without an actor must not begin.
     #[cfg(test)]
     pub(super) fn doomed(&self) -> Option<EndReason> {
-        match &*self.reach() {
+        match &*self.reach.lock() {
             Reach::NotYet(doomed) => *doomed,
             Reach::Actor(_) => None,
         }
     }
 
-    fn reach(&self) -> MutexGuard<'_, Reach> {
-        self.reach.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether its credentials are being verified.
+    /// Sets whether the credentials are being verified.
     pub(crate) fn set_verifying(&self, verifying: bool) {
         self.verifying.store(verifying, Relaxed);
     }
@@ -235,16 +225,18 @@ impl SessionHandle {
         self.verifying.load(Relaxed)
     }
 
-    pub(crate) fn set_state(&self, state: State) {
-        self.state.store(state as u8, Relaxed);
+    /// Sets whether a commit is under way, during which the session can't be ended.
+    pub(crate) fn set_updating(&self, updating: bool) {
+        self.updating.store(updating, Relaxed);
     }
 
+    /// Sets the version and cipher of TLS.
     pub(crate) fn set_tls(&self, version: &'static str, cipher: &'static str) {
         // TLS begins once.
-        let _ = self.tls.set(Tls { version, cipher });
+        let _ = self.tls.set(TlsProtocol { version, cipher });
     }
 
-    /// Its TLS handshake has failed, which ends it.
+    /// Sets the error of the TLS handshake that ends the session.
     pub(crate) fn set_handshake_error(&self, error: HandshakeError) {
         let _ = self.handshake_error.set(Box::new(error));
     }
@@ -253,60 +245,26 @@ impl SessionHandle {
         self.handshake_error.get().map(|error| &**error)
     }
 
-    /// A command begins.
-    pub(crate) fn begin_command(&self, verb: Verb) {
-        self.command.store(verb as u8, Relaxed);
-        match verb {
-            Verb::Top => add_one(&self.tops),
-            Verb::Retr => add_one(&self.retrs),
-            Verb::Dele => add_one(&self.deles),
-            Verb::Uidl => add_one(&self.uidls),
-            Verb::Auth
-            | Verb::Capa
-            | Verb::List
-            | Verb::Noop
-            | Verb::Pass
-            | Verb::Quit
-            | Verb::Rset
-            | Verb::Stat
-            | Verb::Stls
-            | Verb::User
-            | Verb::Unknown => {}
-        }
+    /// The commands, octets and times of the session.
+    pub(crate) fn activity(&self) -> &Activity {
+        &self.activity
     }
 
-    /// All that came is done: the client is waited for.
-    pub(crate) fn wait_for_client(&self) {
-        self.command
-            .store(self.command.load(Relaxed) | WAITING, Relaxed);
-    }
-
-    /// Octets have just gone one way or the other.
-    pub(crate) fn note_activity(&self) {
-        let since = self.since.elapsed().as_millis();
-        self.last_activity_ms
-            .store(u64::try_from(since).unwrap_or(u64::MAX), Relaxed);
-    }
-
-    /// How long nothing has gone either way, while the client of an open maildrop is waited for; none
-    /// if the session has something to do.
+    /// The time since the last octets, while the client of an open maildrop is waited for; `None`
+    /// while the session works.
     pub(crate) fn idle(&self) -> Option<Duration> {
-        let waits = self.command.load(Relaxed) & WAITING != 0;
-        if !waits || self.state() != State::Transaction {
-            return None;
-        }
-        let last = Duration::from_millis(self.last_activity_ms.load(Relaxed));
-        Some(self.since.elapsed().saturating_sub(last))
+        let is_idle = self.activity.waits() && self.state() == State::Transaction;
+        is_idle.then(|| self.activity.silence())
     }
 
-    /// What it has logged in with.
+    /// The credentials of the login.
     pub(super) fn logged_in_by(&self) -> Option<LoggedInBy> {
         self.login.get().map(|login| login.by)
     }
 
-    /// They are logged in, and see this.
-    pub(crate) fn set_login(&self, user: &Verified, by: LoggedInBy, snapshot: &Snapshot) {
-        let _ = self.login.set(Box::new(Login {
+    /// Records the login and its maildrop.
+    pub(super) fn set_login(&self, user: &Verified, by: LoggedInBy, snapshot: &Snapshot) {
+        let _ = self.login.set(Box::new(LoginRecord {
             user: user.user,
             key: user.key,
             by,
@@ -318,38 +276,14 @@ impl SessionHandle {
         }));
     }
 
-    pub(crate) fn set_marked(&self, marked: usize) {
-        let marked = u32::try_from(marked).unwrap_or(u32::MAX);
-        self.marked.store(marked, Relaxed);
-    }
-
-    /// So many deletions have been committed, whether or not the client learns of it.
-    pub(crate) fn set_committed(&self, deleted: usize) {
-        let deleted = u32::try_from(deleted).unwrap_or(u32::MAX);
-        self.committed.store(deleted, Relaxed);
-    }
-
-    pub(crate) fn committed(&self) -> u64 {
-        self.committed.load(Relaxed).into()
-    }
-
-    pub(crate) fn add_retrieved(&self) {
-        add_one(&self.retrieved);
-    }
-
-    pub(crate) fn add_sent(&self, octets: u64) {
-        self.octets_sent.fetch_add(octets, Relaxed);
-        self.note_activity();
-    }
-
-    /// The first reason that is given is the one that counts.
+    /// Sets the reason of the end; the first one counts.
     pub(crate) fn set_ending(&self, ending: EndReason) {
         let _ = self
             .ending
             .compare_exchange(u8::MAX, ending as u8, Relaxed, Relaxed);
     }
 
-    /// How it ended, if it did so in an orderly way.
+    /// The reason of the end, if there is one.
     pub(crate) fn ending(&self) -> Option<EndReason> {
         let ending = self.ending.load(Relaxed);
         EndReason::ALL
@@ -357,90 +291,73 @@ impl SessionHandle {
             .find(|known| *known as u8 == ending)
     }
 
-    /// What it may do now.
+    /// The present state. LMTP has no login: a session is in TRANSACTION from the start.
     pub fn state(&self) -> State {
-        match self.state.load(Relaxed) {
-            1 => State::Transaction,
-            2 => State::Update,
-            _ => State::Authorization,
+        let is_open = match self.listener.protocol() {
+            ProtocolName::Pop3 => self.login.get().is_some(),
+            ProtocolName::Lmtp => true,
+        };
+        if self.updating.load(Relaxed) {
+            State::Update
+        } else if is_open {
+            State::Transaction
+        } else {
+            State::Authorization
         }
     }
 
-    /// What it is doing now.
+    /// A report of the session at this moment.
     pub fn report(&self) -> SessionReport {
         let client = self.client.get().copied();
         let login = self.login.get();
-        let command = self.command.load(Relaxed);
-        let last = Verb::ALL.get(usize::from(command & !WAITING));
-        let last = last.map(|verb| verb.as_str());
-        let since = Duration::from_millis(self.last_activity_ms.load(Relaxed));
-        SessionReport {
-            id: self.id.clone(),
+        let report = SessionReport {
             user: login.map(|login| login.address.to_string()),
             key: login.map(|login| login.key_name.to_string()),
-            key_id: login.and_then(|login| login.key).map(|key| key.0),
-            peer: client.unwrap_or(self.peer),
+            key_id: login.and_then(|login| login.key),
             proxy: client.filter(|it| *it != self.peer).map(|_| self.peer.ip()),
-            listener: self.listener.as_str(),
             state: self.state(),
             tls: self.tls.get().is_some(),
             tls_version: self.tls.get().map(|tls| tls.version),
             tls_cipher: self.tls.get().map(|tls| tls.cipher),
-            command: last.filter(|_| command & WAITING == 0),
-            last_command: last,
-            connected_at: self.connected_at,
-            last_activity_at: self.connected_at + since,
             messages: login.map_or(0, |login| login.messages),
             hidden: login.map_or(0, |login| login.hidden),
             octets: login.map_or(0, |login| login.octets),
-            deleted: self.marked.load(Relaxed).into(),
-            retrieved: self.retrieved.load(Relaxed).into(),
-            tops: self.tops.load(Relaxed).into(),
-            retrs: self.retrs.load(Relaxed).into(),
-            deles: self.deles.load(Relaxed).into(),
-            uidls: self.uidls.load(Relaxed).into(),
-            octets_sent: self.octets_sent.load(Relaxed),
-        }
+            ..SessionReport::new(self.id.clone(), self.listener, self.client_or_peer())
+        };
+        self.activity.fill(report)
     }
-}
-
-/// Only the session itself writes, so nothing gets lost between reading and writing.
-fn add_one(count: &AtomicU32) {
-    count.store(count.load(Relaxed).saturating_add(1), Relaxed);
-}
-
-/// A client of an IPv4 address is the same client on a listener for both.
-fn canonical(peer: SocketAddr) -> SocketAddr {
-    SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, SocketAddr};
 
-    fn live() -> SessionHandle {
+    use pop3::Verb;
+
+    use super::*;
+
+    fn handle() -> SessionHandle {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         SessionHandle::new("one".into(), peer)
     }
 
     #[test]
     fn a_command_is_current_until_the_client_is_waited_for() {
-        let live = live();
-        assert_eq!(live.report().last_command, None);
-        live.wait_for_client();
-        assert_eq!(live.report().last_command, None);
+        let handle = handle();
+        assert_eq!(handle.report().last_command, None);
+        handle.activity().wait_for_client();
+        assert_eq!(handle.report().last_command, None);
         for verb in Verb::ALL {
-            live.begin_command(verb);
-            assert_eq!(live.report().command, Some(verb.as_str()));
-            live.wait_for_client();
-            let report = live.report();
+            handle.activity().begin_command(verb);
+            assert_eq!(handle.report().command, Some(verb.as_str()));
+            handle.activity().wait_for_client();
+            let report = handle.report();
             assert_eq!(
                 (report.command, report.last_command),
                 (None, Some(verb.as_str()))
             );
         }
-        let report = live.report();
+        let report = handle.report();
         assert_eq!(
             [report.tops, report.retrs, report.deles, report.uidls],
             [1; 4]
@@ -450,11 +367,11 @@ mod tests {
     #[test]
     fn the_first_reason_to_end_is_the_one_that_counts() {
         for ending in EndReason::ALL {
-            let live = live();
-            assert_eq!(live.ending(), None);
-            live.set_ending(ending);
-            live.set_ending(EndReason::Storage);
-            assert_eq!(live.ending(), Some(ending));
+            let handle = handle();
+            assert_eq!(handle.ending(), None);
+            handle.set_ending(ending);
+            handle.set_ending(EndReason::Storage);
+            assert_eq!(handle.ending(), Some(ending));
         }
     }
 }

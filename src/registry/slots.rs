@@ -1,4 +1,4 @@
-//! How many sessions each user has, and which of them makes way for a new one.
+//! The sessions of each user, and the idle one that makes way for a new one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,35 +12,35 @@ use super::{Claim, Claimed};
 use crate::networks::client_network;
 use crate::store::UserId;
 
-/// The slots that are taken, by user.
+/// The taken slots, by user.
 #[derive(Debug, Default)]
 pub(super) struct Slots(HashMap<UserId, Vec<Slot>>);
 
 /// One session of a user.
 #[derive(Debug)]
 struct Slot {
-    live: Arc<SessionHandle>,
+    handle: Arc<SessionHandle>,
     heir: Option<Heir>,
 }
 
-/// The session that gets a slot when its present one ends.
+/// The login that gets a slot when its present session ends.
 #[derive(Debug)]
 struct Heir {
-    live: Arc<SessionHandle>,
+    handle: Arc<SessionHandle>,
     permit: oneshot::Sender<Permit>,
 }
 
-/// One session of a user, given back when it is dropped.
+/// The slot of one session of a user, given back when it is dropped.
 #[derive(Debug)]
 pub struct Permit {
     table: Table,
     user: UserId,
-    live: Arc<SessionHandle>,
+    handle: Arc<SessionHandle>,
 }
 
 impl Table {
-    /// May this user have one more session? If not, an idle one of the same device may end for it:
-    /// the slot passes from one to the other, so there are never more than the limit.
+    /// Takes a slot of a user. At the limit, an idle session of the same device ends for the new one
+    /// and hands its slot over, so the limit is never exceeded.
     pub(super) fn claim(&self, claim: &Claim) -> Claimed {
         let limits = self.limits();
         let mut rows = self.rows();
@@ -48,17 +48,17 @@ impl Table {
         let limit = usize::try_from(limits.per_user).unwrap_or(usize::MAX);
         if slots.len() < limit {
             slots.push(Slot {
-                live: Arc::clone(&claim.live),
+                handle: Arc::clone(&claim.handle),
                 heir: None,
             });
             drop(rows);
             return Claimed::Granted(Permit {
                 table: self.clone(),
                 user: claim.user,
-                live: Arc::clone(&claim.live),
+                handle: Arc::clone(&claim.handle),
             });
         }
-        // With more sessions than a limit that was lowered, the end of one makes no room.
+        // The limit was lowered: the end of one session makes no room.
         if slots.len() > limit {
             return Claimed::Refused;
         }
@@ -67,19 +67,18 @@ impl Table {
         };
         let (permit, handed_over) = oneshot::channel();
         twin.heir = Some(Heir {
-            live: Arc::clone(&claim.live),
+            handle: Arc::clone(&claim.handle),
             permit,
         });
-        let twin = Arc::clone(&twin.live);
+        let twin = Arc::clone(&twin.handle);
         drop(rows);
-        // If it has ended already, its slot is on its way.
+        // If it has ended already, its slot is being handed over.
         let _ = twin.end(EndReason::Superseded);
         Claimed::HandedOver(handed_over)
     }
 }
 
-/// The session of the same device, as far as it can be told, that has been idle the longest and for
-/// long enough.
+/// The slot of the same device whose session has been idle the longest, and for long enough.
 fn longest_idle_twin<'a>(
     slots: &'a mut [Slot],
     claim: &Claim,
@@ -88,13 +87,13 @@ fn longest_idle_twin<'a>(
     if claim.by == LoggedInBy::Nothing || limits.evict_idle_after.is_zero() {
         return None;
     }
-    let network = client_network(claim.live.ip());
+    let network = client_network(claim.handle.ip());
     let idle = |slot: &Slot| {
-        let is_twin =
-            slot.live.logged_in_by() == Some(claim.by) && client_network(slot.live.ip()) == network;
+        let is_twin = slot.handle.logged_in_by() == Some(claim.by)
+            && client_network(slot.handle.ip()) == network;
         // A login that waited for it may have given up.
         let is_free = slot.heir.as_ref().is_none_or(|it| it.permit.is_closed());
-        let idle = slot.live.idle().filter(|_| is_twin && is_free)?;
+        let idle = slot.handle.idle().filter(|_| is_twin && is_free)?;
         (idle >= limits.evict_idle_after).then_some(idle)
     };
     let twins = slots.iter_mut();
@@ -103,13 +102,15 @@ fn longest_idle_twin<'a>(
 }
 
 impl Slots {
-    /// Gives a slot back; the heir that gets it, if there is one.
-    fn release(&mut self, user: UserId, live: &Arc<SessionHandle>) -> Option<Heir> {
+    /// Gives a slot back; returns the heir that gets it, if there is one.
+    fn release(&mut self, user: UserId, handle: &Arc<SessionHandle>) -> Option<Heir> {
         let slots = self.0.get_mut(&user)?;
-        let at = slots.iter().position(|it| Arc::ptr_eq(&it.live, live))?;
+        let at = slots
+            .iter()
+            .position(|it| Arc::ptr_eq(&it.handle, handle))?;
         let slot = slots.get_mut(at)?;
         if let Some(heir) = slot.heir.take() {
-            slot.live = Arc::clone(&heir.live);
+            slot.handle = Arc::clone(&heir.handle);
             return Some(heir);
         }
         slots.swap_remove(at);
@@ -122,34 +123,33 @@ impl Slots {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let heir = self.table.rows().slots.release(self.user, &self.live);
-        let Some(Heir { live, permit }) = heir else {
+        let heir = self.table.rows().slots.release(self.user, &self.handle);
+        let Some(Heir { handle, permit }) = heir else {
             return;
         };
         let inherited = Self {
             table: self.table.clone(),
             user: self.user,
-            live,
+            handle,
         };
-        // If nobody waits for it any more it comes back and is dropped, which frees the slot.
+        // If the login has given up, the permit comes back and is dropped, which frees the slot.
         drop(permit.send(inherited));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
+    use std::net::{IpAddr, SocketAddr};
     use std::time::Duration;
 
     use pop3::{Access, Snapshot, Verb};
 
     use super::*;
     use crate::metrics::Metrics;
-    use crate::registry::State;
     use crate::store::{KeyId, Verified};
 
-    const ADA: UserId = UserId(1);
-    const KEY: LoggedInBy = LoggedInBy::Key(KeyId(1));
+    const ADA: UserId = UserId::from_row(1);
+    const KEY: LoggedInBy = LoggedInBy::Key(KeyId::from_row(1));
 
     fn table(per_user: u32, evict_idle_after: Duration) -> Table {
         let limits = AdmissionLimits {
@@ -160,7 +160,7 @@ mod tests {
             per_user,
             evict_idle_after,
         };
-        Table::new(limits, Arc::new(Metrics::new().unwrap()))
+        Table::new(limits, 0, Arc::new(Metrics::new().unwrap()))
     }
 
     const AT_ONCE: Duration = Duration::from_nanos(1);
@@ -169,7 +169,10 @@ mod tests {
         let ip: IpAddr = address.parse().unwrap();
         Claim {
             user: ADA,
-            live: Arc::new(SessionHandle::new("session".into(), (ip, 1).into())),
+            handle: Arc::new(SessionHandle::new(
+                "session".into(),
+                SocketAddr::from((ip, 1)),
+            )),
             by,
         }
     }
@@ -187,13 +190,12 @@ mod tests {
             key_name: "test".into(),
             access: Access::Full,
         };
-        claim.live.set_login(&verified, by, &Snapshot::default());
-        claim.live.set_state(State::Transaction);
-        claim.live.begin_command(Verb::Pass);
-        claim.live.wait_for_client();
-        claim.live.note_activity();
+        claim.handle.set_login(&verified, by, &Snapshot::default());
+        claim.handle.activity().begin_command(Verb::Pass);
+        claim.handle.activity().wait_for_client();
+        claim.handle.activity().note();
         std::thread::yield_now();
-        (claim.live, permit)
+        (claim.handle, permit)
     }
 
     fn is_refused(table: &Table, by: LoggedInBy, address: &str) -> bool {
@@ -216,7 +218,11 @@ mod tests {
         assert!(handed_over.try_recv().is_err());
         drop(first_permit);
         let inherited = handed_over.try_recv().unwrap();
-        assert!(is_refused(&table, LoggedInBy::Key(KeyId(2)), "192.0.2.1"));
+        assert!(is_refused(
+            &table,
+            LoggedInBy::Key(KeyId::from_row(2)),
+            "192.0.2.1"
+        ));
         drop(inherited);
         assert!(matches!(
             table.claim(&claim(KEY, "192.0.2.1")),
@@ -233,7 +239,7 @@ mod tests {
             (KEY, "2001:db8::ffff:1", true),
             (KEY, "2001:db8:0:1::1", false),
             (KEY, "192.0.2.1", false),
-            (LoggedInBy::Key(KeyId(2)), one, false),
+            (LoggedInBy::Key(KeyId::from_row(2)), one, false),
             (LoggedInBy::Certificate, one, false),
             (LoggedInBy::Nothing, one, false),
         ] {
@@ -257,14 +263,14 @@ mod tests {
         let address = "192.0.2.1";
         let table_of = |after| {
             let table = table(1, after);
-            let (live, permit) = idle(&table, KEY, address);
-            (table, live, permit)
+            let (handle, permit) = idle(&table, KEY, address);
+            (table, handle, permit)
         };
-        let (table, live, _permit) = table_of(AT_ONCE);
-        live.begin_command(Verb::Retr);
+        let (table, handle, _permit) = table_of(AT_ONCE);
+        handle.activity().begin_command(Verb::Retr);
         assert!(is_refused(&table, KEY, address));
-        let (table, live, _permit) = table_of(AT_ONCE);
-        live.set_state(State::Update);
+        let (table, handle, _permit) = table_of(AT_ONCE);
+        handle.set_updating(true);
         assert!(is_refused(&table, KEY, address));
         for after in [Duration::ZERO, Duration::from_secs(60)] {
             let (table, _live, _permit) = table_of(after);

@@ -1,4 +1,4 @@
-//! Whether a server is alive, for whoever watches it from outside.
+//! Whether a server is alive, for its supervisor.
 
 use actix_rt::ArbiterHandle;
 use tokio::sync::oneshot;
@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use crate::registry::{Count, RegistryActor};
 use crate::supervision::Supervised;
 
-/// Tells whether a server is alive, also while it stops.
+/// Probes whether a server is alive, also while it stops.
 #[derive(Debug, Clone)]
 pub struct Liveness {
     pub(super) registry: Supervised<RegistryActor>,
@@ -14,14 +14,14 @@ pub struct Liveness {
 }
 
 impl Liveness {
-    /// How many sessions are here, once the registry and every thread of sessions have answered.
+    /// Returns the number of sessions once the registry and every thread of sessions have answered.
     ///
-    /// This may take for ever, which is an answer too.
+    /// Never resolves if a thread hangs: use a timeout.
     pub async fn probe(&self) -> Option<usize> {
         let sessions = self.registry.ask(|| Count).await.ok()?;
         for thread in &self.threads {
             let (answer, answered) = oneshot::channel();
-            // Who asked may have given up meanwhile.
+            // The caller may have given up meanwhile.
             thread.spawn_fn(move || {
                 let _ = answer.send(());
             });
@@ -45,10 +45,10 @@ mod tests {
     use crate::settings::Pop3;
 
     #[actix_rt::test]
-    async fn there_is_no_pulse_while_a_thread_of_sessions_hangs() {
+    async fn a_probe_is_not_answered_while_a_thread_of_sessions_hangs() {
         let metrics = Arc::new(Metrics::new().unwrap());
         let limits = AdmissionLimits::from(&Pop3::default());
-        let table = Table::new(limits, Arc::clone(&metrics));
+        let table = Table::new(limits, 0, Arc::clone(&metrics));
         let stop = CancellationToken::new();
         let build = move || RegistryActor::new(table.clone());
         let here = Arbiter::current();

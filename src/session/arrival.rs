@@ -1,75 +1,77 @@
-//! Whose connection it is, and whether it may stay: what happens before the greeting.
-
-use std::fmt::Display;
+//! A connection before its greeting: who the client is, TLS, and the limit of its address.
 
 use pop3::Reply;
 
-use super::ListenerKind;
-use super::conversation::{Conversation, SessionEnded};
-use super::proxy::read_header;
-use super::refusal::reply_to;
-use super::transport::Transport;
-use crate::metrics::Refused;
-use crate::registry::EndReason;
+use super::authorization::AuthorizationPhase;
+use super::client::ClientIo;
+use super::refusal_reply;
+use crate::net::proxy::read_header;
+use crate::net::{ListenerKind, ProtocolName};
+use crate::registry::{Admission, EndReason};
 
-impl Conversation {
-    /// Learns from the proxy who its client is, before the client itself says anything.
-    pub(super) async fn learn_client(
-        &mut self,
-        listener: ListenerKind,
-    ) -> Result<(), SessionEnded> {
-        let transport = self.transport.as_mut().and_then(Transport::in_clear);
-        let stream = transport.ok_or(SessionEnded(EndReason::Disconnected))?;
+/// A client that has not been greeted.
+pub(super) struct Arrival {
+    pub(super) client: ClientIo,
+    pub(super) admission: Admission,
+    pub(super) listener: ListenerKind,
+}
+
+impl Arrival {
+    /// Receives the client; the session begins in AUTHORIZATION.
+    pub(super) async fn run(mut self) -> Result<AuthorizationPhase, EndReason> {
+        if !self.client.handle.is_client_known()
+            && let Err(ending) = Box::pin(self.learn_client()).await
+        {
+            self.client.close().await;
+            return Err(ending);
+        }
+        if self.listener.begins_with_tls() {
+            self.client = Box::pin(self.client.start_tls()).await?;
+        }
+        if let Err(ending) = self.count_client().await {
+            self.client.close().await;
+            return Err(ending);
+        }
+        let greeting = Reply::greeting(&self.client.context.server_name);
+        self.client.say(&greeting);
+        Ok(AuthorizationPhase::new(self.client, self.admission))
+    }
+
+    /// Reads the PROXY header, in which the proxy names its client.
+    async fn learn_client(&mut self) -> Result<(), EndReason> {
+        let client = &mut self.client;
+        let stream = client.transport.in_clear();
+        let stream = stream.ok_or(EndReason::Disconnected)?;
         let header = tokio::select! {
             header = read_header(stream) => header,
-            () = &mut self.draining => return Err(SessionEnded(EndReason::Shutdown)),
+            () = &mut client.draining => return Err(EndReason::Shutdown),
         };
         match header {
-            Ok(client) => {
-                self.live
-                    .set_client(client.unwrap_or_else(|| self.live.peer()));
-                let client = tracing::field::display(self.live.ip());
-                tracing::Span::current().record("peer", client);
+            Ok(named) => {
+                let handle = &client.handle;
+                handle.set_client(named.map_or_else(|| handle.peer(), Into::into));
+                let host = tracing::field::display(handle.ip());
+                tracing::Span::current().record("peer", host);
                 Ok(())
             }
-            Err(error) if listener == ListenerKind::Plain => self.refuse_proxy(error).await,
-            // Only inside TLS could the client read anything.
-            Err(error) => {
-                self.note_proxy_fault(error);
-                Err(SessionEnded(EndReason::Refused))
+            Err(error) if self.listener.begins_with_tls() => {
+                // The client could read a reply only inside TLS.
+                client.note_proxy_fault(&error);
+                Err(EndReason::Refused)
             }
+            Err(error) => client.refuse_proxy(&error).await,
         }
     }
 
-    fn note_proxy_fault(&self, fault: impl Display) {
-        self.service.metrics.connection_refused(Refused::Proxy);
-        let peer = self.live.peer().ip();
-        if let Some(before) = self.service.proxy_faults.allow() {
-            tracing::warn!(%peer, before, "not as Pop3__ProxyNetworks has it: {fault}");
-        }
-    }
-
-    pub(super) async fn refuse_proxy<T>(&mut self, fault: impl Display) -> Result<T, SessionEnded> {
-        let reply = Reply::err(format_args!("{fault}"));
-        self.note_proxy_fault(fault);
-        self.refuse(&reply).await
-    }
-
-    /// Says why nothing more will be said. It need not be heard.
-    async fn refuse<T>(&mut self, reply: &Reply) -> Result<T, SessionEnded> {
-        self.say(reply);
-        self.flush().await?;
-        Err(SessionEnded(EndReason::Refused))
-    }
-
-    /// Counts the client for its address, if that could not be done before its proxy named it.
-    pub(super) async fn count_client(&mut self) -> Result<(), SessionEnded> {
-        match self.admission.count_client() {
-            Ok(()) => Ok(()),
-            Err(refusal) => {
-                self.service.metrics.connection_refused(refusal.into());
-                self.refuse(&reply_to(refusal)).await
-            }
-        }
+    /// Counts the client for its address, which may have been unknown until its proxy named it.
+    async fn count_client(&mut self) -> Result<(), EndReason> {
+        let Err(refusal) = self.admission.count_client() else {
+            return Ok(());
+        };
+        let metrics = &self.client.context.metrics;
+        metrics.connection_refused(ProtocolName::Pop3, refusal.into());
+        self.client.say(&refusal_reply(refusal));
+        self.client.flush().await?;
+        Err(EndReason::Refused)
     }
 }

@@ -1,131 +1,177 @@
-//! From credentials to an open maildrop: who this is, whether they may have one more session, and
-//! what they have.
+//! From credentials to an open maildrop.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pop3::{Access, Credentials, Login, LoginRefusal, Reply, Session, Snapshot, VerifierLookup};
+use pop3::{Authorization, Credentials, Login, LoginRefusal, Reply, Transaction, VerifierLookup};
 use tokio::time::timeout;
 use tracing::Instrument;
 
-use super::conversation::{Conversation, Open, SessionEnded};
+use super::client::ClientIo;
 use super::reader::Reader;
+use super::transaction::OpenedMaildrop;
 use crate::accounts::{in_domain, may_hold_key};
 use crate::identity::new_secret;
 use crate::mailbox::{FindCandidates, Identify, KeyUsed, LoggedIn, OpenMaildrop};
 use crate::metrics::AuthFailure;
-use crate::registry::{Claim, Claimed, LoggedInBy, Permit};
+use crate::registry::{Claim, Claimed, EndReason, LoggedInBy, Permit};
 use crate::settings::Domain;
-use crate::store::{KeyId, Proof, UserId};
+use crate::store::{KeyId, Proof, UserId, Verified};
 use crate::telemetry;
 
 /// What stands for the name of a key when a certificate has taken its place.
 const CERTIFICATE: &str = "certificate";
 
-/// How long a login waits for a session that makes way.
+/// The longest time that a login waits for the slot of an idle session.
 const HANDOVER_TIMEOUT: Duration = Duration::from_secs(5);
 
-impl Conversation {
-    /// Finds what a client's proof must fit, and asks for the proof.
+/// A client that tries to log in.
+pub(super) struct LoginAttempt<'a> {
+    client: &'a mut ClientIo,
+}
+
+/// The outcome of a login.
+pub(super) enum LoginOutcome {
+    /// The maildrop is open.
+    Granted(Reply, Box<GrantedLogin>),
+    /// The login is refused; there is no session after too many refusals.
+    Refused(Reply, Option<Authorization>),
+}
+
+/// A successful login.
+pub(super) struct GrantedLogin {
+    pub(super) state: Transaction,
+    pub(super) user: Verified,
+    pub(super) by: LoggedInBy,
+    pub(super) maildrop: OpenedMaildrop,
+}
+
+impl<'a> LoginAttempt<'a> {
+    pub(super) fn new(client: &'a mut ClientIo) -> Self {
+        Self { client }
+    }
+
+    /// Looks up the verifiers of a user, and challenges the client to prove one of them.
     pub(super) async fn look_up_verifier(
-        &mut self,
+        mut self,
         lookup: VerifierLookup,
-    ) -> Result<(Reply, Option<Session>), SessionEnded> {
-        // The proof will be looked at as soon as it comes, so this is the time to wait.
+    ) -> Result<(Reply, Option<Authorization>), EndReason> {
+        // The proof will be verified as soon as it comes, so this is the time to wait.
         self.wait_for_gate(lookup.name()).await?;
+        let client = &*self.client;
         let find = FindCandidates {
             name: self.with_domain(lookup.name()),
             identity: lookup.identity().map(|identity| self.with_domain(identity)),
-            client: self.live.ip(),
+            client: client.handle.ip(),
         };
-        let Ok(Ok(found)) = self.service.mailbox.ask(find).await else {
-            self.service.metrics.auth_attempt();
-            self.service.metrics.auth_failure(AuthFailure::Unavailable);
-            return Ok(lookup.unavailable());
+        let Ok(Ok(found)) = client.context.mailbox.ask(find).await else {
+            client.context.metrics.logins.attempt();
+            client
+                .context
+                .metrics
+                .logins
+                .failure(AuthFailure::Unavailable);
+            let (reply, state) = lookup.unavailable();
+            return Ok((reply, Some(state)));
         };
-        let channel = lookup.binding().and_then(|kind| self.channel_binding(kind));
+        let binding = lookup.binding();
+        let channel = binding.and_then(|kind| client.transport.channel_binding(kind));
         Ok(lookup.found(found, &new_secret(), channel.as_deref()))
     }
 
-    pub(super) async fn login(
-        &mut self,
-        login: Login,
-    ) -> Result<(Reply, Option<Session>), SessionEnded> {
-        self.service.metrics.auth_attempt();
+    /// Verifies credentials and opens the maildrop.
+    pub(super) async fn log_in(mut self, login: Login) -> Result<LoginOutcome, EndReason> {
+        let context = Arc::clone(&self.client.context);
+        context.metrics.logins.attempt();
         if let Credentials::Secret { name, .. } = login.credentials() {
             self.wait_for_gate(name).await?;
         }
-        self.live.set_verifying(true);
+        self.client.handle.set_verifying(true);
         let began = Instant::now();
         let span = telemetry::validation();
         let opened = self.open_maildrop(login.credentials());
         let opened = opened.instrument(span.clone()).await;
-        self.service.metrics.login_took(began.elapsed());
-        self.live.set_verifying(false);
-        Ok(match opened {
-            Ok((snapshot, access)) => {
+        context.metrics.logins.took(began.elapsed());
+        self.client.handle.set_verifying(false);
+        match opened {
+            Ok(opened) => {
                 if let Some(name) = login.credentials().name() {
-                    let name = self.with_domain(name);
-                    self.service.login_throttle.succeeded(self.live.ip(), &name);
+                    let (ip, name) = (self.client.handle.ip(), self.with_domain(name));
+                    context.login_throttle.succeeded(ip, &name);
                 }
-                let (reply, session) = login.granted(snapshot, access);
-                (reply, Some(session))
+                let (user, by, maildrop) = opened;
+                let snapshot = Arc::clone(maildrop.maildrop.snapshot());
+                let (reply, state) = login.granted(snapshot, user.access);
+                let opened = GrantedLogin {
+                    state,
+                    user,
+                    by,
+                    maildrop,
+                };
+                Ok(LoginOutcome::Granted(reply, Box::new(opened)))
             }
             Err(why) => {
                 let failure = AuthFailure::from(why);
-                self.service.metrics.auth_failure(failure);
                 telemetry::note_refusal(span, failure.as_str());
-                let certified = self.certified_addresses().first().map(String::as_str);
-                let user = login.credentials().name().or(certified).map(shown);
-                tracing::info!(reason = ?why, user, "login refused");
+                self.note_failure(failure, why, login.credentials());
                 if why == LoginRefusal::Credentials {
-                    self.pause_until(self.answer_at(login.credentials()))
-                        .await?;
+                    let answer_at = self.answer_at(login.credentials());
+                    self.client.pause_until(answer_at).await?;
                 }
-                login.refused(why)
+                let (reply, state) = login.refused(why);
+                Ok(LoginOutcome::Refused(reply, state))
             }
-        })
+        }
     }
 
-    /// Records a failed login, and returns when the client may be told.
+    fn note_failure(&self, failure: AuthFailure, why: LoginRefusal, credentials: &Credentials) {
+        self.client.context.metrics.logins.failure(failure);
+        let certified = self.client.transport.client_addresses().first();
+        let user = credentials.name().or_else(|| certified.map(String::as_str));
+        let user = user.map(redacted);
+        tracing::info!(reason = ?why, user, "login refused");
+    }
+
+    /// Records a failed login, and returns the time at which the client may be told.
     fn answer_at(&self, credentials: &Credentials) -> Instant {
         let now = Instant::now();
         let (name, secret) = match credentials {
             Credentials::Secret { name, secret, .. } => (name, Some(secret.expose())),
             Credentials::Proven { name, .. } | Credentials::Disproven { name, .. } => (name, None),
-            // It was shown in the handshake, and nothing was guessed.
+            // It was presented in the handshake: nothing was guessed.
             Credentials::Certificate { .. } => return now,
         };
-        let throttle = &self.service.login_throttle;
-        throttle.failed(self.live.ip(), &self.with_domain(name), secret, now)
+        let throttle = &self.client.context.login_throttle;
+        let ip = self.client.handle.ip();
+        throttle.failed(ip, &self.with_domain(name), secret, now)
     }
 
     /// Waits if this name has failed from the client's network lately. A client that hangs up
-    /// meanwhile gains nothing: the gate stays, and the connection counts until it has passed.
-    async fn wait_for_gate(&mut self, name: &str) -> Result<(), SessionEnded> {
-        let throttle = &self.service.login_throttle;
-        match throttle.wait_until(self.live.ip(), &self.with_domain(name), Instant::now()) {
-            Some(gate) => {
-                self.service.metrics.auth_delayed();
-                self.flush().await?;
-                self.pause_until(gate).await
-            }
-            None => Ok(()),
-        }
+    /// meanwhile gains nothing: the delay stays, and the connection counts until it is over.
+    async fn wait_for_gate(&mut self, name: &str) -> Result<(), EndReason> {
+        let context = &self.client.context;
+        let (ip, name) = (self.client.handle.ip(), self.with_domain(name));
+        let until = context.login_throttle.wait_until(ip, &name, Instant::now());
+        let Some(until) = until else {
+            return Ok(());
+        };
+        context.metrics.logins.delayed();
+        self.client.flush().await?;
+        self.client.pause_until(until).await
     }
 
     async fn open_maildrop(
-        &mut self,
+        &self,
         credentials: &Credentials,
-    ) -> Result<(Arc<Snapshot>, Access), LoginRefusal> {
-        let service = Arc::clone(&self.service);
+    ) -> Result<(Verified, LoggedInBy, OpenedMaildrop), LoginRefusal> {
+        let context = &self.client.context;
         let proof = self.proof(credentials);
         let proof = proof.ok_or(LoginRefusal::Credentials)?;
         let identify = Identify {
             proof,
-            client: self.live.ip(),
+            client: self.client.handle.ip(),
         };
-        let identified = service.mailbox.ask(identify).await;
+        let identified = context.mailbox.ask(identify).await;
         let identified = identified.map_err(|_| LoginRefusal::Unavailable)?;
         let identified = identified.map_err(|_| LoginRefusal::Unavailable)?;
         let LoggedIn {
@@ -150,35 +196,32 @@ impl Conversation {
                     user: user.user,
                     revision,
                 };
-                let opened = service.mailbox.ask(open);
+                let opened = context.mailbox.ask(open);
                 let opened = opened.instrument(telemetry::loading()).await;
                 let opened = opened.map_err(|_| LoginRefusal::Unavailable)?;
                 opened.map_err(|_| LoginRefusal::Unavailable)?
             }
         };
         if let Some(key) = user.key {
-            service.mailbox.tell(KeyUsed(key));
+            context.mailbox.tell(KeyUsed(key));
         }
-        self.live.set_login(&user, by, maildrop.snapshot());
-        self.logged_in();
-        let snapshot = Arc::clone(maildrop.snapshot());
-        self.open = Some(Open {
+        let maildrop = OpenedMaildrop {
             reader: Reader::new(Arc::clone(&maildrop)),
             maildrop,
             _permit: permit,
             _lease: lease,
-        });
-        Ok((snapshot, user.access))
+        };
+        Ok((user, by, maildrop))
     }
 
-    /// Takes a slot of the user; if an idle session makes way, waits until it has ended.
+    /// Takes a slot of the user; waits if an idle session hands its slot over.
     async fn claim(&self, user: UserId, by: LoggedInBy) -> Result<Permit, LoginRefusal> {
         let claim = || Claim {
             user,
-            live: Arc::clone(&self.live),
+            handle: Arc::clone(&self.client.handle),
             by,
         };
-        let claimed = self.service.registry.ask(claim).await;
+        let claimed = self.client.context.registry.ask(claim).await;
         match claimed.map_err(|_| LoginRefusal::Unavailable)? {
             Claimed::Granted(permit) => Ok(permit),
             Claimed::HandedOver(permit) => match timeout(HANDOVER_TIMEOUT, permit).await {
@@ -190,7 +233,7 @@ impl Conversation {
         }
     }
 
-    /// What speaks for the client; none if that is known to be wrong.
+    /// Returns the proof of the credentials, `None` if they are known to be wrong.
     fn proof(&self, credentials: &Credentials) -> Option<Proof> {
         match credentials {
             Credentials::Secret {
@@ -202,24 +245,24 @@ impl Conversation {
                 identity: identity.as_deref().map(|it| self.with_domain(it)),
                 secret: secret.clone(),
             }),
-            Credentials::Proven { key, .. } => Some(Proof::Key(KeyId(*key))),
+            Credentials::Proven { key, .. } => Some(Proof::Key(KeyId::new(*key))),
             Credentials::Disproven { .. } => None,
             Credentials::Certificate { name } => Some(Proof::TrustedAddress {
-                addresses: self.certified_addresses().to_vec(),
+                addresses: self.client.transport.client_addresses().to_vec(),
                 identity: name.as_deref().map(|it| self.with_domain(it)),
             }),
         }
     }
 
-    /// A login name with its domain, which clients may leave out if there is a default one.
+    /// Adds the default domain, if there is one, to a login name without a domain.
     fn with_domain(&self, name: &str) -> String {
-        let domain = self.service.default_domain.as_ref();
+        let domain = self.client.context.default_domain.as_ref();
         in_domain(name, domain.map(Domain::as_str))
     }
 }
 
-/// What may be logged of a name: who pastes a key in the wrong field has not given it away.
-fn shown(name: &str) -> &str {
+/// The form of a login name in the log, which hides a key that was pasted in the wrong field.
+fn redacted(name: &str) -> &str {
     if name.contains('@') && !may_hold_key(name) {
         name
     } else {

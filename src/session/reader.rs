@@ -1,8 +1,8 @@
-//! Brings a session its messages, some of them before it asks.
+//! Reads the messages of a session, some of them ahead.
 //!
-//! A client that retrieves one message after the other would cause a query for each. So the
-//! reader fetches ahead: first one message, then 4, 16 and 64 at a time, as long as the client
-//! goes on in order, and never more than [`READ_AHEAD_OCTETS`].
+//! A client that retrieves one message after the other would cause a query for each. So the reader
+//! reads ahead: first one message, then 4, 16 and 64 at a time, as long as the client goes on in
+//! order, and never more than [`READ_AHEAD_OCTETS`].
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use crate::mailbox::{Mailbox, Read, ReadFirst};
 use crate::store::{Cursor, FIRST_READ_OCTETS, Maildrop, Piece, StoreError};
 use crate::supervision::ActorUnavailable;
 
-/// How many octets a session may hold of messages that were not asked for yet.
+/// The most octets of messages that are read ahead.
 pub(super) const READ_AHEAD_OCTETS: u64 = 256 * 1024;
 
-/// How many messages it may hold of these.
+/// The most messages that are read ahead.
 const READ_AHEAD_MESSAGES: usize = 64;
 
 /// Reads the messages of one maildrop for one session.
@@ -38,12 +38,12 @@ impl Reader {
         }
     }
 
-    /// Is anything held that was not asked for yet?
+    /// Whether messages have been read ahead.
     pub(super) fn is_ahead(&self) -> bool {
         !self.ahead.is_empty()
     }
 
-    /// Gives back what was fetched ahead.
+    /// Drops the messages that were read ahead.
     pub(super) fn forget_ahead(&mut self) {
         self.ahead = VecDeque::new();
         self.batch = 1;
@@ -73,7 +73,7 @@ impl Reader {
             messages: messages.clone(),
         };
         let found = refuse(mailbox.ask(read).await)?;
-        // Those behind one that is gone are fetched when they are asked for.
+        // Messages behind a missing one are read when they are asked for.
         let found = messages
             .into_iter()
             .zip(found)
@@ -102,7 +102,7 @@ impl Reader {
         refuse(mailbox.ask(read).await)
     }
 
-    /// This message, and those after it that are worth fetching with it.
+    /// Returns this message, and those after it that are read with it.
     fn wanted(&self, number: MessageNumber) -> Vec<MessageNumber> {
         let snapshot = self.maildrop.snapshot();
         let mut octets = 0;
@@ -123,7 +123,7 @@ impl Reader {
     }
 }
 
-/// What the client is told about a message that could not be read.
+/// Turns a failed read into the reason that the client is told.
 fn refuse<T>(read: Result<Result<T, StoreError>, ActorUnavailable>) -> Result<T, RetrieveRefusal> {
     match read {
         Ok(Ok(octets)) => Ok(octets),

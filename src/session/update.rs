@@ -1,63 +1,75 @@
-//! UPDATE: what QUIT deletes.
+//! UPDATE: the deletions of QUIT.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use pop3::{Commit, Snapshot, Verb};
 
-use super::conversation::{Conversation, SessionEnded};
+use super::client::ClientIo;
+use super::transaction::OpenedMaildrop;
 use crate::mailbox::CommitDeletions;
-use crate::registry::{EndReason, State};
+use crate::registry::EndReason;
 use crate::store::StoreError;
 
-/// How many unique-ids a line of the log names at most.
+/// The most unique-ids in one line of the log.
 const DELETIONS_PER_LINE: usize = 50;
 
-/// What came of the deletions.
+/// The outcome of the deletions.
 enum Deleted {
-    /// All are gone: so many by this session, the others by another one before.
+    /// All are gone: so many by this session, the others before.
     All(usize),
+    /// Nothing was deleted.
     None,
+    /// The connection to the database broke during the commit.
     Unknown,
 }
 
-impl Conversation {
-    pub(super) async fn commit(&mut self, commit: Commit) -> Result<EndReason, SessionEnded> {
-        self.live.set_state(State::Update);
+/// The deletions of one session.
+pub(super) struct Update<'a> {
+    client: &'a mut ClientIo,
+    maildrop: OpenedMaildrop,
+}
+
+impl<'a> Update<'a> {
+    pub(super) fn new(client: &'a mut ClientIo, maildrop: OpenedMaildrop) -> Self {
+        Self { client, maildrop }
+    }
+
+    /// Commits the deletions, and tells the client the outcome; the session ends.
+    pub(super) async fn run(self, commit: Commit) -> EndReason {
+        let handle = Arc::clone(&self.client.handle);
+        handle.set_updating(true);
         let began = Instant::now();
         let deleted = self.delete(&commit).await;
-        self.service
-            .metrics
-            .command_took(Verb::Quit, began.elapsed());
+        let metrics = &self.client.context.metrics;
+        metrics.command_took(Verb::Quit, began.elapsed());
         let (reply, ending) = match deleted {
             Deleted::All(deleted) => (commit.done(deleted), EndReason::Quit),
             Deleted::None => (commit.failed(), EndReason::CommitFailed),
             Deleted::Unknown => (commit.unknown(), EndReason::CommitFailed),
         };
-        // It is decided: from here on, the session may be ended like any other.
-        self.live.set_state(State::Transaction);
-        self.say(&reply);
-        self.close_maildrop();
-        self.flush().await?;
-        Ok(ending)
+        // The outcome is decided: from here on, the session may be ended like any other.
+        handle.set_updating(false);
+        let Self { client, maildrop } = self;
+        client.say(&reply);
+        // The slot is free before the last reply: a client may log in again at once.
+        drop(maildrop);
+        client.flush().await.err().unwrap_or(ending)
     }
 
-    async fn delete(&mut self, commit: &Commit) -> Deleted {
-        let Some(open) = &self.open else {
-            return Deleted::None;
-        };
-        let maildrop = Arc::clone(&open.maildrop);
-        let mailbox = self.service.mailbox.clone();
+    async fn delete(&self, commit: &Commit) -> Deleted {
+        let maildrop = Arc::clone(&self.maildrop.maildrop);
+        let mailbox = self.client.context.mailbox.clone();
         let commit_deletions = CommitDeletions {
             maildrop: Arc::clone(&maildrop),
             messages: commit.marked().collect(),
-            session: self.live.id().to_owned(),
+            session: self.client.handle.id().to_owned(),
         };
-        // A task of its own: what has been asked for is asked, even if this session ends now.
+        // A task of its own: the commit is sent, even if this session ends now.
         let deletion = async move { mailbox.ask(commit_deletions).await };
         match actix_rt::spawn(deletion).await {
             Ok(Ok(Ok(deleted))) => {
-                self.live.set_committed(deleted);
+                self.client.handle.activity().set_committed(deleted);
                 self.log_deletions(commit, maildrop.snapshot());
                 Deleted::All(deleted)
             }
@@ -67,10 +79,13 @@ impl Conversation {
         }
     }
 
-    /// Each deletion is told with its unique-id: who asks where a message has gone finds it.
+    /// Logs each deletion with its unique-id, so that a lost message can be traced.
     fn log_deletions(&self, commit: &Commit, snapshot: &Snapshot) {
-        let login = self.live.report();
-        let (deleted, limit) = (self.live.committed(), u64::from(self.service.max_deletions));
+        let login = self.client.handle.report();
+        let (deleted, limit) = (
+            self.client.handle.activity().committed(),
+            u64::from(self.client.context.max_deletions),
+        );
         if limit > 0 && deleted > limit {
             tracing::warn!(
                 user = login.user,

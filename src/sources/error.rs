@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::unpack::Packing;
 
-/// Why there is nothing to import.
+/// Reasons why there is nothing to import.
 #[derive(Debug, Error)]
 pub enum SourceError {
     /// The path leads nowhere.
@@ -16,9 +16,9 @@ pub enum SourceError {
     /// The operating system refuses to read it.
     #[error("{} cannot be read", path.display())]
     Unreadable {
-        /// What was to be read.
+        /// The file or folder.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// A device, a pipe or a socket.
@@ -32,7 +32,7 @@ pub enum SourceError {
     UidList {
         /// The Maildir.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason.
         reason: io::Error,
     },
     /// Another program uses the mbox; it may be free later.
@@ -40,7 +40,7 @@ pub enum SourceError {
     Locked {
         /// The mbox.
         path: PathBuf,
-        /// Who has locked it, and how.
+        /// The program that has locked it, and by which lock.
         by: String,
     },
     /// The format of unique-ids asks for names of files.
@@ -64,7 +64,7 @@ pub enum SourceError {
     PackedMbox {
         /// The file.
         path: PathBuf,
-        /// How it is packed.
+        /// The format of compression.
         packing: Packing,
     },
     /// A folder that is no Maildir and has no .eml file either.

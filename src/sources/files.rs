@@ -12,14 +12,14 @@ use super::opening::{Folder, Seen};
 use super::unpack::Message;
 use super::{Item, OldId, PIECE_OCTETS, begins_with_header_field, maildir, maildir_name};
 
-/// Why a file of a Maildir is left out that was listed and is not there under any name.
+/// The reason for a listed file of a Maildir that is not there under any name.
 pub(super) const GONE: &str =
     "it is gone: it was deleted since the import began (import again to be sure)";
 
-/// How often a file that is renamed again and again is looked for.
+/// Maximum number of attempts to find a file that is renamed again and again.
 const ATTEMPTS: usize = 50;
 
-/// How often a folder is listed to find it.
+/// Maximum number of listings of a folder to find it.
 const LISTINGS: usize = 5;
 
 /// A file or folder that was found.
@@ -27,13 +27,13 @@ const LISTINGS: usize = 5;
 pub(super) struct Entry {
     /// Its path below the source.
     pub(super) below: PathBuf,
-    /// How many octets it had when it was found; none if it is left out.
+    /// Its size when it was found, in octets; none if it is left out.
     pub(super) octets: u64,
     pub(super) modified_at: SystemTime,
     inode: u64,
-    /// Why it is no message to import, if so.
+    /// The reason why it is no message to import, if it is none.
     pub(super) left_out: Option<String>,
-    /// What UIDL called it where it comes from.
+    /// Its unique-id in the source.
     pub(super) old_id: OldId,
 }
 
@@ -73,7 +73,7 @@ pub(super) struct Files {
     octets_behind: u64,
 }
 
-/// Where the files are.
+/// The kinds of files.
 #[derive(Debug)]
 enum Form {
     /// Below this folder.
@@ -90,7 +90,7 @@ struct Current {
     /// As they were counted in the total.
     octets: u64,
     octets_read: u64,
-    /// How many octets there are by the name of the file.
+    /// The size in octets that the name of the file says.
     octets_by_name: Option<u64>,
 }
 
@@ -120,12 +120,12 @@ impl Files {
         }
     }
 
-    /// What UIDL called the messages that have not been read yet.
+    /// Returns the unique-ids of the messages that have not been read yet.
     pub(super) fn old_ids(&self) -> impl Iterator<Item = &OldId> {
         self.waiting.as_slice().iter().map(|entry| &entry.old_id)
     }
 
-    /// How much has been read or skipped.
+    /// Returns the octets that were read or skipped so far.
     pub(super) fn octets_read(&self) -> u64 {
         let current = self.current.as_ref();
         // A file that has grown must not make the progress go back when it ends.
@@ -172,7 +172,7 @@ impl Files {
         Ok(octets > 0)
     }
 
-    /// What is odd about the current message, which has been read to its end.
+    /// Returns a remark on the current message, which has been read to its end.
     pub(super) fn remark(&self) -> Option<String> {
         let current = self.current.as_ref()?;
         let (by_name, read) = (current.octets_by_name?, current.octets_read);
@@ -260,7 +260,7 @@ fn name_of(below: &Path) -> Cow<'_, str> {
 #[derive(Debug)]
 struct Maildir {
     root: Folder,
-    /// What is in one of its folders: where the files of a name without flags are now.
+    /// A listing of one of its folders: the present files of each name without flags.
     renamed: Option<(PathBuf, HashMap<String, Vec<PathBuf>>)>,
 }
 
@@ -270,7 +270,7 @@ impl Maildir {
         Self { root, renamed }
     }
 
-    /// Opens a message, wherever it is by now: its flags change when somebody reads it.
+    /// Opens a message, also under another name: its flags change when a mail client reads it.
     fn open(&mut self, entry: &Entry) -> io::Result<(File, Seen)> {
         let mut below = entry.below.clone();
         for _ in 0..ATTEMPTS {
@@ -284,7 +284,7 @@ impl Maildir {
         Err(io::Error::other("its name changes all the time"))
     }
 
-    /// Where a file is now that is not there any more.
+    /// Returns the present path of a file that was renamed.
     fn find(&mut self, lost: &Path, inode: u64) -> io::Result<PathBuf> {
         let gone = || io::Error::other(GONE);
         let folder = lost.parent().and_then(Path::parent).unwrap_or(lost);

@@ -1,4 +1,4 @@
-//! What the tests of sources share.
+//! Helpers of the tests of sources.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -23,7 +23,7 @@ pub(super) fn folder_of(files: &[(&str, u64)]) -> TempDir {
     folder
 }
 
-/// What was found: the messages, and what is left out with the reason.
+/// The messages, and what is left out with the reason.
 pub(super) fn split(found: Vec<Entry>) -> (Vec<String>, Vec<(String, String)>) {
     let (mut messages, mut left_out) = (Vec::new(), Vec::new());
     for entry in found {

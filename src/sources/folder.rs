@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use super::files::Entry;
 use super::opening::{Folder, Kind};
 
-/// How many folders may lie inside each other.
+/// Maximum nesting of folders.
 pub(super) const MAX_DEPTH: usize = 64;
 
-/// What the names of packed files end in.
+/// Endings of the names of compressed files.
 const PACKED: [&str; 6] = ["gz", "bz2", "xz", "lz4", "zst", "zstd"];
 
 /// All .eml files in a folder and below, packed or not, sorted by path; every other file is left
@@ -64,7 +64,7 @@ fn look_through(
     Ok(())
 }
 
-/// Whether the name of a file says that it is a message.
+/// Returns whether a file is a message by its name.
 pub(super) fn is_eml(path: &Path) -> bool {
     let ends_in = |path: &Path, ends: &[&str]| {
         let end = path.extension().unwrap_or_default();

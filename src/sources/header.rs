@@ -1,4 +1,4 @@
-//! What the header of a message says about where it was.
+//! Time of receipt and unique-id, from the header of a message.
 
 use std::time::SystemTime;
 
@@ -8,8 +8,8 @@ pub(super) fn x_uidl(beginning: &[u8]) -> Option<String> {
     Some(value.trim().to_owned())
 }
 
-/// When the last server on its way took the message, by its first Received field, or else when it
-/// was written, by its Date.
+/// Returns when the last server on its way took the message, by its first Received field, or else
+/// when it was written, by its Date.
 pub(super) fn received_at(beginning: &[u8]) -> Option<SystemTime> {
     let received = field(beginning, "Received");
     let received = received.and_then(|value| date(value.rsplit_once(';')?.1));
@@ -18,7 +18,7 @@ pub(super) fn received_at(beginning: &[u8]) -> Option<SystemTime> {
 
 fn date(text: &str) -> Option<SystemTime> {
     let date = jiff::fmt::rfc2822::parse(text.trim()).ok()?;
-    Some(SystemTime::from(date.timestamp()))
+    SystemTime::try_from(date.timestamp()).ok()
 }
 
 /// The value of the first field of this name, unfolded.

@@ -1,4 +1,4 @@
-//! What a message is known by when it is imported again.
+//! The identity of a message: equal when it is imported again.
 
 use sha2::{Digest, Sha256};
 use wire::Canonical;
@@ -24,7 +24,7 @@ const KEPT_BY_STORES: [&str; 14] = [
 /// The longest name that is looked for.
 const MAX_NAME_OCTETS: usize = 32;
 
-/// What a line begins with that announces a message in an mbox.
+/// The beginning of a line that separates the messages of an mbox.
 const FROM: &[u8] = b"From ";
 
 /// The SHA-256 of a message without what mail stores change in it: their own fields, and the `>` in
@@ -41,7 +41,7 @@ pub struct Identity {
     held: Vec<u8>,
 }
 
-/// Where in a message the next octet stands.
+/// The position of the next octet in a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// At the beginning of a line of the header; is the field that may go on here left out?

@@ -12,32 +12,32 @@ use super::opening::{Folder, Kind};
 use super::uidlist::UidList;
 use super::{Folders, OldId, maildir_folders, maildir_name};
 
-/// How often a Maildir is listed anew because its files get other names meanwhile.
+/// Maximum number of listings of a Maildir whose files are renamed meanwhile.
 const MAX_PASSES: usize = 50;
 
-/// How many times in succession it brings no new file when all are known. A file that gets another
-/// name during one listing is missed by it, so it would have to do so in each of them.
+/// Listings in succession without a new file after which all files are known. A file that gets
+/// another name during one listing is missed by it, so it would have to do so in each of them.
 const QUIET_PASSES: usize = 5;
 
-/// What was found in a Maildir.
+/// The contents of a Maildir.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) entries: Vec<Entry>,
-    /// What is in other folders than the inbox, if that is not imported.
+    /// The size of the other folders than the inbox, if they are not imported.
     pub(super) elsewhere: Elsewhere,
 }
 
-/// How much is in other folders than the inbox.
+/// The size of the other folders than the inbox.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Elsewhere {
-    /// How many messages.
+    /// Number of messages.
     pub messages: usize,
     /// In how many folders.
     pub folders: usize,
 }
 
-/// Where the inbox of a Maildir is, if it is one: mostly the folder itself, else a folder in it, as
-/// mbsync and some settings of Dovecot put it.
+/// Returns the path of the inbox of a Maildir, if it is one: mostly the folder itself, else a
+/// folder in it, as mbsync and some settings of Dovecot put it.
 pub(super) fn inbox(root: &Folder) -> Option<PathBuf> {
     if is_maildir(root) {
         return Some(PathBuf::new());
@@ -56,7 +56,7 @@ pub(super) fn inbox(root: &Folder) -> Option<PathBuf> {
     candidates.find(|name| root.folder(name).is_ok_and(|folder| is_maildir(&folder)))
 }
 
-/// Whether a folder is laid out as a Maildir. One that nobody has opened yet may lack a part.
+/// Returns whether a folder is laid out as a Maildir. One that was never opened may lack a part.
 pub(super) fn is_maildir(folder: &Folder) -> bool {
     ["cur", "new"].iter().any(|name| {
         let seen = folder.look(name);
@@ -81,7 +81,7 @@ pub(super) fn names(root: &Folder, folder: &Path) -> io::Result<Vec<PathBuf>> {
                 let names = names.iter().filter(|name| !is_hidden(name));
                 found.extend(names.map(|name| part.join(name)));
             }
-            // A Maildir that nobody has opened yet may lack one of them.
+            // A Maildir that was never opened may lack one of them.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
@@ -89,7 +89,7 @@ pub(super) fn names(root: &Folder, folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Where the messages of a folder are. What is in `tmp` has not been delivered.
+/// Returns the folders of a Maildir's folder that hold messages. Files in `tmp` were not delivered.
 fn parts_of(folder: &Path) -> [PathBuf; 2] {
     ["new", "cur"].map(|part| folder.join(part))
 }
@@ -165,7 +165,7 @@ fn mailbox(root: &Folder, folder: &Path) -> Vec<Entry> {
     found
 }
 
-/// What was found in a folder so far.
+/// The files of a folder that were found so far.
 ///
 /// While it is read, a message may go from `new` to `cur` or get other flags, and then be seen
 /// twice or not at all. So it is read again until there is nothing new. What has the same number
@@ -226,8 +226,9 @@ impl Listing {
     }
 }
 
-/// Leaves out the messages of another folder that its user has marked as deleted. Those of the inbox
-/// come: POP3 knows no flags, so Dovecot, Courier and qmail serve them until they are really removed.
+/// Leaves out the messages of another folder that its user has marked as deleted. Those of the
+/// inbox come: POP3 knows no flags, so Dovecot, Courier and qmail serve them until they are really
+/// removed.
 fn leave_out_trashed(entries: &mut [Entry]) {
     for entry in entries {
         let name = entry.name();

@@ -57,7 +57,7 @@ impl Search<'_> {
             let below = holder.join(name);
             match folder.look(name).map(|seen| seen.kind) {
                 Ok(Kind::Folder) => self.look_at(&folder, name, below),
-                // So a Maildir shows folders that somebody else shares.
+                // A Maildir shows shared folders of other users so.
                 Ok(Kind::Link) if self.leads_to_maildir(&below) => {
                     let reason = "it is a symbolic link, which is not followed";
                     self.unusable.push(Entry::left_out(below, reason));

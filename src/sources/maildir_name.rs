@@ -1,6 +1,6 @@
-//! What the name of a file in a Maildir says.
+//! The names of files in a Maildir: size and flags.
 
-/// What separates the flags from the rest where a colon can't stand in the name of a file: Courier
+/// Separators of the flags on file systems where a colon can't be in the name of a file: Courier
 /// and Python write `!`, mbsync `;`, Python also `-`; Cygwin and Samba show a colon as U+F03A and
 /// macOS' file server as U+F022; archives are unpacked with `_` and `WinSCP` writes `%3A`.
 const OTHER_SEPARATORS: [&str; 7] = [";", "!", "-", "_", "\u{f03a}", "\u{f022}", "%3A"];
@@ -30,7 +30,7 @@ pub(super) fn base(name: &str) -> &str {
     split(name).0
 }
 
-/// How many octets a message has by its name: `,S=40`.
+/// Returns the size in octets that the name of a file says: `,S=40`.
 pub(super) fn octets(name: &str) -> Option<u64> {
     let (_, rest) = base(name).split_once(",S=")?;
     let digits = rest.split(',').next()?;

@@ -27,7 +27,7 @@ use pages::Pages;
 
 pub(super) use from_line::octets_of_from_line;
 
-/// How much of a file shows whether it is an mbox, in octets.
+/// Octets of a file that show whether it is an mbox.
 pub(super) const BEGINNING_OCTETS: usize = from_line::MAX_OCTETS + from_line::BEHIND_OCTETS;
 
 /// An mbox file whose messages are known.
@@ -38,16 +38,17 @@ pub(super) struct Mbox<R> {
     piece_octets: usize,
     index: Index,
     format: UidlFormat,
-    /// How many messages are behind.
+    /// Number of messages before the next one.
     behind: usize,
     reading: Option<Reading>,
-    /// Nobody else changes the file as long as it is there.
+    /// Keeps other programs from changing the file.
     lock: Option<Lock>,
     /// Nothing more is read.
     has_ended: bool,
 }
 
-/// Where the first From_ line is in a file that begins so; none if the file is no mbox.
+/// Returns the offset of the first From_ line in a file that begins so; none if the file is no
+/// mbox.
 ///
 /// Some programs leave a mark of the encoding or empty lines in front of it.
 pub(super) fn first_from_line(beginning: &[u8]) -> Option<u64> {
@@ -104,17 +105,18 @@ impl<R: Read + Seek> Mbox<R> {
         })
     }
 
-    /// Has a server that keeps UIDs written it?
+    /// Returns whether a server that keeps UIDs has written it.
     pub(super) fn has_uids(&self) -> bool {
         self.index.base.is_some()
     }
 
-    /// How many messages Thunderbird has deleted, and has not removed from the file yet.
+    /// Returns the number of messages that Thunderbird has deleted and not removed from the file
+    /// yet.
     pub(super) fn expunged(&self) -> usize {
         self.index.expunged
     }
 
-    /// What UIDL called the messages, as far as that is known.
+    /// Returns the unique-ids of the messages, as far as they are known.
     pub(super) fn old_ids(&self) -> impl Iterator<Item = OldId> {
         self.index.messages.iter().map(|found| self.old_id(found))
     }
@@ -131,12 +133,12 @@ impl<R: Read + Seek> Mbox<R> {
         }
     }
 
-    /// How many octets the file has.
+    /// Returns the size of the file in octets.
     pub(super) fn octets(&self) -> u64 {
         self.pages.end()
     }
 
-    /// How far the file has been read.
+    /// Returns the offset up to which the file has been read.
     pub(super) fn octets_read(&self) -> u64 {
         let next = || self.index.messages.get(self.behind).map(|found| found.from);
         let at = self.reading.as_ref().map(Reading::at).or_else(next);
@@ -222,6 +224,36 @@ impl<R: Read + Seek> Mbox<R> {
         }
         Ok(false)
     }
+}
+
+/// Reads any octets as an mbox, in small and in large pieces, which must not matter.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_any(octets: &[u8]) {
+    let Some(first) = first_from_line(octets) else {
+        return;
+    };
+    let read = |piece_octets| -> io::Result<Vec<(String, Vec<u8>)>> {
+        let (file, path) = (io::Cursor::new(octets), Path::new("mbox"));
+        let format = UidlFormat::default();
+        let mut mbox = Mbox::new(
+            file,
+            octets.len() as u64,
+            path,
+            first,
+            &format,
+            piece_octets,
+        )?;
+        let mut messages = Vec::new();
+        while let Some(item) = mbox.next_item() {
+            let mut message = Vec::new();
+            while mbox.read(&mut message)? {}
+            messages.push((format!("{item:?}"), message));
+        }
+        Ok(messages)
+    };
+    let [small, large] =
+        [1, 64 * 1024].map(|octets| read(octets).map_err(|error| error.to_string()));
+    assert_eq!(small, large);
 }
 
 #[cfg(test)]

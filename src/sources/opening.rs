@@ -1,4 +1,4 @@
-//! Opening files that somebody else may have prepared.
+//! Opens files in folders that other users can write.
 //!
 //! A Maildir belongs to its user, and often root imports it. So nothing in it is opened through a
 //! symbolic link, and nothing is read but regular files: another user's mail, a pipe that never
@@ -22,29 +22,29 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{CWD, Dir, Mode, OFlags, openat, readlinkat};
 
-/// How many symbolic links may lead to a source, as for the system itself.
+/// Maximum number of symbolic links on the path of a source, as for the system itself.
 const MAX_LINKS: usize = 40;
 
 /// The group and all others may write, by the mode of a file.
 const OTHERS_MAY_WRITE: u32 = 0o022;
 
-/// How a file is opened: a pipe must not make it wait, and a terminal must not become ours.
+/// Flags for a file to read: a pipe must not make it wait, and a terminal must not become ours.
 const READING: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC);
 
-/// How a folder is opened whose names are read.
+/// Flags for a folder to list.
 const LISTING: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
 
-/// How something is opened that is only looked at.
+/// Flags for an entry that is only looked at.
 const LOOKING: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// What the path of a source leads to.
+/// The target of the path of a source.
 #[derive(Debug)]
 pub(super) enum Opened {
     /// A folder.
@@ -64,16 +64,16 @@ pub(super) struct Folder {
     owners: Owners,
 }
 
-/// Whose files may be read.
+/// The owners whose files may be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Owners {
-    /// Anybody's: the system knows what the user of this process may read.
+    /// Any owner: the system knows which files the user of this process may read.
     Any,
     /// Those of the owner of their folder, since this process may read everything.
     Same,
 }
 
-/// What is known of a file without opening it.
+/// The metadata of a file, known without opening it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) kind: Kind,
@@ -85,7 +85,7 @@ pub(super) struct Seen {
     mode: u32,
 }
 
-/// What a name stands for.
+/// The kinds of directory entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     File,
@@ -97,7 +97,7 @@ pub(super) enum Kind {
 
 /// Opens what an operator has named. Links on the way are followed as the system does it; where
 /// root imports, only those that root or the owner of the source has made, since otherwise a user
-/// could have somebody else's mail imported.
+/// could have mail of another user imported.
 ///
 /// # Errors
 /// If it is not there, or may not be read.
@@ -130,7 +130,7 @@ pub(super) fn open(path: &Path) -> io::Result<Opened> {
     }
 }
 
-/// Where a path leads.
+/// The target of a path.
 #[derive(Debug)]
 struct Found {
     holder: File,
@@ -138,7 +138,7 @@ struct Found {
     name: OsString,
     seen: Seen,
     holder_uid: u32,
-    /// Who has made the links that lead there.
+    /// The owners of the links on the way.
     link_uids: Vec<u32>,
 }
 
@@ -177,7 +177,7 @@ impl Found {
         }
     }
 
-    /// Whether nobody but root and the owner of the source has had a hand in what it is.
+    /// Refuses a source that another user than root or its owner can have put there.
     fn check(&self) -> io::Result<()> {
         let is_trusted = |uid: &u32| *uid == 0 || *uid == self.seen.uid;
         if let Some(uid) = self.link_uids.iter().find(|uid| !is_trusted(uid)) {
@@ -225,7 +225,7 @@ impl Folder {
     /// Opens a folder in it, or somewhere below.
     ///
     /// # Errors
-    /// If it is not there, or there is a link on the way, or somebody else's folder.
+    /// If it is not there, if a link is on the way, or if the folder belongs to another user.
     pub(super) fn folder(&self, below: &Path) -> io::Result<Self> {
         let mut folder = Self {
             file: self.file.try_clone()?,
@@ -271,17 +271,17 @@ impl Folder {
         Ok(open_in(&self.file, name.as_ref(), LOOKING)?.1)
     }
 
-    /// Whether a path below leads to a folder, also through links; nothing is read of it.
+    /// Returns whether a path below leads to a folder, also through links; nothing is read of it.
     pub(super) fn leads_to_folder(&self, below: &Path) -> bool {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         open_in(&self.file, below.as_os_str(), flags)
             .is_ok_and(|(_, seen)| seen.kind == Kind::Folder)
     }
 
-    /// Why a file in it is not to be read, if so.
+    /// Refuses a file in it that is not to be read.
     ///
     /// # Errors
-    /// If it is no regular file, or somebody else's.
+    /// If it is no regular file, or belongs to another user.
     pub(super) fn check(&self, seen: &Seen) -> io::Result<()> {
         if seen.kind != Kind::File {
             return Err(seen.kind.refused("regular file"));
@@ -296,7 +296,7 @@ impl Folder {
     /// Opens a file in it.
     ///
     /// # Errors
-    /// If it is not there, is no regular file, or somebody else's.
+    /// If it is not there, is no regular file, or belongs to another user.
     pub(super) fn file(&self, name: impl AsRef<OsStr>) -> io::Result<(File, Seen)> {
         let name = name.as_ref();
         // To open a device may have consequences of its own.
@@ -342,7 +342,7 @@ impl Seen {
         }
     }
 
-    /// What was opened, if it is what was looked at before.
+    /// Returns the opened file's metadata, if it is the file that was looked at before.
     fn same_as(self, before: &Self) -> io::Result<Self> {
         let is_same = (self.inode, self.kind, self.uid) == (before.inode, before.kind, before.uid);
         is_same

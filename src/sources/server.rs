@@ -4,21 +4,20 @@
 
 mod address;
 mod connection;
-mod unstuffing;
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, ErrorKind};
 
 use thiserror::Error;
+use wire::LenientUnstuffing;
 
 use super::{Item, OldId};
 
 pub use address::{ServerAccess, ServerAddress};
 
 use connection::Connection;
-use unstuffing::Unstuffing;
 
-/// Why a maildrop can't be read.
+/// Reasons why a maildrop can't be read.
 #[derive(Debug, Error)]
 pub enum ServerError {
     /// Not the form of an address.
@@ -32,12 +31,12 @@ pub enum ServerError {
          put it into RESTANTE_IMPORT_PASSWORD"
     )]
     PasswordInAddress,
-    /// Nobody answers.
+    /// No server answers.
     #[error("no connection to {place}: {reason}")]
     NoConnection {
         /// Host and port.
         place: String,
-        /// What the system says.
+        /// The error of the operating system.
         reason: io::Error,
     },
     /// No certificate of an authority could be read.
@@ -45,7 +44,7 @@ pub enum ServerError {
     BadAuthority {
         /// The file, or the machine's own.
         path: String,
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
     /// Something else than TLS is spoken there.
@@ -58,7 +57,7 @@ pub enum ServerError {
     Untrusted {
         /// Host and port.
         place: String,
-        /// What is wrong.
+        /// The reason.
         reason: io::Error,
     },
     /// The password would go in clear over a network.
@@ -70,9 +69,9 @@ pub enum ServerError {
     /// The server refuses.
     #[error("the server refuses {command}: {reply}")]
     Refused {
-        /// What it was asked.
+        /// The command.
         command: &'static str,
-        /// What it said.
+        /// The reply.
         reply: String,
     },
     /// The connection broke, or what came is not POP3.
@@ -91,13 +90,13 @@ fn numbered(line: &str) -> Result<(u32, &str), ServerError> {
     })
 }
 
-/// The number of a message, its octets, and its unique-id if the server has told it.
+/// The number of a message, its octets, and its unique-id if the server has listed it.
 type Listed = (u32, u64, OldId);
 
-/// How many messages are asked for by number, where a server lists none.
+/// Maximum number of messages that are asked for by number, where a server lists none.
 const MAX_MESSAGES: u32 = 10_000_000;
 
-/// How often a connection may break until nothing more is read.
+/// Number of broken connections after which nothing more is read.
 const MAX_BREAKS: u32 = 10;
 
 /// An open maildrop.
@@ -111,7 +110,7 @@ pub(super) struct Server {
     next: usize,
     octets_behind: u64,
     reading: Option<Reading>,
-    /// Why the connection can't be used any more.
+    /// The reason why the connection can't be used any more.
     broken: Option<String>,
     breaks: u32,
 }
@@ -125,10 +124,10 @@ impl std::fmt::Debug for Server {
     }
 }
 
-/// How far a message has come.
+/// The progress of reading a message.
 #[derive(Debug, Default)]
 struct Reading {
-    unstuffing: Unstuffing,
+    unstuffing: LenientUnstuffing,
     octets: u64,
     asked: bool,
 }
@@ -154,7 +153,8 @@ fn log_in(
     Ok((connection, messages))
 }
 
-/// The messages and their octets. They need not be right: they only tell how far it is.
+/// Returns the numbers of the messages with their octets. They need not be right: they only show
+/// progress.
 fn sizes(connection: &mut Connection) -> Result<Vec<(u32, u64)>, ServerError> {
     let lines = match connection.ask("LIST", "LIST") {
         Ok(_) => connection.lines()?,
@@ -178,7 +178,7 @@ fn sizes(connection: &mut Connection) -> Result<Vec<(u32, u64)>, ServerError> {
     .collect()
 }
 
-/// What UIDL calls the messages. A server need not have it (RFC 1939, section 7).
+/// Returns the unique-ids of the messages. A server need not have UIDL (RFC 1939, section 7).
 fn unique_ids(connection: &mut Connection) -> Result<HashMap<u32, String>, ServerError> {
     let lines = match connection.ask("UIDL", "UIDL") {
         Ok(_) => connection.lines()?,
@@ -324,7 +324,7 @@ impl Server {
         if !reading.asked {
             reading.asked = true;
             self.connection.ask("RETR", &format!("RETR {number}"))?;
-            reading.unstuffing = Unstuffing::behind(self.connection.has_bare_lf());
+            reading.unstuffing = LenientUnstuffing::behind(self.connection.has_bare_lf());
         }
         let before = out.len();
         while !reading.unstuffing.has_ended() && out.len() == before {

@@ -1,4 +1,4 @@
-//! How Dovecot makes a unique-id: its setting `pop3_uidl_format`.
+//! Dovecot's setting `pop3_uidl_format`, by which it makes unique-ids.
 //!
 //! Up to version 2.3 it is a pattern like `%08Xu%08Xv`, from 2.4 on one like
 //! `%{uid | hex(8)}%{uidvalidity | hex(8)}`. These two say the same, and are the defaults.
@@ -32,7 +32,7 @@ enum Variable {
     Guid,
 }
 
-/// What a unique-id is made of.
+/// The values of a message that a unique-id is made of.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Facts<'a> {
     pub(super) uid: u32,
@@ -42,10 +42,10 @@ pub(super) struct Facts<'a> {
     pub(super) guid: Option<&'a str>,
 }
 
-/// Why a pattern can't be used.
+/// Reasons why a pattern can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum BadUidlFormat {
-    /// A variable that nobody knows the value of.
+    /// A variable that has no value here.
     #[error(
         "%{0} is not known of a Maildir: what is, are %u (UID), %v (UIDVALIDITY), %f (file name) and \
          %g (GUID), with L, U, X, M, R, T and a width, as in %08Xu, or %{{uid}}, %{{uidvalidity}}, \
@@ -63,7 +63,7 @@ pub enum BadUidlFormat {
     BadArguments {
         /// The filter.
         filter: String,
-        /// What it takes.
+        /// Its arguments.
         expected: &'static str,
     },
     /// It breaks off behind a `%`.
@@ -87,7 +87,7 @@ impl UidlFormat {
         }
     }
 
-    /// Does it ask for what a message has only in a file of its own?
+    /// Returns whether it uses a value that only a message in a file of its own has.
     pub(super) fn needs_file(&self) -> bool {
         let needs = |part: &Part| match part {
             Part::Variable(Variable::File | Variable::Guid, _) => true,

@@ -14,10 +14,10 @@ const DOVECOT: &str = "dovecot-uidlist";
 /// The file of Courier's list.
 const COURIER: &str = "courierpop3dsizelist";
 
-/// How much of a list is read: about 700,000 messages.
+/// Maximum size of a list that is read, in octets: about 700,000 messages.
 const MAX_LIST_OCTETS: u64 = 64 * 1024 * 1024;
 
-/// What a list says of messages, by the names of their files without flags.
+/// The entries of a list, by the names of the files without flags.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct UidList {
     listed: HashMap<String, Listed>,
@@ -25,12 +25,12 @@ pub(super) struct UidList {
     pub(super) bad_lines: Vec<usize>,
 }
 
-/// What a list says of a message.
+/// The entry of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Listed {
     /// Its place among the others.
     pub(super) place: usize,
-    /// What UIDL called it.
+    /// Its unique-id.
     pub(super) unique_id: String,
 }
 
@@ -51,7 +51,7 @@ impl UidList {
         Ok(None)
     }
 
-    /// What is said of the file of this name, whatever its flags.
+    /// Returns the entry of the file of this name, with any flags.
     pub(super) fn of(&self, file: &str) -> Option<&Listed> {
         self.listed.get(maildir_name::base(file))
     }
@@ -217,6 +217,21 @@ fn courier_file_id(file: &str) -> String {
         .expect("a string takes all that is written to it");
     }
     id
+}
+
+/// Reads any octets as each kind of list.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_any(octets: &[u8]) {
+    let text = String::from_utf8_lossy(octets);
+    let format = UidlFormat::default();
+    for list in [dovecot(&text, &format), courier(&text)]
+        .into_iter()
+        .flatten()
+    {
+        let places = list.listed.values().map(|listed| listed.place);
+        let places: std::collections::HashSet<usize> = places.collect();
+        assert_eq!(places.len(), list.listed.len(), "two have the same place");
+    }
 }
 
 #[cfg(test)]

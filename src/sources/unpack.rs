@@ -9,24 +9,24 @@ use std::io::{self, BufReader, Read, Seek};
 use super::mbox;
 use frames::{DovecotLz4, Lz4Frames, ZstdFrames};
 
-/// What Dovecot's own form of LZ4 begins with.
+/// The beginning of Dovecot's own form of LZ4.
 const DOVECOT_LZ4: &[u8] = b"Dovecot-LZ4\x0d\x2a\x9b\xc5";
 
-/// How much memory a file in xz may ask for; `xz -9` asks for 65 MiB.
+/// Memory limit for a file in xz; `xz -9` asks for 65 MiB.
 const XZ_MEMORY_KIB: u32 = 128 * 1024;
 
-/// How much a message may have that was packed. A file of some KiB may unpack to any size, and is
+/// Maximum size of a message that was compressed. A file of some KiB may unpack to any size, and is
 /// not to fill the disk; a message that is really so large is imported after it was unpacked.
 const MAX_UNPACKED_OCTETS: u64 = 256 * 1024 * 1024;
 
-/// How much a message may have that was not packed: more than any that was ever sent. A file may
+/// Maximum size of a message that was not compressed: more than any that was ever sent. A file may
 /// be one hole, or grow for as long as it is read.
 const MAX_OCTETS: u64 = 1024 * 1024 * 1024;
 
-/// How much of a file is looked at to see what it is: enough for a From_ line and what follows it.
+/// Octets of a file that show its format: enough for a From_ line and what follows it.
 const BEGINNING_OCTETS: u64 = mbox::BEGINNING_OCTETS as u64;
 
-/// How a message is packed.
+/// The formats of compressed messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packing {
     /// gzip.
@@ -43,7 +43,7 @@ pub enum Packing {
     DovecotLz4,
 }
 
-/// What other files begin with that are packed, and why they can't be read.
+/// The beginnings of other compressed files, and why they can't be read.
 const UNREADABLE: [(&[u8], &str); 14] = [
     (
         b"CRYPTED\x03\x07",
@@ -71,8 +71,8 @@ const UNREADABLE: [(&[u8], &str); 14] = [
 ];
 
 impl Packing {
-    /// How a file is packed that begins so. No message begins with any of these octets; for what
-    /// Dovecot packs they are those that Dovecot itself goes by.
+    /// Returns the format of a file that begins so. No message begins with any of these octets; for
+    /// what Dovecot packs they are those that Dovecot itself goes by.
     ///
     /// # Errors
     /// If it is packed in a way that can't be read here.
@@ -123,7 +123,7 @@ impl fmt::Display for Packing {
 /// A message in a file, unpacked if it was packed.
 pub(super) struct Message {
     packing: Option<Packing>,
-    /// What was read of it to see what it is, and how much of that has been read again.
+    /// The octets that were read to find out the format, and how many of them have been read again.
     beginning: Vec<u8>,
     repeated: usize,
     rest: Box<dyn Read>,
@@ -169,7 +169,7 @@ impl Message {
         }
     }
 
-    /// How it is packed, if it is.
+    /// Returns the format of its compression, if it is compressed.
     pub(super) fn packing(&self) -> Option<Packing> {
         self.packing
     }

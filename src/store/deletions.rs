@@ -64,7 +64,7 @@ impl Deletion {
     ) -> Result<Self, DbErr> {
         let kept_ms = i64::try_from(kept.as_millis()).unwrap_or(i64::MAX / 2);
         let backend = transaction.get_database_backend();
-        let begin = hot::begin_deletion(backend, (user.0, version.0), session, kept_ms);
+        let begin = hot::begin_deletion(backend, (user.row(), version.0), session, kept_ms);
         transaction.execute_raw(begin).await?;
         Ok(Self { user, version })
     }
@@ -82,7 +82,7 @@ impl Deletion {
         which: Which,
     ) -> Result<u64, DbErr> {
         let backend = transaction.get_database_backend();
-        let deletion = (self.user.0, self.version.0);
+        let deletion = (self.user.row(), self.version.0);
         let mut moved = 0;
         for keys in messages.chunks(KEYS_PER_STATEMENT) {
             let mut statements = hot::move_messages(backend, deletion, keys, which).into_iter();
@@ -131,7 +131,7 @@ impl Deletion {
                 .retain(|message| !batched.contains(&message.id));
         }
         let row = |(number, batch): (i64, &Batch)| deletion_batch::ActiveModel {
-            user_id: Set(self.user.0),
+            user_id: Set(self.user.row()),
             maildrop_version: Set(self.version.0),
             number: Set(number),
             messages: Set(i64::try_from(batch.messages.len()).unwrap_or(i64::MAX)),
@@ -159,7 +159,7 @@ impl Database {
             let found = message::Entity::find()
                 .select_only()
                 .columns([message::Column::Id, message::Column::Octets])
-                .filter(without_index(message::Column::UserId).eq(user.0))
+                .filter(without_index(message::Column::UserId).eq(user.row()))
                 .filter(message::Column::Id.is_in(keys))
                 .into_model()
                 .all(self.read());
@@ -177,7 +177,7 @@ impl Database {
             .distinct()
             .into_tuple::<i64>()
             .all(self.read());
-        Ok(users.await?.into_iter().map(UserId).collect())
+        Ok(users.await?.into_iter().map(UserId::from_row).collect())
     }
 
     /// Moves the next batch of a user's deleted messages; false if there is none.
@@ -202,7 +202,7 @@ impl Database {
             return Ok(false);
         };
         let next = deletion_batch::Entity::find()
-            .filter(deletion_batch::Column::UserId.eq(user.0))
+            .filter(deletion_batch::Column::UserId.eq(user.row()))
             .order_by_asc(deletion_batch::Column::MaildropVersion)
             .order_by_asc(deletion_batch::Column::Number)
             .one(&transaction);
@@ -246,7 +246,7 @@ pub(super) async fn batched_messages(
     let batches = deletion_batch::Entity::find()
         .select_only()
         .column(deletion_batch::Column::MessageIds)
-        .filter(deletion_batch::Column::UserId.eq(user.0))
+        .filter(deletion_batch::Column::UserId.eq(user.row()))
         .into_tuple::<String>()
         .all(connection);
     let mut batched = HashSet::new();

@@ -368,7 +368,7 @@ async fn room(
     if quota.quota_octets.is_none() && quota.quota_messages.is_none() {
         return Ok(Room::default());
     }
-    let used = hot::size(transaction.get_database_backend(), user.0);
+    let used = hot::size(transaction.get_database_backend(), user.row());
     let used = transaction.query_one_raw(used).await?;
     let used = used.ok_or_else(|| StoreError::Corrupt("a sum has no row".into()))?;
     let MaildropSize { messages, octets } = MaildropSize::from_query_result(&used, "")?;

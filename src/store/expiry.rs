@@ -43,7 +43,7 @@ impl SqlStore {
             let by_user = self.expired(before_ms, &skipped).await?;
             let before = skipped.len();
             for (user, messages) in by_user {
-                let expire = || self.expire_of(UserId(user), &messages, before_ms);
+                let expire = || self.expire_of(UserId::from_row(user), &messages, before_ms);
                 let done = repeat(expire).await;
                 match self.unless_damaged((Damaged::Expired, user), done)? {
                     Some(removed @ 1..) => count += removed,
@@ -111,7 +111,7 @@ impl SqlStore {
             // Another server was quicker: this maildrop has not changed.
             return Ok(0);
         }
-        let address = user::Entity::find_by_id(user.0)
+        let address = user::Entity::find_by_id(user.row())
             .select_only()
             .column(user::Column::Address)
             .into_tuple::<String>()

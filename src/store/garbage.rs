@@ -106,7 +106,7 @@ impl SqlStore {
     async fn move_deleted(&self) -> Result<(), StoreError> {
         let began = Instant::now();
         for user in self.database.users_with_batches().await? {
-            let what = (Damaged::Deleted, user.0);
+            let what = (Damaged::Deleted, user.row());
             let mut more = !self.is_damaged(what);
             while more && began.elapsed() < WORKING_TIME {
                 let moved = match self.database.move_batch(user, Duration::ZERO).await {
@@ -124,7 +124,7 @@ impl SqlStore {
     async fn empty_maildrops_of_the_removed(&self) -> Result<(), StoreError> {
         let began = Instant::now();
         for user in self.database.removed_users().await? {
-            let what = (Damaged::Removed, user.0);
+            let what = (Damaged::Removed, user.row());
             let mut more = !self.is_damaged(what);
             while more && began.elapsed() < WORKING_TIME {
                 let emptied = match self.database.empty_removed(user, Duration::ZERO).await {
@@ -213,7 +213,7 @@ impl SqlStore {
         deletions: &[DeletionKey],
     ) -> Result<Vec<DeletedMessage>, StoreError> {
         const DELETION: &str = "deletion";
-        let pairs = deletions.iter().map(|it| (it.user.0, it.version.0));
+        let pairs = deletions.iter().map(|it| (it.user.row(), it.version.0));
         let of_deletion =
             |column, place| Expr::col((deleted_message::Entity, column)).equals((DELETION, place));
         let mut next = Query::select();
@@ -418,7 +418,7 @@ impl From<DueDeletion> for SeenDeletion {
     fn from(row: DueDeletion) -> Self {
         Self {
             key: DeletionKey {
-                user: UserId(row.user_id),
+                user: UserId::from_row(row.user_id),
                 version: MaildropVersion(row.maildrop_version),
             },
             kept_until_ms: row.kept_until_ms,
@@ -433,7 +433,7 @@ pub(super) fn among<E: EntityTrait>(
     version: E::Column,
     deletions: &[DeletionKey],
 ) -> Expr {
-    let pairs = deletions.iter().map(|it| (it.user.0, it.version.0));
+    let pairs = deletions.iter().map(|it| (it.user.row(), it.version.0));
     let pairs = Query::select()
         .column(Asterisk)
         .from_values(pairs, "those")

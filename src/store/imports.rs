@@ -248,7 +248,7 @@ impl Database {
             .column_as(message::Column::UniqueId, "present_id")
             .column(message::Column::ReceivedAtMs)
             .left_join(message::Entity)
-            .filter(imported_message::Column::UserId.eq(user.0))
+            .filter(imported_message::Column::UserId.eq(user.row()))
             .order_by_asc(imported_message::Column::Id)
             .into_model::<Imported>()
             .all(read);
@@ -259,7 +259,7 @@ impl Database {
             .columns(MessageRow::COLUMNS)
             .column(content::Column::Digest)
             .inner_join(content::Entity)
-            .filter(message::Column::UserId.eq(user.0))
+            .filter(message::Column::UserId.eq(user.row()))
             .order_by_asc(message::Column::ReceivedAtMs)
             .order_by_asc(message::Column::Id)
             .into_model::<PresentMessage>()
@@ -361,7 +361,7 @@ async fn remember(
     imported: impl Iterator<Item = (&Import, MessageId)>,
 ) -> Result<(), DbErr> {
     let row = |(import, message): (&Import, MessageId)| imported_message::ActiveModel {
-        user_id: Set(user.0),
+        user_id: Set(user.row()),
         unique_id: Set(import.old_id.as_ref().map(|id| id.as_str().to_owned())),
         digest: Set(import.identity.to_vec()),
         octets: Set(signed(import.message.octets())),
@@ -381,7 +381,7 @@ async fn last_import(transaction: &DatabaseTransaction, user: UserId) -> Result<
     let last = imported_message::Entity::find()
         .select_only()
         .column(imported_message::Column::Id)
-        .filter(imported_message::Column::UserId.eq(user.0))
+        .filter(imported_message::Column::UserId.eq(user.row()))
         .order_by_desc(imported_message::Column::Id)
         .into_tuple::<i64>()
         .one(transaction);
@@ -396,7 +396,7 @@ async fn adopt(
 ) -> Result<(), StoreError> {
     let to = Expr::val(to.as_str());
     let named = message::Column::UserId
-        .eq(user.0)
+        .eq(user.row())
         .and(message::Column::UniqueId.eq(from.as_str()));
     let renamed = message::Entity::find()
         .select_only()
@@ -404,7 +404,7 @@ async fn adopt(
         .filter(named.clone());
     imported_message::Entity::update_many()
         .col_expr(imported_message::Column::UniqueId, to.clone())
-        .filter(imported_message::Column::UserId.eq(user.0))
+        .filter(imported_message::Column::UserId.eq(user.row()))
         .filter(imported_message::Column::MessageId.in_subquery(renamed.into_query()))
         .exec(transaction)
         .await?;

@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn only_older_snapshots_of_the_same_user_reach_a_departed_message() {
         let leases = Leases::default();
-        let (ada, bob) = (UserId(1), UserId(2));
+        let (ada, bob) = (UserId::from_row(1), UserId::from_row(2));
         let departed = MaildropVersion(5);
         let newer = leases.take(ada, MaildropVersion(5));
         let others = leases.take(bob, MaildropVersion(1));

@@ -123,11 +123,11 @@ pub(super) async fn lock_users(
     let bump = purpose == Purpose::Maildrop;
     let mut locked = Vec::with_capacity(users.len());
     for batch in users.chunks(LONGEST_LIST) {
-        let keys = batch.iter().map(|user| user.0).collect();
+        let keys = batch.iter().map(|user| user.row()).collect();
         let lock = hot::lock(backend, keys, rows, bump);
         for row in transaction.query_all_raw(lock).await? {
             let row = LockedUser::from_query_result(&row, "")?;
-            locked.push((UserId(row.id), LockedMaildrop::from(row)));
+            locked.push((UserId::from_row(row.id), LockedMaildrop::from(row)));
         }
     }
     Ok(locked)
@@ -166,10 +166,10 @@ pub(super) async fn existing(
     let mut existing = user::Entity::find()
         .select_only()
         .column(user::Column::Id)
-        .filter(user::Column::Id.is_in(users.iter().map(|user| user.0)));
+        .filter(user::Column::Id.is_in(users.iter().map(|user| user.row())));
     if purpose == Purpose::Maildrop {
         existing = existing.filter(user::Column::RemovedAtMs.is_null());
     }
     let existing = existing.into_tuple::<i64>().all(transaction).await?;
-    Ok(existing.into_iter().map(UserId).collect())
+    Ok(existing.into_iter().map(UserId::from_row).collect())
 }

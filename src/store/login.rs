@@ -1,4 +1,4 @@
-//! Who logs in, and by what.
+//! Logins: users, their proofs and keys.
 
 use std::any::Any;
 use std::collections::HashSet;
@@ -7,20 +7,16 @@ use std::fmt;
 use pop3::Access;
 use wire::Secret;
 
-use super::UserId;
+use super::{KeyId, UserId};
 
-/// A key of a user.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct KeyId(pub i64);
-
-/// What a client proves itself with.
+/// The proof of a client that it may open a maildrop.
 #[derive(Clone)]
 pub enum Proof {
     /// A secret that is to be a key of this user.
     Secret {
         /// An address of the user, and after a `#` the name of the key if it is given.
         name: String,
-        /// What must be another address of the user, if it is given.
+        /// Another address that the user must have, if it is given.
         identity: Option<String>,
         /// The secret.
         secret: Secret,
@@ -31,7 +27,8 @@ pub enum Proof {
     TrustedAddress {
         /// The client is the user of each of these addresses; the first counts.
         addresses: Vec<String>,
-        /// An address of the user who is meant instead, if it is given: of one who has one of these.
+        /// An address of the user who is meant instead, if it is given: of one who has one of
+        /// these.
         identity: Option<String>,
     },
 }
@@ -51,7 +48,7 @@ impl fmt::Debug for Proof {
 /// A user who may open their maildrop.
 #[derive(Debug)]
 pub struct Identified {
-    /// Who it is, and by which key.
+    /// The user, and the key.
     pub user: Verified,
     /// The state of the maildrop at this moment; none if the store does not know.
     pub revision: Option<Revision>,
@@ -62,15 +59,15 @@ pub struct Identified {
 /// A user who has proven who they are.
 #[derive(Debug, Clone)]
 pub struct Verified {
-    /// Whose maildrop it is.
+    /// The user.
     pub user: UserId,
     /// The first of their addresses.
     pub address: String,
     /// The key; none where no key was needed.
     pub key: Option<KeyId>,
-    /// What the key is called.
+    /// The name of the key.
     pub key_name: String,
-    /// What may be done with the maildrop.
+    /// The rights of the session.
     pub access: Access,
 }
 
@@ -101,7 +98,7 @@ impl fmt::Debug for Lease {
     }
 }
 
-/// No such user, or nothing that opens their maildrop: which of them is not told.
+/// No such user, or nothing that opens their maildrop: the two are not told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WrongCredentials;
 

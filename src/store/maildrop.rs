@@ -133,8 +133,8 @@ mod tests {
             };
             builder.push(&entry).unwrap();
         }
-        let maildrop = builder.finish(UserId(1), 0);
-        let empty = MaildropBuilder::default().finish(UserId(1), 0);
+        let maildrop = builder.finish(UserId::from_row(1), 0);
+        let empty = MaildropBuilder::default().finish(UserId::from_row(1), 0);
         let octets = maildrop.memory_octets() - empty.memory_octets();
         assert_eq!(octets, 10_000 * 45);
         let seventh = maildrop.stored(MessageNumber::new(8).unwrap()).unwrap();

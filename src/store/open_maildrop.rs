@@ -65,9 +65,16 @@ impl Maildrop for OpenMaildrop {
             .max(1);
         let numbers = first..first.saturating_add(count);
         let mut octets = self.store.chunks(stored.content, numbers).await?;
+        // Octets behind a chunk that is too short would be taken for those that it lacks.
+        let whole = octets
+            .iter()
+            .take_while(|it| it.len() == CHUNK_OCTETS)
+            .count();
+        octets.truncate(whole + 1);
         let skipped = usize::try_from(octet % chunk).unwrap_or(usize::MAX);
-        if let Some(first) = octets.first_mut() {
-            *first = first.slice(skipped.min(first.len())..);
+        match octets.first_mut() {
+            Some(first) if skipped < first.len() => *first = first.slice(skipped..),
+            Some(_) | None => octets.clear(),
         }
         Ok(piece_at(octet, octets))
     }

@@ -48,7 +48,7 @@ impl Database {
             0 => (hot::all_messages, NO_LIMIT),
             limit => (hot::newest_messages, u64::from(limit)),
         };
-        let query = |rows: u64| select(backend, user.0, rows);
+        let query = |rows: u64| select(backend, user.row(), rows);
         let first = wanted.min(LONG_READ + 1);
         let mut opened = self.build(query(first), limit).await?;
         let is_long = first < wanted && opened.builder.len() as u64 == first;
@@ -80,7 +80,7 @@ impl Database {
         let batched = batched_messages(&transaction, user).await?;
         let (mut after, mut builder) = ((i64::MIN, i64::MIN), MaildropBuilder::default());
         loop {
-            let next = messages_after(user.0, after, PAGE).into_query();
+            let next = messages_after(user.row(), after, PAGE).into_query();
             let rows = transaction.query_all(&next).await?;
             let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
                 break;

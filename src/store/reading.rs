@@ -106,7 +106,10 @@ impl Reading {
     /// # Errors
     /// If the database can't say.
     pub async fn size(&self, user: UserId) -> Result<(u64, u64), StoreError> {
-        let row = self.transaction.query_one(&maildrop_size(user.0)).await?;
+        let row = self
+            .transaction
+            .query_one(&maildrop_size(user.row()))
+            .await?;
         let row = row.ok_or_else(|| StoreError::Corrupt("a sum has no row".into()))?;
         let MaildropSize { messages, octets } = MaildropSize::from_query_result(&row, "")?;
         Ok((messages.unsigned_abs(), octets.unsigned_abs()))
@@ -126,7 +129,7 @@ impl Reading {
         let place = |read: &ExportedMessage| (read.received_at_ms, read.message.0);
         let mut after = last.map_or((i64::MIN, i64::MIN), place);
         loop {
-            let next = messages_after(user.0, after, PAGE).select_only();
+            let next = messages_after(user.row(), after, PAGE).select_only();
             let next = next.columns(MessageRow::COLUMNS).into_model::<MessageRow>();
             let next = next.all(&self.transaction).await?;
             let mut messages: Vec<ExportedMessage> = next.into_iter().map(Into::into).collect();

@@ -23,7 +23,7 @@ impl Database {
             .filter(user::Column::RemovedAtMs.is_not_null())
             .into_tuple::<i64>()
             .all(self.read());
-        Ok(removed.await?.into_iter().map(UserId).collect())
+        Ok(removed.await?.into_iter().map(UserId::from_row).collect())
     }
 
     /// Removes some rows of a removed user, and the user's own row at last; false if all is gone.
@@ -53,7 +53,7 @@ impl Database {
             && !forget_some_imports(&transaction, user).await?;
         if is_done {
             user::Entity::delete_many()
-                .filter(user::Column::Id.eq(user.0))
+                .filter(user::Column::Id.eq(user.row()))
                 .filter(user::Column::RemovedAtMs.is_not_null())
                 .exec(&transaction)
                 .await?;
@@ -85,7 +85,7 @@ async fn move_some_messages(
     let messages = message::Entity::find()
         .select_only()
         .column(message::Column::Id)
-        .filter(message::Column::UserId.eq(user.0))
+        .filter(message::Column::UserId.eq(user.row()))
         .limit(DELETED_AT_ONCE as u64)
         .into_tuple::<i64>()
         .all(transaction);
@@ -103,7 +103,7 @@ async fn forget_some_imports(
     let imported = imported_message::Entity::find()
         .select_only()
         .column(imported_message::Column::Id)
-        .filter(imported_message::Column::UserId.eq(user.0))
+        .filter(imported_message::Column::UserId.eq(user.row()))
         .limit(DELETED_AT_ONCE as u64)
         .into_tuple::<i64>()
         .all(transaction);

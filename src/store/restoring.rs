@@ -72,9 +72,9 @@ impl Database {
         let restored_ids = message::Entity::find()
             .select_only()
             .column(message::Column::Id)
-            .filter(message::Column::UserId.eq(user.0));
+            .filter(message::Column::UserId.eq(user.row()));
         deleted_message::Entity::delete_many()
-            .filter(deleted_message::Column::UserId.eq(user.0))
+            .filter(deleted_message::Column::UserId.eq(user.row()))
             .filter(deleted_message::Column::MessageId.in_subquery(restored_ids.into_query()))
             .exec(&transaction)
             .await?;
@@ -96,7 +96,7 @@ impl Database {
             .column_as(deleted_message::Column::MessageId.count(), "messages")
             .column_as(deleted_message::Column::DeletedAtMs.min(), "deleted_at_ms")
             .column_as(deleted_message::Column::KeptUntilMs.min(), "kept_until_ms")
-            .filter(deleted_message::Column::UserId.eq(user.0))
+            .filter(deleted_message::Column::UserId.eq(user.row()))
             .filter(deleted_message::Column::SessionId.is_not_null())
             .filter(deleted_message::Column::KeptUntilMs.into_expr().gt(now))
             .group_by(deleted_message::Column::SessionId)
@@ -147,7 +147,7 @@ async fn insert_restored(
             deleted_message::Column::ReceivedAtMs,
         ])
         .expr(Expr::val(now_ms))
-        .filter(deleted_message::Column::UserId.eq(user.0))
+        .filter(deleted_message::Column::UserId.eq(user.row()))
         .filter(deleted_message::Column::KeptUntilMs.gt(now_ms));
     let deleted = match which {
         RestoreSelector::Session(session) => {

@@ -91,7 +91,7 @@ pub(super) async fn insert_copies(
         let trace_octets = i32::try_from(copy.head.len());
         let trace_octets = trace_octets.map_err(|error| StoreError::Corrupt(error.to_string()))?;
         rows.push([
-            copy.user.0.into(),
+            copy.user.row().into(),
             copy.content.0.into(),
             signed(copy.content_octets + copy.head.len() as u64).into(),
             copy.unique_id.as_str().into(),
@@ -111,7 +111,7 @@ pub(super) async fn insert_copies(
     }
     let (mut messages, mut traces) = (Vec::with_capacity(copies.len()), Vec::new());
     for copy in copies {
-        let key = keys.get(&(copy.user.0, copy.unique_id.as_str().to_owned()));
+        let key = keys.get(&(copy.user.row(), copy.unique_id.as_str().to_owned()));
         let key = *key.ok_or_else(|| StoreError::Corrupt("INSERT returned no key".into()))?;
         if !copy.head.is_empty() {
             traces.push([key.into(), copy.head.into()]);

@@ -8,14 +8,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pop3::Candidates;
 
-use super::login::{Identified, KeyId, Lease, LoginStatus, Proof, Revision, WrongCredentials};
+use super::login::{Identified, Lease, LoginStatus, Proof, Revision, WrongCredentials};
 use super::open_maildrop::OpenMaildrop;
 use super::traits::{
     Condition, Directory, IncomingMessage, MailIntake, MailStore, Maildrop, Store, Upkeep,
 };
 use super::{
-    Addressee, Delivery, GcReport, Intake, MessageWriter, Outcome, Recipient, SqlStore, StoreError,
-    UserId,
+    Addressee, Delivery, GcReport, Intake, KeyId, MessageWriter, Outcome, Recipient, SqlStore,
+    StoreError, UserId,
 };
 use crate::accounts::{AccountError, Accounts, Key, KeyOptions, NewKey, Quota, QuotaChange, User};
 

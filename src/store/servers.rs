@@ -143,7 +143,7 @@ impl SqlStore {
             .all(self.database.read());
         let lease = |lease: remote_lease::Model| {
             let deletion = DeletionKey {
-                user: UserId(lease.user_id),
+                user: UserId::from_row(lease.user_id),
                 version: MaildropVersion(lease.maildrop_version),
             };
             (lease.server_id, deletion)

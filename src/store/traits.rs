@@ -1,9 +1,9 @@
-//! What a server asks of a store.
+//! The traits of a store.
 //!
 //! A store for another schema implements [`MailStore`] and [`Maildrop`] to serve POP3 sessions. To
 //! take mail in it also implements [`MailIntake`] and [`IncomingMessage`], for the admin endpoint
-//! [`Directory`], and [`Upkeep`] if it has work to do beside its queries. [`Store`] has them all, and
-//! what a store does not implement is refused.
+//! [`Directory`], and [`Upkeep`] if it has work to do beside its queries. [`Store`] has them all,
+//! and what a store does not implement is refused.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -16,14 +16,14 @@ use bytes::Bytes;
 use pop3::{Candidates, MessageNumber, Snapshot};
 
 use super::clock_guard::ClockVerdict;
-use super::login::{Identified, KeyId, LoginStatus, Proof, WrongCredentials};
-use super::{Addressee, GcReport, Outcome, Recipient, StoreError, UserId};
+use super::login::{Identified, LoginStatus, Proof, WrongCredentials};
+use super::{Addressee, GcReport, KeyId, Outcome, Recipient, StoreError, UserId};
 use crate::accounts::{AccountError, Key, KeyOptions, NewKey, Quota, QuotaChange, User};
 
 /// At most so many octets of a message come with [`Maildrop::read_first`].
 pub const FIRST_READ_OCTETS: u64 = 128 * 1024;
 
-/// What POP3 sessions need of a store.
+/// Maildrops, for POP3 sessions.
 #[async_trait]
 pub trait MailStore: Send + Sync {
     /// Finds out whose maildrop a client at this address may open.
@@ -36,8 +36,8 @@ pub trait MailStore: Send + Sync {
         client: IpAddr,
     ) -> Result<Result<Identified, WrongCredentials>, StoreError>;
 
-    /// Opens a maildrop with its newest messages, at most `limit` of them; 0 means all. Its snapshot
-    /// tells how many older ones there are.
+    /// Opens a maildrop with its newest messages, at most `limit` of them; 0 means all. Its
+    /// snapshot holds the number of older ones.
     ///
     /// It reads no message.
     ///
@@ -45,9 +45,9 @@ pub trait MailStore: Send + Sync {
     /// If the store can't say.
     async fn open(&self, user: UserId, limit: u32) -> Result<Arc<dyn Maildrop>, StoreError>;
 
-    /// Returns the keys that a client at this address may prove by SCRAM: those of the user of `name`
-    /// that it could log in with, or the one of `address#key`. There are none if `identity` is given
-    /// and is no address of that user.
+    /// Returns the keys that a client at this address may prove by SCRAM: those of the user of
+    /// `name` that it could log in with, or the one of `address#key`. There are none if `identity`
+    /// is given and is no address of that user.
     ///
     /// # Errors
     /// If the store can't say.
@@ -84,8 +84,8 @@ pub trait Maildrop: fmt::Debug + Send + Sync {
     /// Returns how many octets of memory it takes, with its snapshot.
     fn memory_octets(&self) -> usize;
 
-    /// Reads the beginnings of several messages, of each at most [`FIRST_READ_OCTETS`] and what this
-    /// user's copy alone has in front. None stands for a message that is gone.
+    /// Reads the beginnings of several messages, of each at most [`FIRST_READ_OCTETS`] and what
+    /// this user's copy alone has in front. None stands for a message that is gone.
     ///
     /// # Errors
     /// If the store can't say.
@@ -108,9 +108,9 @@ pub trait Maildrop: fmt::Debug + Send + Sync {
     /// Deletes these messages, all or none, durably. The name of the session is kept with them, as
     /// long as they can be brought back.
     ///
-    /// Returns how many of them were still there. A message that is already gone is no error, so that
-    /// asking twice is the same as once. A session that holds a [`Lease`](super::Lease) can still read
-    /// what it has open.
+    /// Returns how many of them were still there. A message that is already gone is no error, so
+    /// that asking twice is the same as once. A session that holds a [`Lease`](super::Lease) can
+    /// still read what it has open.
     ///
     /// # Errors
     /// If the store can't say; then nothing is deleted.
@@ -123,7 +123,7 @@ pub trait Maildrop: fmt::Debug + Send + Sync {
 pub struct Piece {
     /// They come one after the other.
     pub octets: Vec<Bytes>,
-    /// Where the message goes on.
+    /// The position behind it.
     pub next: Cursor,
 }
 
@@ -139,7 +139,7 @@ impl Piece {
     }
 }
 
-/// Where to read on in a message. What it means is for the store that made it.
+/// A position in a message. Its meaning is up to the store that made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cursor(pub u64);
 
@@ -148,7 +148,7 @@ impl Cursor {
     pub const START: Self = Self(0);
 }
 
-/// What LMTP sessions need of a store.
+/// Intake of mail, for LMTP sessions.
 #[async_trait]
 pub trait MailIntake: Send + Sync {
     /// Finds the user whom mail for the first of these addresses reaches that belongs to someone.
@@ -194,7 +194,7 @@ pub trait IncomingMessage: Send {
     async fn discard(self: Box<Self>) -> Result<(), StoreError>;
 }
 
-/// What the admin endpoint needs of a store: users and their keys. Its futures stay on the thread of
+/// Users and their keys, for the admin endpoint. Its futures stay on the thread of
 /// the actor that asks.
 #[async_trait(?Send)]
 #[expect(
@@ -218,7 +218,7 @@ pub trait Directory: Send + Sync {
     async fn revoke_key(&self, key: KeyId) -> Result<(), AccountError>;
 }
 
-/// What a store does beside its queries, and how it is.
+/// Periodic work of a store, and its condition.
 #[async_trait]
 pub trait Upkeep: Send + Sync {
     /// Removes what no session can read any more, and what has expired; to be called every
@@ -228,7 +228,7 @@ pub trait Upkeep: Send + Sync {
     /// If the store can't say; the next call goes on.
     async fn collect_garbage(&self) -> Result<GcReport, StoreError>;
 
-    /// Reads and writes as little as tells whether both work.
+    /// Reads and writes as little as shows that both work.
     ///
     /// # Errors
     /// If one does not.
@@ -237,17 +237,17 @@ pub trait Upkeep: Send + Sync {
     /// Returns what an operator should see to although the store answers.
     async fn condition(&self) -> Condition;
 
-    /// Remembers what a fault tells of the store, such as that it is damaged.
+    /// Remembers a fault that says something of the store itself, such as that it is damaged.
     fn note_fault(&self, error: &StoreError);
 
-    /// Tells other servers that this one has ended, and closes the store.
+    /// Announces to other servers that this one has ended, and closes the store.
     ///
     /// # Errors
     /// If the store refuses; the others will notice after a while.
     async fn close(&self) -> Result<(), StoreError>;
 }
 
-/// What an operator should see to.
+/// Problems of a store that an operator should see to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Condition {
     /// Writing has failed because the disk is full.

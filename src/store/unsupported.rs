@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::login::KeyId;
 use super::traits::{Condition, Directory, IncomingMessage, MailIntake, Upkeep};
-use super::{Addressee, GcReport, Outcome, Recipient, StoreError, UserId};
+use super::{Addressee, GcReport, KeyId, Outcome, Recipient, StoreError, UserId};
 use crate::accounts::{AccountError, Key, KeyOptions, NewKey, Quota, QuotaChange, User};
 
 /// Refuses mail and changes of users, and has no upkeep.

@@ -129,11 +129,11 @@ impl Tls {
                 Ok(current) => {
                     *lock(&self.current) = Arc::new(current);
                     watch.warned = None;
-                    self.metrics.certificates_renewed(true);
+                    self.metrics.tls.certificates_renewed(true);
                     tracing::info!("certificates taken up; sessions go on with theirs");
                 }
                 Err(error) => {
-                    self.metrics.certificates_renewed(false);
+                    self.metrics.tls.certificates_renewed(false);
                     tracing::warn!(
                         error = format!("{error:#}"),
                         "changed certificates can't be used; the old ones stay in force"
@@ -154,7 +154,7 @@ impl Tls {
         let (now, current) = (SystemTime::now(), self.current());
         let ends = current.certificates.iter().map(|it| it.not_after);
         if let Some(first) = ends.min() {
-            self.metrics.certificate_days(days_until(first, now));
+            self.metrics.tls.certificate_days(days_until(first, now));
         }
         let concerns = current.concerns(now);
         let due = watch

@@ -169,9 +169,9 @@ fn a_key_that_is_revoked_expired_or_without_the_scope_opens_nothing() {
         for refused in [&expired.key, &scopeless.key, &revoked.key] {
             assert_eq!(opens(&accounts, ADA, refused).await, None);
         }
-        for id in [revoked.id, KeyId(4711)] {
+        for id in [revoked.id, KeyId::from_row(4711)] {
             let again = accounts.revoke_key(id).await;
-            assert!(matches!(again, Err(AccountError::NoSuchKey(it)) if it == id.0));
+            assert!(matches!(again, Err(AccountError::NoSuchKey(it)) if it == id));
         }
     });
 }
@@ -319,7 +319,10 @@ fn a_short_key_opens_the_maildrop_from_its_network_however_it_is_typed() {
         assert_eq!(refusal(&accounts, BOB, key).await, WrongCredentials);
         let candidates = accounts.candidates(ADA, None, "127.0.0.1".parse().unwrap());
         let candidates = candidates.await.unwrap();
-        assert_eq!(candidates.keys().next().map(|(key, _)| key), Some(new.id.0));
+        assert_eq!(
+            candidates.keys().next().map(|(key, _)| key),
+            Some(new.id.get())
+        );
 
         // Nothing in the table is the key, or a part of it.
         let sql = place.sql().await;
@@ -455,7 +458,11 @@ fn the_last_use_of_many_keys_is_noted_at_once_and_never_goes_back() {
         accounts.note_key_use(&HashMap::new()).await.unwrap();
         assert_eq!(used().await, [None, None, None]);
         let ago = Duration::from_secs;
-        let first = [(ids[0], ago(10)), (ids[1], ago(9)), (KeyId(4711), ago(9))];
+        let first = [
+            (ids[0], ago(10)),
+            (ids[1], ago(9)),
+            (KeyId::from_row(4711), ago(9)),
+        ];
         accounts.note_key_use(&first.into()).await.unwrap();
         let noted = used().await;
         assert!(noted[1].unwrap() >= noted[0].unwrap() + 999, "{noted:?}");

@@ -1,4 +1,4 @@
-//! Whatever a client sends.
+//! Odd input of clients.
 
 use std::net::Ipv4Addr;
 

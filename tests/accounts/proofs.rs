@@ -121,7 +121,7 @@ fn an_identity_is_an_address_of_the_same_user_in_any_form() {
             assert_eq!(by_secret.is_ok(), good, "{name} {identity:?}");
             let candidates = accounts.candidates(name, identity, client).await.unwrap();
             let keys: Vec<_> = candidates.keys().map(|(key, _)| key).collect();
-            assert_eq!(keys.contains(&key.id.0), good, "{name} {identity:?}");
+            assert_eq!(keys.contains(&key.id.get()), good, "{name} {identity:?}");
         }
     });
 }

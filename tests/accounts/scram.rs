@@ -22,7 +22,7 @@ async fn found(accounts: &Accounts, name: &str) -> Candidates {
 }
 
 /// The numbers of the keys that this name may prove, in order.
-pub(super) async fn provable(accounts: &Accounts, name: &str) -> Vec<i64> {
+pub(super) async fn provable(accounts: &Accounts, name: &str) -> Vec<u128> {
     let candidates = found(accounts, name).await;
     let mut keys: Vec<_> = candidates.keys().map(|(key, _)| key).collect();
     keys.sort_unstable();
@@ -39,7 +39,7 @@ fn a_client_may_prove_any_key_of_its_user_or_the_one_that_it_names() {
         let phone = make(&accounts, ADA, key_options("phone")).await;
         let laptop = make(&accounts, ADA, key_options("laptop")).await;
         let bobs = make(&accounts, BOB, key_options("phone")).await;
-        let [phone_id, laptop_id, bobs_id] = [&phone, &laptop, &bobs].map(|key| key.id.0);
+        let [phone_id, laptop_id, bobs_id] = [&phone, &laptop, &bobs].map(|key| key.id.get());
         for name in [ADA, "ADA@EXAMPLE.com", alias] {
             let keys = provable(&accounts, name).await;
             assert_eq!(keys, [phone_id, laptop_id], "{name}");
@@ -61,7 +61,7 @@ fn a_client_may_prove_any_key_of_its_user_or_the_one_that_it_names() {
         let (salt, iterations) = candidates.told();
         let salt = data_encoding::BASE64.decode(salt.as_bytes()).unwrap();
         for (key, verifier) in candidates.keys() {
-            let made = [&phone, &laptop].into_iter().find(|it| it.id.0 == key);
+            let made = [&phone, &laptop].into_iter().find(|it| it.id.get() == key);
             let made = made.expect("a key of ada's");
             let secret = Secret::new(made.key.as_bytes());
             assert_eq!(*verifier, Verifier::new(&secret, &salt, iterations));
@@ -74,22 +74,22 @@ fn a_key_that_could_not_log_in_can_not_be_proven() {
     on_each(async |place| {
         let accounts = accounts(place).await;
         accounts.add(ADA, &[]).await.unwrap();
-        let full = make(&accounts, ADA, key_options("full")).await.id.0;
+        let full = make(&accounts, ADA, key_options("full")).await.id.get();
         let read = KeyOptions {
             scopes: vec![SCOPE_POP3_READ.into()],
             ..key_options("read")
         };
-        let read = make(&accounts, ADA, read).await.id.0;
+        let read = make(&accounts, ADA, read).await.id.get();
         let near = KeyOptions {
             networks: "127.0.0.0/8".parse().unwrap(),
             ..key_options("near")
         };
-        let near = make(&accounts, ADA, near).await.id.0;
+        let near = make(&accounts, ADA, near).await.id.get();
         let far = KeyOptions {
             networks: "192.0.2.0/24".parse().unwrap(),
             ..key_options("far")
         };
-        let far = make(&accounts, ADA, far).await.id.0;
+        let far = make(&accounts, ADA, far).await.id.get();
         for name in ["expired", "scopeless", "old"] {
             new_key(&accounts, ADA, name).await;
         }
@@ -132,15 +132,15 @@ fn of_more_keys_than_are_tried_those_used_last_are_and_others_can_be_named() {
         sql.run("UPDATE api_keys SET created_at_ms = id").await;
         let keys = provable(&accounts, ADA).await;
         assert_eq!(keys.len(), Candidates::MAX);
-        assert!(!keys.contains(&first.0));
+        assert!(!keys.contains(&first.get()));
         let named = provable(&accounts, "ada@example.com#first").await;
-        assert_eq!(named, [first.0]);
+        assert_eq!(named, [first.get()]);
         accounts
             .note_key_use(&[(first, Duration::ZERO)].into())
             .await
             .unwrap();
         let keys = provable(&accounts, ADA).await;
-        assert!(keys.len() == Candidates::MAX && keys.contains(&first.0));
+        assert!(keys.len() == Candidates::MAX && keys.contains(&first.get()));
     });
 }
 
@@ -149,7 +149,7 @@ fn keys_that_may_not_be_used_take_no_place_of_those_that_may() {
     on_each(async |place| {
         let accounts = accounts(place).await;
         accounts.add(ADA, &[]).await.unwrap();
-        let good = make(&accounts, ADA, key_options("good")).await.id.0;
+        let good = make(&accounts, ADA, key_options("good")).await.id.get();
         for number in 0..Candidates::MAX + 1 {
             let options = KeyOptions {
                 networks: "192.0.2.0/24".parse().unwrap(),

@@ -73,7 +73,7 @@ fn every_spelling_logs_in_and_no_other() {
             let named = format!("{spelling}#phone");
             assert_eq!(opens(&accounts, &named, &new.key).await, Some(user));
             for name in [spelling, &named] {
-                assert_eq!(provable(&accounts, name).await, [new.id.0], "{name}");
+                assert_eq!(provable(&accounts, name).await, [new.id.get()], "{name}");
             }
         }
         for other in OTHERS {
@@ -112,7 +112,8 @@ fn of_two_users_whose_spellings_were_told_apart_each_keeps_their_own() {
             let sql = place.sql().await;
             for (table, column) in [("addresses", "user_id"), ("users", "id")] {
                 let set = format!("UPDATE {table} SET address = '{spelling}'");
-                sql.run(&format!("{set} WHERE {column} = {}", user.0)).await;
+                sql.run(&format!("{set} WHERE {column} = {}", user.row()))
+                    .await;
             }
             sql.close().await;
             users.push((user, key));

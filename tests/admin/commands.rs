@@ -34,6 +34,7 @@ fn sessions_are_listed_and_killed_from_the_command_line() {
     assert!(table.starts_with("ID "), "{table}");
     let row = table.lines().find(|line| line.starts_with(id)).unwrap();
     assert!(row.contains(ADA) && row.contains("TRANSACTION"), "{row}");
+    assert!(row.contains(" pop3 "), "{row}");
 
     assert_eq!(run(&format!("sessions kill {id}")).ok(), "");
     assert_eq!(client.read_to_end(), b"");
@@ -75,7 +76,7 @@ fn health_is_told_by_text_and_by_exit_status() {
     assert!(error.contains("is the server running"), "{error}");
     let error = run(0, &["health"]).failed(1);
     assert!(error.contains("the admin endpoint is off"), "{error}");
-    // Whatever else listens there is not healthy.
+    // Another program that listens there is not healthy.
     let other = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let other_port = other.local_addr().unwrap().port();
     std::thread::spawn(move || drop(other.accept()));

@@ -51,7 +51,7 @@ fn the_endpoint_does_what_its_description_says() {
             "1",
             "--no-color",
         ])
-        // The stream has no end, so a client that waits for one waits for ever.
+        // The stream has no end, and a client would wait for one.
         .args(["--exclude-path", "/api/events"])
         .args([
             "--request-timeout",

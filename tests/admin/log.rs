@@ -28,7 +28,7 @@ fn a_deletion_is_told_that_was_committed_after_its_client_had_gone() {
     let daemon = &watched.daemon;
     let mut client = daemon.login(ADA, &key);
     client.ok("DELE 1");
-    // The commit waits for whoever writes, and meanwhile the client goes.
+    // The commit waits for another writer, and meanwhile the client goes.
     run(async || {
         let writer = place.sql().await;
         writer.run("BEGIN IMMEDIATE").await;

@@ -5,10 +5,12 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use super::{TOKEN, Watched};
+use crate::lmtp::Mta;
 use crate::support::browser::{Browser, ENTER, ESCAPE, TAB};
 use crate::support::eventually;
 use crate::support::mail::{ADA, BOB, fill, message};
 use crate::support::place::sqlite;
+use crate::support::postgres::free_port;
 
 /// What is said where there is no Chromium.
 const SKIPPED: &str =
@@ -30,7 +32,8 @@ fn a_session_is_seen_found_and_ended_by_keyboard() {
     let place = sqlite();
     let ada = fill(&place.url, ADA, &[message(1, 2000), message(2, 3000)]);
     let bob = fill(&place.url, BOB, &[message(3, 200)]);
-    let watched = Watched::start(&place.url, &[]);
+    let lmtp = free_port();
+    let watched = Watched::start(&place.url, &[("Lmtp__Port", &lmtp.to_string())]);
     // The link has the token, which does not stay in the address.
     browser.open(&format!(
         "http://localhost:{}/#token={}",
@@ -39,18 +42,25 @@ fn a_session_is_seen_found_and_ended_by_keyboard() {
     ));
     browser.until("document.querySelector('#count').textContent === 'no sessions'");
     assert_eq!(browser.script("return location.hash"), "");
-    browser.until("[...document.querySelectorAll('#health li')].length === 2");
+    browser.until("[...document.querySelectorAll('#health li')].length === 3");
     browser.until("document.querySelector('#health').textContent.includes('Healthy')");
 
-    // It appears by itself, and what it does is seen.
+    // An MTA appears by itself, although it has no user.
+    let mut mta = Mta::hello(lmtp);
+    browser.until("document.querySelector('#rows tr')?.firstChild.textContent === 'lmtp'");
+    mta.expect("QUIT", "221");
+    browser.until("document.querySelector('#count').textContent === 'no sessions'");
+
+    // So does a client, and its commands are seen.
     let mut client = watched.daemon.login(ADA, &ada);
     browser.until(&format!("{ROWS} === 1"));
     client.ok("DELE 2");
     browser.until("document.querySelector('#rows').textContent.includes('after DELE')");
     let cell = "[...document.querySelector('#rows tr').children].map(cell => cell.textContent)";
     let row = browser.script(&format!("return {cell}"));
-    assert_eq!((&row[0], &row[3]), (&json!(ADA), &json!("TRANSACTION")));
-    assert_eq!((&row[7], &row[8]), (&json!("2"), &json!("1")), "{row}");
+    assert_eq!((&row[0], &row[1]), (&json!("pop3"), &json!(ADA)), "{row}");
+    assert_eq!(row[4], json!("TRANSACTION"), "{row}");
+    assert_eq!((&row[8], &row[9]), (&json!("2"), &json!("1")), "{row}");
 
     // No more rows than are shown, however many sessions there are.
     let mut others: Vec<_> = (0..55).map(|_| watched.daemon.connect()).collect();
@@ -142,7 +152,7 @@ fn the_page_is_dark_where_people_want_it_and_asks_for_the_token() {
         grounds.push(ground());
     }
     assert_eq!(grounds, ["rgb(251, 250, 248)", "rgb(22, 22, 20)"]);
-    // It fits a small window, whatever the table needs.
+    // It fits a small window, for any width of the table.
     let narrow = json!({"width": 500, "height": 800, "deviceScaleFactor": 1, "mobile": false});
     browser.chromium("Emulation.setDeviceMetricsOverride", &narrow);
     browser.until("document.documentElement.scrollWidth <= 500");

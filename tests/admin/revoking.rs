@@ -53,7 +53,7 @@ fn sessions_end_when_another_process_bars_their_key_or_user() {
             .map(|it| &it["messages"])
             .collect();
         assert_eq!(messages, [1, 1, 0]);
-        daemon.wait_for_log("key or user no longer good");
+        daemon.wait_for_log("key revoked or user disabled");
     });
 }
 

@@ -29,6 +29,7 @@ fn a_session_is_seen_with_all_that_it_does() {
         (session["command"].is_null() && all["matched"] == 1).then_some(session)
     });
     for (field, value) in [
+        ("protocol", json!("pop3")),
         ("user", json!(ADA)),
         ("key", json!("test")),
         ("listener", json!("pop3")),
@@ -77,6 +78,8 @@ fn a_session_is_seen_with_all_that_it_does() {
         ("state=TRANSACTION", 1),
         ("state=AUTHORIZATION", 1),
         ("state=UPDATE", 0),
+        ("protocol=pop3", 2),
+        ("protocol=lmtp", 0),
         ("address=127.0.0.1", 2),
         ("address=127.0.0.0/8", 2),
         ("address=192.0.2.1", 0),
@@ -95,6 +98,7 @@ fn a_session_is_seen_with_all_that_it_does() {
     );
     for query in [
         "state=DONE",
+        "protocol=imap",
         "address=here",
         "address=",
         "limit=-1",

@@ -220,7 +220,7 @@ fn a_login_that_meets_a_damaged_page_is_refused_and_health_tells_of_it() {
     let key = fill(&place.url, ADA, &messages);
     let unique_id = run(async || {
         let sql = place.sql().await;
-        let user = UserId(sql.number("SELECT id FROM users").await);
+        let user = UserId::from_row(sql.number("SELECT id FROM users").await);
         sql.close().await;
         let opened = place.server().await.open(user, 0).await.unwrap();
         let number = MessageNumber::new(150).unwrap();

@@ -14,8 +14,7 @@ fn one_more_than_there_may_be_in_all_is_refused_until_one_has_gone() {
     let mut first = served.login(&owner);
     let mut others = [served.connect(), served.connect_tls()];
     assert_eq!(metric(&served, IN_ALL), 0);
-    let expected = "-ERR [SYS/TEMP] the server has as many connections as it may have; \
-                    try again later";
+    let expected = "-ERR [SYS/TEMP] too many connections, try again later";
     assert_eq!(refusal(Wire::connect(served.plain)), expected);
     assert_eq!(refusal(Wire::connect(served.tls).start_tls()), expected);
     assert_eq!(metric(&served, IN_ALL), 2);
@@ -34,8 +33,7 @@ fn one_more_than_an_address_may_have_is_refused_and_another_address_is_not() {
     let owner = served.owner(&[SMALL.to_vec()]);
     let mut logged_in = served.login_tls(&owner);
     let _greeted = served.connect();
-    let expected = "-ERR [SYS/TEMP] too many connections from your network at the same time; \
-                    close some of them";
+    let expected = "-ERR [SYS/TEMP] too many connections from your network: close some of them";
     assert_eq!(refusal(Wire::connect(served.plain)), expected);
     assert_eq!(refusal(Wire::connect(served.tls).start_tls()), expected);
     assert_eq!(metric(&served, ADDRESS), 2);
@@ -89,8 +87,7 @@ fn one_more_before_login_ends_the_oldest_which_is_told() {
     let mut third = served.connect();
     third.ok(&format!("USER {}", owner.address));
     assert_eq!(metric(&served, BEFORE_LOGIN), 0);
-    let expected = "-ERR [SYS/TEMP] too many clients wait to log in, and you have waited longest; \
-                    try again later";
+    let expected = "-ERR [SYS/TEMP] too many clients are waiting to log in, try again later";
     let fourth = served.connect();
     assert_eq!(refusal(oldest), expected);
     let _fifth = served.connect();

@@ -106,7 +106,7 @@ fn marks_on_many_messages_are_set_and_taken_back() {
 fn served(place: Place) -> (Served, Owner) {
     let served = Served::start(place, &[("Pop3__MaxConnectionsPerUser", "16")]);
     let owner = served.owner(&[]);
-    fill(&served.place, &owner.id.0.to_string());
+    fill(&served.place, &owner.id.row().to_string());
     (served, owner)
 }
 

@@ -1,4 +1,4 @@
-//! What a server holds, whatever its clients do.
+//! Bounds on a server's memory.
 
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;

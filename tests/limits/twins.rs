@@ -48,8 +48,8 @@ fn a_device_that_logs_in_again_ends_its_longest_idle_session_which_deletes_nothi
     other.ok("NOOP");
     let mut new = login_eventually(&served, &owner);
     let said = String::from_utf8(dead.read_to_end().unwrap()).unwrap();
-    let expected = "-ERR [SYS/TEMP] this session was idle, and a new login with the same key has \
-                    ended it; nothing was deleted\r\n";
+    let expected = "-ERR [SYS/TEMP] idle session ended by a new login with the same key; nothing was \
+                    deleted\r\n";
     assert_eq!(said, expected);
     assert_eq!(metric(&served, SUPERSEDED), 1);
     for wire in [&mut other, &mut new] {

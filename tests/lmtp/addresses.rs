@@ -367,7 +367,7 @@ fn add_as_before(place: &Place, address: &str) -> String {
         let user = accounts(place).await.add(PLAIN, &[]).await.unwrap();
         let key = key(&database, PLAIN).await;
         let sql = place.sql().await;
-        let id = user.0;
+        let id = user.row();
         sql.run(&format!(
             "UPDATE addresses SET address = '{address}' WHERE user_id = {id}"
         ))

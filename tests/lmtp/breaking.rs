@@ -1,4 +1,4 @@
-//! What is left when a delivery breaks off, whoever breaks it.
+//! Deliveries that break off, on either side.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

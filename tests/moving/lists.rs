@@ -287,7 +287,7 @@ fn x_uidl_fields_are_unique_ids_at_import_and_at_no_delivery() {
             "{outcome:?}"
         );
         assert!(
-            outcome.stderr.contains("none that POP3 allows"),
+            outcome.stderr.contains("POP3 does not allow its unique-id"),
             "{outcome:?}"
         );
         let before = maildrop(place);

@@ -360,7 +360,9 @@ fn unique_ids_of_up_to_200_octets_are_kept_and_served() {
             "{outcome:?}"
         );
         assert!(
-            outcome.stderr.contains("message 4: its unique-id is none"),
+            outcome
+                .stderr
+                .contains("message 4: POP3 does not allow its unique-id"),
             "{outcome:?}"
         );
         let again = import_from(place, port).stdout;

@@ -31,7 +31,7 @@ impl Smtp {
         Ok(session)
     }
 
-    /// Sends a command; its reply, whatever it is.
+    /// Sends a command; returns its reply.
     pub(super) fn ask(&mut self, line: &str) -> std::io::Result<String> {
         self.write(format!("{line}\r\n").as_bytes())?;
         self.reply()

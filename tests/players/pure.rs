@@ -4,13 +4,14 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use pop3::{
-    Access, Candidates, ChannelBinding, Credentials, Limits, LoginRefusal, Mechanisms, Part,
-    Policy, Reply, RetrieveRefusal, Session, Snapshot, Step, Top, Verifier,
+    Access, Authorization, AuthorizationStep, Candidates, ChannelBinding, Credentials, Limits,
+    LoginRefusal, Mechanisms, Part, Policy, Reply, Retrieve, RetrieveRefusal, Snapshot, Top,
+    Transaction, TransactionStep, Verifier,
 };
-use wire::{Canonical, Line, LineBuffer, Secret, Stuffing};
+use wire::{Canonical, LineBuffer, Secret, Stuffing};
 
+use super::transcript::{Network, Transcript};
 use super::{Player, Storage, nothing_more, unique_id};
-use crate::transcripts::{Network, Transcript};
 
 /// The protocol by itself, with a maildrop in memory.
 pub(crate) struct Pure {
@@ -21,6 +22,21 @@ pub(crate) struct Pure {
     out: Vec<u8>,
     storage: Storage,
     deleted: Vec<usize>,
+}
+
+/// The phase of a session.
+enum Session {
+    Authorization(Authorization),
+    Transaction(Transaction),
+}
+
+impl Session {
+    fn max_line_octets(&self) -> usize {
+        match self {
+            Self::Authorization(state) => state.max_line_octets(),
+            Self::Transaction(state) => state.max_line_octets(),
+        }
+    }
 }
 
 impl Pure {
@@ -52,7 +68,7 @@ impl Pure {
         let mut pure = Self {
             ids: (1..=messages.len()).map(|n| format!("id-{n}")).collect(),
             messages,
-            session: Some(Session::new(policy)),
+            session: Some(Session::Authorization(Authorization::new(policy))),
             received: LineBuffer::default(),
             out: Vec::new(),
             storage: Storage::Works,
@@ -77,56 +93,27 @@ impl Pure {
                 self.session = Some(session);
                 break;
             };
-            self.session = self.step(session, line);
+            self.session = match session {
+                Session::Authorization(state) => self.authorization(state.receive(line)),
+                Session::Transaction(state) => self.transaction(state.receive(line)),
+            };
         }
         self.received = received;
     }
 
-    fn step(&mut self, session: Session, line: Line<'_>) -> Option<Session> {
-        let (reply, session) = match session.receive(line) {
-            Step::Reply(reply, session) => (reply, Some(session)),
-            Step::Close(reply) => (reply, None),
-            Step::Login(login) => {
-                if self.storage == Storage::Fails {
-                    login.refused(LoginRefusal::Unavailable)
-                } else if Self::are_right(login.credentials()) {
-                    let (reply, session) = login.granted(self.snapshot(), Access::Full);
-                    (reply, Some(session))
-                } else {
-                    login.refused(LoginRefusal::Credentials)
+    fn authorization(&mut self, step: AuthorizationStep) -> Option<Session> {
+        let (reply, state) = match step {
+            AuthorizationStep::Reply(reply, state) => (reply, Some(state)),
+            AuthorizationStep::Quit(reply) | AuthorizationStep::Close(reply) => (reply, None),
+            AuthorizationStep::Login(login) => match self.verdict(login.credentials()) {
+                Ok(()) => {
+                    let (reply, state) = login.granted(self.snapshot(), Access::Full);
+                    self.say(&reply);
+                    return Some(Session::Transaction(state));
                 }
-            }
-            Step::List(mut listing) => {
-                while !listing.write(&mut self.out, usize::MAX) {}
-                return Some(listing.finish());
-            }
-            Step::Retrieve(retrieve) if self.storage != Storage::Works => {
-                let why = match self.storage {
-                    Storage::HasLostTheMessages => RetrieveRefusal::Gone,
-                    Storage::Works | Storage::Fails => RetrieveRefusal::Unavailable,
-                };
-                let (reply, session) = retrieve.refused(why);
-                (reply, Some(session))
-            }
-            Step::Retrieve(retrieve) => {
-                let message = self.messages[retrieve.number().index()].clone();
-                let part = match retrieve.part() {
-                    Part::Whole => message.as_slice(),
-                    Part::Top(lines) => Top::new(lines).take(&message),
-                };
-                let (reply, session) = retrieve.found();
-                self.say(&reply);
-                let mut stuffing = Stuffing::default();
-                self.out.extend(stuffing.pieces(part).flatten());
-                self.out.extend(stuffing.finish());
-                return Some(session);
-            }
-            Step::Commit(commit) if self.storage == Storage::Fails => (commit.failed(), None),
-            Step::Commit(commit) => {
-                self.deleted = commit.marked().map(|n| n.index() + 1).collect();
-                (commit.done(self.deleted.len()), None)
-            }
-            Step::Verifier(lookup) => {
+                Err(why) => login.refused(why),
+            },
+            AuthorizationStep::Verifier(lookup) => {
                 let mut candidates = Candidates::new(b"salt", NonZeroU32::MIN);
                 if lookup.name() == Self::ADDRESS && lookup.identity().is_none() {
                     for (key, secret) in (1..).zip([Self::KEY, Self::SECOND_KEY]) {
@@ -136,10 +123,65 @@ impl Pure {
                 }
                 lookup.found(candidates, "server-nonce", None)
             }
-            Step::StartTls(..) => panic!("STLS is over the wire only"),
+            AuthorizationStep::StartTls(_) => panic!("STLS is over the wire only"),
         };
         self.say(&reply);
-        session
+        state.map(Session::Authorization)
+    }
+
+    fn transaction(&mut self, step: TransactionStep) -> Option<Session> {
+        let (reply, state) = match step {
+            TransactionStep::Reply(reply, state) => (reply, Some(state)),
+            TransactionStep::Quit(reply) | TransactionStep::Close(reply) => (reply, None),
+            TransactionStep::List(mut listing) => {
+                while !listing.write(&mut self.out, usize::MAX) {}
+                return Some(Session::Transaction(listing.finish()));
+            }
+            TransactionStep::Retrieve(retrieve) => {
+                return Some(Session::Transaction(self.retrieve(retrieve)));
+            }
+            TransactionStep::Commit(commit) if self.storage == Storage::Fails => {
+                (commit.failed(), None)
+            }
+            TransactionStep::Commit(commit) => {
+                self.deleted = commit.marked().map(|n| n.index() + 1).collect();
+                (commit.done(self.deleted.len()), None)
+            }
+        };
+        self.say(&reply);
+        state.map(Session::Transaction)
+    }
+
+    fn retrieve(&mut self, retrieve: Retrieve) -> Transaction {
+        let refusal = match self.storage {
+            Storage::Works => None,
+            Storage::HasLostTheMessages => Some(RetrieveRefusal::Gone),
+            Storage::Fails => Some(RetrieveRefusal::Unavailable),
+        };
+        if let Some(why) = refusal {
+            let (reply, state) = retrieve.refused(why);
+            self.say(&reply);
+            return state;
+        }
+        let message = self.messages[retrieve.number().index()].clone();
+        let part = match retrieve.part() {
+            Part::Whole => message.as_slice(),
+            Part::Top(lines) => Top::new(lines).take(&message),
+        };
+        let (reply, state) = retrieve.found();
+        self.say(&reply);
+        let mut stuffing = Stuffing::default();
+        self.out.extend(stuffing.pieces(part).flatten());
+        self.out.extend(stuffing.finish());
+        state
+    }
+
+    fn verdict(&self, credentials: &Credentials) -> Result<(), LoginRefusal> {
+        if self.storage == Storage::Fails {
+            return Err(LoginRefusal::Unavailable);
+        }
+        let right = Self::are_right(credentials);
+        right.then_some(()).ok_or(LoginRefusal::Credentials)
     }
 
     fn are_right(credentials: &Credentials) -> bool {

@@ -1,20 +1,22 @@
 //! Servers, and a fresh maildrop on them for each transcript.
 
 use std::cell::OnceCell;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::time::SystemTime;
 
 use restante::accounts::KeyOptions;
 
+use super::transcript::{Network, Transcript};
 use super::{Player, Storage, nothing_more, unique_id};
 use crate::served::{Owner, Served, Wire};
-use crate::support::mail::key_options;
+use crate::support::mail::{self, key_options};
 use crate::support::place::Place;
 use crate::support::run;
-use crate::transcripts::{Network, Transcript};
 
-/// Servers with the settings that transcripts ask for.
-pub(crate) struct Servers<F> {
-    place: F,
+/// Servers on one kind of database, with the settings that transcripts ask for.
+pub(crate) struct Servers {
+    place: fn() -> Option<Place>,
     running: HashMap<(bool, Vec<(String, String)>), Stage>,
 }
 
@@ -24,30 +26,42 @@ struct Stage {
     stranger: Owner,
 }
 
-impl<F: Fn() -> Place> Servers<F> {
-    pub(crate) fn new(place: F) -> Self {
+impl Servers {
+    /// None runs yet; one is started where a transcript needs it.
+    pub(crate) fn new(place: fn() -> Option<Place>) -> Self {
         Self {
             place,
             running: HashMap::new(),
         }
     }
 
-    pub(crate) fn player(&mut self, transcript: &Transcript, network: Network) -> OverTheWire<'_> {
+    /// A player with a fresh maildrop; none if this machine has no such database.
+    pub(crate) fn player(
+        &mut self,
+        transcript: &Transcript,
+        network: Network,
+    ) -> Option<OverTheWire<'_>> {
         let kind = (transcript.certificate, transcript.settings.clone());
-        let place = &self.place;
-        let stage = self.running.entry(kind).or_insert_with(|| {
-            let settings = transcript.settings.iter();
-            let settings = settings.map(|(name, value)| (name.as_str(), value.as_str()));
-            let settings: Vec<_> = settings.collect();
-            let served = if transcript.certificate {
-                Served::start(place(), &settings)
-            } else {
-                Served::start_without_certificate(place(), &settings)
-            };
-            let stranger = served.owner(&[]);
-            Stage { served, stranger }
-        });
-        OverTheWire::new(stage, transcript, network)
+        let stage = match self.running.entry(kind) {
+            Entry::Occupied(stage) => stage.into_mut(),
+            Entry::Vacant(stage) => stage.insert(Stage::new((self.place)()?, transcript)),
+        };
+        Some(OverTheWire::new(stage, transcript, network))
+    }
+}
+
+impl Stage {
+    fn new(place: Place, transcript: &Transcript) -> Self {
+        let settings = transcript.settings.iter();
+        let settings = settings.map(|(name, value)| (name.as_str(), value.as_str()));
+        let settings: Vec<_> = settings.collect();
+        let served = if transcript.certificate {
+            Served::start(place, &settings)
+        } else {
+            Served::start_with_its_own(place, &settings)
+        };
+        let stranger = served.owner(&[]);
+        Self { served, stranger }
     }
 }
 
@@ -166,7 +180,12 @@ impl Player for OverTheWire<'_> {
     }
 
     fn deliver(&mut self, message: &[u8]) -> Result<(), String> {
-        self.stage.served.deliver(&self.owner, message);
+        let (user, message) = (self.owner.id, message.to_vec());
+        self.stage.served.ask(async move |running| {
+            let staged = mail::prepare(&running.database, &message).await;
+            let messages = vec![(staged, SystemTime::now())];
+            running.database.store(&[user], messages).await.unwrap();
+        });
         let now = self.stage.served.stored(&self.owner);
         let new = now.into_iter().filter(|id| !self.ids.contains(id));
         let new: Vec<_> = new.collect();
@@ -176,7 +195,7 @@ impl Player for OverTheWire<'_> {
 
     fn storage(&mut self, storage: Storage) -> Result<(), String> {
         self.storage = storage;
-        let user = self.owner.id.0;
+        let user = self.owner.id.row();
         let rename = |from: &str, to: &str| {
             let tables = ["messages", "chunks"].map(str::to_owned);
             tables.map(|table| format!("ALTER TABLE {table}{from} RENAME TO {table}{to}"))

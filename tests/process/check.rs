@@ -120,7 +120,7 @@ fn what_would_keep_the_server_from_starting_is_a_problem() {
         (
             "Lmtp__SocketPath",
             "/missing/lmtp.sock",
-            "no folder for the socket",
+            "the folder of the socket",
         ),
         ("Log__Level", "loud", "is not possible"),
         ("Otel__Endpoint", "collector:4318", "is no URL"),
@@ -321,7 +321,7 @@ fn a_server_behind_a_proxy_of_this_machine_is_known_by_its_admin_endpoint() {
     let (code, findings) = check(&place.url, &unknown);
     assert_eq!(code, Some(0), "{findings:#?}");
     assert!(
-        tells(&findings, "warning", "can't be told by whom"),
+        tells(&findings, "warning", "in use by an unknown program"),
         "{findings:#?}"
     );
 }

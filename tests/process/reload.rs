@@ -40,7 +40,7 @@ fn a_hangup_takes_up_level_and_limits_and_tells_what_needs_a_restart() {
                 .contains(&format!("a setting has changed setting=\"{setting}\""))
         );
     }
-    // Whoever was there goes on as they began; who comes now finds the new limit.
+    // Open sessions go on as they began; new ones find the new limit.
     for _ in 0..5 {
         assert!(old.command("WHAT").starts_with("-ERR"));
     }

@@ -3,9 +3,8 @@
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use restante::listener::Bound;
+use restante::net::{ListenerKind, ListeningSocket};
 use restante::server::{Preloaded, Server};
-use restante::session::ListenerKind;
 use restante::settings::Config;
 use restante::store::Store;
 use tokio::sync::oneshot;
@@ -28,7 +27,7 @@ fn sessions_are_served_from_a_store_in_memory() {
         actix_rt::System::new().block_on(async {
             let config = Config::default();
             let preloaded = Preloaded::new(&config).unwrap();
-            let bound = vec![Bound::new(Some(HERE), 0, ListenerKind::Plain).unwrap()];
+            let bound = vec![ListeningSocket::tcp(Some(HERE), 0, ListenerKind::Pop3).unwrap()];
             let store = Store::of_maildrops(mail);
             let server = Server::start_on(&config, preloaded, store, bound).unwrap();
             tell.send(server.addresses()[0]).unwrap();

@@ -206,7 +206,7 @@ fn a_message_that_lost_its_middle_breaks_the_connection_and_does_not_pass_for_wh
                 let sql = served.place.sql().await;
                 let of_owner = format!(
                     "SELECT content_id FROM messages WHERE user_id = {}",
-                    owner.id.0
+                    owner.id.row()
                 );
                 sql.run(&format!(
                     "DELETE FROM chunks WHERE number = {lost} AND content_id IN ({of_owner})"
@@ -231,7 +231,7 @@ fn top_and_retr_of_a_message_whose_first_chunk_is_too_short_break_the_connection
                 sql.run(&format!(
                     "UPDATE chunks SET data = SUBSTR(data, 1, 5000) WHERE number = 0 \
                      AND content_id IN (SELECT content_id FROM messages WHERE user_id = {})",
-                    owner.id.0
+                    owner.id.row()
                 ))
                 .await;
             });

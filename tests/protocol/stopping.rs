@@ -60,7 +60,7 @@ fn a_retrieval_goes_on_and_quit_commits_when_the_server_stops() {
     let stuffed = reads.exactly(1000).unwrap();
     quits.ok("DELE 1");
     let stopped = served.begin_to_stop(LONG);
-    // Now it is stopping: whoever is not logged in has gone.
+    // Now it is stopping: sessions before login have ended.
     waits.read_to_end().unwrap();
     quits.ok("QUIT");
     assert_eq!(quits.read_to_end().unwrap(), b"");

@@ -27,7 +27,7 @@ fn a_broken_connection_costs_a_try_and_deletes_nothing() {
         eventually_async("the deletion", async || {
             let deleted = server.delete(ada, &messages(&before), SESSION).await;
             let left = sql
-                .count(&format!("messages WHERE user_id = {}", ada.0))
+                .count(&format!("messages WHERE user_id = {}", ada.row()))
                 .await;
             assert_eq!(left, if deleted.is_ok() { 0 } else { 2 });
             deleted.ok()

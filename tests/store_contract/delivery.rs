@@ -96,7 +96,7 @@ fn a_message_is_kept_once_however_many_users_receive_it() {
         for name in 0..5 {
             users.push(add(&database, &format!("{name}@example.com")).await);
         }
-        // Whoever is named twice receives one copy.
+        // A user who is named twice receives one copy.
         let recipients = [users.clone(), users.clone()].concat();
         for size in [1000, WRITTEN_EARLY + 1] {
             store(&database, &recipients, &[message(1, size)]).await;
@@ -129,9 +129,9 @@ fn a_delivery_reaches_all_its_recipients_or_none() {
             }
             batch
         };
-        let nobody = [users[0], UserId(4711), users[1]];
+        let nobody = [users[0], UserId::from_row(4711), users[1]];
         assert!(database.store(&nobody, batch().await).await.is_err());
-        let rows = format!("user_id = {}", users[1].0);
+        let rows = format!("user_id = {}", users[1].row());
         sql.refuse("INSERT", "messages", &rows).await;
         assert!(database.store(&users, batch().await).await.is_err());
         sql.allow("messages").await;

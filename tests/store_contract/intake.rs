@@ -25,7 +25,7 @@ fn each_recipient_has_an_outcome_and_whoever_is_named_twice_one_copy() {
         use Outcome::{NoSuchUser, OverQuota, Stored};
         let server = place.server().await;
         let database = place.open().await;
-        let (ada, nobody) = (add(&database, ADA).await, UserId(4711));
+        let (ada, nobody) = (add(&database, ADA).await, UserId::from_row(4711));
         let quota = Quota {
             octets: Some(209),
             messages: Some(2),
@@ -59,7 +59,7 @@ fn a_large_letter_that_nobody_gets_leaves_nothing() {
     on_each(async |place| {
         let database = place.open().await;
         let sql = place.sql().await;
-        let large = delivery(&database, 3_000_000, &[UserId(4711)]).await;
+        let large = delivery(&database, 3_000_000, &[UserId::from_row(4711)]).await;
         assert!(sql.count("chunks").await > 0);
         let outcomes = database.deliver(&[large]).await.unwrap();
         assert_eq!(outcomes, [[Outcome::NoSuchUser]]);

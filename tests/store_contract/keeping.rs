@@ -82,7 +82,7 @@ fn a_session_s_deletions_come_back_as_they_were_and_no_others() {
         }
         assert!(server.open(bob, 0).await.unwrap().snapshot.is_empty());
 
-        // Again and again, whoever reads meanwhile.
+        // Again and again, with readers meanwhile.
         let lease = server.lease(ada, version(&sql, ada).await);
         server.delete(ada, &all[..4], "third").await.unwrap();
         assert_eq!(
@@ -387,7 +387,7 @@ fn mail_that_can_not_be_removed_now_keeps_no_other_s_from_expiring() {
         store(&database, &[bob], &[message(1, 100)]).await;
         sql.run(&format!(
             "UPDATE messages SET stored_at_ms = 2 WHERE user_id = {}",
-            bob.0
+            bob.row()
         ))
         .await;
         let collected = server.collect_garbage().await.unwrap();

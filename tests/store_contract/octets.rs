@@ -46,7 +46,7 @@ fn messages_of_every_size_come_back_octet_for_octet() {
     });
 }
 
-/// Whichever part of a message is asked for, it is that part.
+/// Each part of a message is that part.
 async fn check_chunks(server: &SqlStore, stored: Stored, message: &[u8]) {
     let pieces: Vec<Vec<u8>> = message.chunks(CHUNK_OCTETS).map(<[u8]>::to_vec).collect();
     let count = u32::try_from(pieces.len()).unwrap();

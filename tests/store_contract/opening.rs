@@ -51,7 +51,7 @@ fn an_empty_maildrop_opens_and_so_does_that_of_nobody() {
         let server = place.server().await;
         let ada = add(&place.open().await, ADA).await;
         assert!(server.open(ada, 0).await.unwrap().snapshot.is_empty());
-        let nobody = server.open(UserId(4711), 10).await.unwrap();
+        let nobody = server.open(UserId::from_row(4711), 10).await.unwrap();
         assert!(nobody.snapshot.is_empty() && nobody.snapshot.hidden() == 0);
         assert_eq!(nobody.message(number(1)), None);
     });
@@ -64,7 +64,7 @@ fn a_maildrop_of_100_000_messages_opens_without_their_octets() {
         let ada = add(&place.open().await, ADA).await;
         let sql = place.sql().await;
         insert_messages(&sql, ada, 100_000).await;
-        // Whoever looked for octets would fail.
+        // A query for octets would fail.
         sql.run("DROP TABLE chunks").await;
         let all = server.open(ada, 0).await.unwrap();
         assert_eq!(all.snapshot.len(), 100_000);

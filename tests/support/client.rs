@@ -1,4 +1,4 @@
-//! A POP3 client that waits, but not for ever.
+//! A POP3 client with timeouts.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

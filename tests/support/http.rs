@@ -58,7 +58,7 @@ impl Http {
         typed.ask(method, path, &body.to_string())
     }
 
-    /// Asks whatever is to be asked.
+    /// Sends a request.
     pub(crate) fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
         let url = format!("http://{}{path}", self.address);
         let mut request = Request::builder().method(method).uri(url);

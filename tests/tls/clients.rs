@@ -146,7 +146,7 @@ fn without_a_list_that_is_up_to_date_no_client_is_believed() {
             let tls = stage.load(&[("Pop3__CrlPath", &lists)]).unwrap();
             let server = shake(&tls, showing(&client), "localhost").await.server;
             assert_eq!(server.is_ok(), believed, "{lists}: {:?}", server.err());
-            // Whoever shows none is not concerned.
+            // Clients without one are not concerned.
             assert!(shake(&tls, anybody(), "localhost").await.server.is_ok());
         }
     });

@@ -200,7 +200,7 @@ fn a_certificate_of_nobody_here_opens_nothing() {
     let mut talk = stage.connect(Some(&stranger));
     let reply = talk.command("AUTH EXTERNAL =");
     assert!(reply.starts_with("-ERR [AUTH] "), "{reply}");
-    // Whoever shows one may still log in by a key.
+    // A client with one may still log in by a key.
     assert!(
         talk.command(&format!("USER {}", ada.address))
             .starts_with("+OK")

@@ -140,11 +140,11 @@ fn pkcs12_is_read_with_a_password_an_empty_one_and_none() {
         ("-legacy -passout pass:secret", "secret"),
         ("-legacy -passout pass:", ""),
         (&format!("{none} -passout pass:"), ""),
-        // Whoever sets a password for one file may have another without.
+        // A password for one file does not exclude another without.
         ("-passout pass:", "for another"),
         ("-passout pass:größer", "größer"),
     ] {
-        // Known by its content, whatever its name.
+        // Known by its content, under any name.
         for name in ["server.p12", "server.pem"] {
             folder.run(&format!("{export} {how} -out {name}"));
             let path = folder.path(name);

@@ -1,8 +1,8 @@
-//! Paths of MAIL and RCPT (RFC 5321, section 4.1.2), and what a final store makes of them.
+//! Paths of MAIL and RCPT (RFC 5321, section 4.1.2).
 //!
 //! A return path is written down, so it need only fit on a header line. A recipient is looked up,
-//! so what is odd about its form makes it nobody's. Neither is judged by RFC 5321: behind an MTA
-//! that has taken a message, a refusal is a bounce to somebody who has done nothing wrong.
+//! so an odd form makes it an unknown user. Neither is judged by RFC 5321: behind an MTA that has
+//! accepted a message, a refusal is a bounce to an innocent sender.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -67,7 +67,7 @@ pub(crate) enum PathError {
     ControlCharacter,
 }
 
-/// Reads a return path and returns what follows it. None is `<>`, the sender of a bounce.
+/// Reads a return path; returns the text behind it too. `None` is `<>`, the sender of a bounce.
 pub(crate) fn reverse_path(text: &[u8]) -> Result<(Option<ReversePath>, &[u8]), PathError> {
     let (inside, rest) = path(text)?;
     if inside.trim_ascii().is_empty() {
@@ -77,7 +77,7 @@ pub(crate) fn reverse_path(text: &[u8]) -> Result<(Option<ReversePath>, &[u8]), 
     Ok((Some(ReversePath(path)), rest))
 }
 
-/// Reads a recipient and returns what follows it.
+/// Reads a recipient; returns the text behind it too.
 pub(crate) fn recipient(text: &[u8]) -> Result<(Address, &[u8]), PathError> {
     let (inside, rest) = path(text)?;
     let written = without_route(inside.trim_ascii()).to_vec();
@@ -172,7 +172,7 @@ fn breaks_a_line(c: char) -> bool {
     c.is_control() || c == '\u{2028}' || c == '\u{2029}'
 }
 
-/// What follows a source route (`@a,@b:`), which is ignored (RFC 5321, appendix C).
+/// The path behind a source route (`@a,@b:`), which is ignored (RFC 5321, appendix C).
 fn without_route(inside: &[u8]) -> &[u8] {
     let Some(colon) = memchr::memchr(b':', inside) else {
         return inside;
@@ -206,7 +206,7 @@ pub fn unquote(local: &str) -> String {
     meant
 }
 
-/// Is it the address of a machine, such as `[192.0.2.1]` or `[IPv6:2001:db8::1]`?
+/// Whether it is the address of a machine, such as `[192.0.2.1]` or `[IPv6:2001:db8::1]`.
 pub fn is_address_literal(text: &str) -> bool {
     const IPV6: &str = "IPv6:";
     let inside = text.strip_prefix('[').and_then(|it| it.strip_suffix(']'));

@@ -1,4 +1,4 @@
-//! Command lines and what they mean (RFC 5321, section 4.1; RFC 2033; RFC 3030).
+//! Command lines (RFC 5321, section 4.1; RFC 2033; RFC 3030).
 
 use crate::address::{
     Address, PathError, ReversePath, is_address_literal, recipient, reverse_path,
@@ -20,22 +20,22 @@ pub(crate) enum Command {
     Quit,
 }
 
-/// Who sends a message, and what is said of it beforehand.
+/// The sender of a message, and its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mail {
     /// None is `<>`.
     pub(crate) sender: Option<ReversePath>,
-    /// How many octets it will have, about (RFC 1870).
+    /// The approximate size in octets (RFC 1870).
     pub(crate) octets: Option<u64>,
-    /// May addresses and header hold more than ASCII (RFC 6531)?
+    /// Whether addresses and header may hold more than ASCII (RFC 6531).
     pub(crate) utf8: bool,
 }
 
-/// A recipient that can be nobody's address. It is a refusal of this recipient, not of the command.
+/// A recipient that can't be a user's address. It refuses this recipient, not the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BadRecipient;
 
-/// How many octets follow BDAT, and whether they are the last.
+/// The octets behind BDAT, and whether they are the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Size {
     pub(crate) octets: u64,
@@ -49,7 +49,7 @@ const MAX_NAME_OCTETS: usize = 255;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
     Reply(Reply),
-    /// Nobody knows how many octets of message follow, so no further command can be found.
+    /// The length of the chunk is unknown, so the next command can't be found.
     Lost(Reply),
 }
 
@@ -87,16 +87,12 @@ impl Command {
             "DATA" => alone(Self::Data, &keyword, arguments),
             "RSET" => alone(Self::Rset, &keyword, arguments),
             "QUIT" => alone(Self::Quit, &keyword, arguments),
-            "HELO" | "EHLO" => Err(refuse(500, "5.5.1", "this is LMTP: say LHLO")),
-            "VRFY" | "EXPN" => Err(refuse(
-                502,
-                "5.5.1",
-                "addresses are not told: RCPT says whether there is such a user",
-            )),
+            "HELO" | "EHLO" => Err(refuse(500, "5.5.1", "this is LMTP: send LHLO")),
+            "VRFY" | "EXPN" => Err(refuse(502, "5.5.1", "VRFY and EXPN are disabled: use RCPT")),
             "STARTTLS" | "AUTH" | "TURN" | "ETRN" | "SEND" | "SOML" | "SAML" => {
-                Err(refuse(502, "5.5.1", format!("there is no {keyword} here")))
+                Err(refuse(502, "5.5.1", format!("{keyword} is not available")))
             }
-            _ => Err(refuse(500, "5.5.1", "no such command")),
+            _ => Err(refuse(500, "5.5.1", "unknown command")),
         }
     }
 }
@@ -129,7 +125,7 @@ fn lhlo(arguments: &[u8]) -> Result<Command, Refusal> {
     Ok(Command::Lhlo(name))
 }
 
-/// What stands behind `FROM:` or `TO:`.
+/// The text behind `FROM:` or `TO:`.
 fn after<'a>(keyword: &str, arguments: &'a [u8]) -> Option<&'a [u8]> {
     let (found, rest) = arguments.split_at_checked(keyword.len())?;
     found
@@ -138,12 +134,12 @@ fn after<'a>(keyword: &str, arguments: &'a [u8]) -> Option<&'a [u8]> {
 }
 
 fn mail(arguments: &[u8]) -> Result<Command, Refusal> {
-    let form = || refuse(501, "5.5.4", "the form is MAIL FROM:<sender>");
+    let form = || refuse(501, "5.5.4", "usage: MAIL FROM:<sender>");
     let path = after("FROM:", arguments).ok_or_else(form)?;
     let (sender, rest) = reverse_path(path).map_err(|why| match why {
         PathError::Missing => form(),
-        PathError::Unclosed => refuse(501, "5.1.7", "the sender needs both < and >"),
-        PathError::ControlCharacter => refuse(501, "5.1.7", "a sender has no control characters"),
+        PathError::Unclosed => refuse(501, "5.1.7", "unbalanced < and > around the sender"),
+        PathError::ControlCharacter => refuse(501, "5.1.7", "control character in the sender"),
     })?;
     let mut mail = Mail {
         sender,
@@ -153,22 +149,22 @@ fn mail(arguments: &[u8]) -> Result<Command, Refusal> {
     let mut seen = Vec::new();
     for (name, value) in parameters(rest)? {
         if seen.contains(&name) {
-            return Err(refuse(501, "5.5.4", format!("{name} is there twice")));
+            return Err(refuse(501, "5.5.4", format!("duplicate parameter {name}")));
         }
         match (name.as_str(), value.as_deref()) {
             ("SIZE", Some(octets)) => mail.octets = Some(size(octets)?),
             ("BODY", Some(body))
                 if body.eq_ignore_ascii_case("7BIT") || body.eq_ignore_ascii_case("8BITMIME") => {}
             ("BODY", _) => {
-                return Err(refuse(501, "5.5.4", "BODY is 7BIT or 8BITMIME"));
+                return Err(refuse(501, "5.5.4", "BODY must be 7BIT or 8BITMIME"));
             }
             ("SMTPUTF8", None) => mail.utf8 = true,
             ("SIZE" | "SMTPUTF8", _) => {
-                return Err(refuse(501, "5.5.4", format!("{name} has not this form")));
+                return Err(refuse(501, "5.5.4", format!("malformed parameter {name}")));
             }
             (name, _) if IGNORED_OF_MAIL.contains(&name) => {}
             _ => {
-                let text = "the parameters of MAIL here are SIZE, BODY and SMTPUTF8";
+                let text = "unknown parameter: MAIL takes SIZE, BODY and SMTPUTF8";
                 return Err(refuse(555, "5.5.4", text));
             }
         }
@@ -178,7 +174,7 @@ fn mail(arguments: &[u8]) -> Result<Command, Refusal> {
 }
 
 fn rcpt(arguments: &[u8]) -> Result<Command, Refusal> {
-    let form = || refuse(501, "5.5.4", "the form is RCPT TO:<recipient>");
+    let form = || refuse(501, "5.5.4", "usage: RCPT TO:<recipient>");
     let path = after("TO:", arguments).filter(|path| !path.trim_ascii().is_empty());
     let Ok((recipient, rest)) = recipient(path.ok_or_else(form)?) else {
         return Ok(Command::Rcpt(Err(BadRecipient)));
@@ -188,7 +184,7 @@ fn rcpt(arguments: &[u8]) -> Result<Command, Refusal> {
     }
     let known = |name: &str| IGNORED_OF_RCPT.contains(&name);
     if parameters(rest)?.iter().any(|(name, _)| !known(name)) {
-        return Err(refuse(555, "5.5.4", "RCPT has no parameters here"));
+        return Err(refuse(555, "5.5.4", "unknown parameter: RCPT takes none"));
     }
     Ok(Command::Rcpt(Ok(recipient)))
 }
@@ -200,11 +196,7 @@ fn starts_with_blank(text: &[u8]) -> bool {
 /// The words behind a path: each a name in capitals, and its value if it has one.
 fn parameters(text: &[u8]) -> Result<Vec<(String, Option<String>)>, Refusal> {
     if !text.is_empty() && !starts_with_blank(text) {
-        return Err(refuse(
-            501,
-            "5.5.4",
-            "there is something behind the address",
-        ));
+        return Err(refuse(501, "5.5.4", "unexpected text behind the address"));
     }
     let text = String::from_utf8_lossy(text);
     let parameter = |word: &str| match word.split_once('=') {
@@ -218,7 +210,7 @@ fn parameters(text: &[u8]) -> Result<Vec<(String, Option<String>)>, Refusal> {
 fn size(text: &str) -> Result<u64, Refusal> {
     let is_number = (1..=20).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_digit());
     if !is_number {
-        return Err(refuse(501, "5.5.4", "SIZE is a number of octets"));
+        return Err(refuse(501, "5.5.4", "SIZE must be a number of octets"));
     }
     // What no number here can hold is too large all the same.
     Ok(text.parse().unwrap_or(u64::MAX))
@@ -240,7 +232,7 @@ fn bdat(arguments: &str) -> Result<Command, Refusal> {
         _ => Err(Refusal::Lost(Reply::new(
             501,
             "5.5.4",
-            "the form is BDAT octets [LAST]; what follows can't be told apart, good-bye",
+            "usage: BDAT octets [LAST]; closing connection",
         ))),
     }
 }

@@ -1,9 +1,8 @@
 //! The Local Mail Transfer Protocol as a value, on the server's side.
 //!
-//! A [`Session`] is the state of one conversation. [`Session::receive`] takes it and one line, and
-//! returns a [`Step`] that says what to do: send a reply, look a recipient up, take a message in,
-//! close. Whoever calls does it and hands the outcome back to the step, which owns the session
-//! meanwhile. Nothing in this crate does I/O, knows the time or sends a message.
+//! [`Session::receive`] takes the state of a session and one line, and returns a [`Step`] that says
+//! what to do: send a reply, look up a recipient, receive a message, close. The caller does it and
+//! hands the outcome back to the step, which owns the session meanwhile. Nothing in this crate does I/O, knows the time or sends a message.
 //!
 //! RFC 2033 is the protocol, on top of RFC 5321; RFC 1870 SIZE, RFC 2034 the enhanced status codes,
 //! RFC 2920 PIPELINING, RFC 3030 CHUNKING, RFC 6152 8BITMIME, RFC 6531 SMTPUTF8.

@@ -1,4 +1,4 @@
-//! What the server says.
+//! Replies of the server.
 
 use std::fmt;
 
@@ -22,7 +22,7 @@ impl Reply {
         }
     }
 
-    /// What a client hears first.
+    /// The greeting of a new connection.
     pub fn greeting(server_name: &str) -> Self {
         Self::new(220, "", format!("{server_name} LMTP server ready"))
     }
@@ -36,7 +36,7 @@ impl Reply {
         }
     }
 
-    /// Sent to whoever connects when there is no room, and to whoever is here when the server stops.
+    /// The reply to a refused connection, and to all sessions when the server stops.
     pub fn closing(server_name: &str, why: &str) -> Self {
         Self::new(
             421,
@@ -45,9 +45,9 @@ impl Reply {
         )
     }
 
-    /// Sent to whoever has been silent for too long.
+    /// The reply to a client that was silent for too long.
     pub fn timed_out(server_name: &str) -> Self {
-        let text = format!("{server_name} has heard nothing for too long, good-bye");
+        let text = format!("{server_name} idle for too long, closing connection");
         Self::new(421, "4.4.2", text)
     }
 

@@ -1,5 +1,6 @@
-//! What may be said when, and what it leads to.
+//! The states of a session, and the steps of each command (RFC 2033, RFC 5321).
 
+mod envelope;
 mod pending;
 #[cfg(test)]
 mod tests;
@@ -8,9 +9,12 @@ use std::sync::Arc;
 
 use wire::Line;
 
-use crate::address::{Address, ReversePath};
+use crate::address::Address;
 use crate::command::{BadRecipient, Command, Mail, Refusal, Size};
 use crate::reply::Reply;
+use envelope::about;
+
+pub use envelope::{Answer, Envelope, MAX_RECIPIENT_OCTETS, MAX_RECIPIENTS};
 
 /// The longest command line with its line end, in octets.
 ///
@@ -18,34 +22,22 @@ use crate::reply::Reply;
 /// forwarders (SRS) and lists (VERP) put into an address grows with each of them.
 pub const MAX_LINE_OCTETS: usize = 8192;
 
-/// How many recipients a message may have; a client sends it again for the others. RFC 5321,
-/// section 4.5.3.1.8 asks for 100.
-pub const MAX_RECIPIENTS: usize = 1000;
-
-/// How many octets the recipients of a message may have together; a client sends it again for the
-/// others. It is what so many recipients of the usual lengths have, and bounds what a session holds.
-pub const MAX_RECIPIENT_OCTETS: usize = MAX_RECIPIENTS * 256;
-
-/// How much of an address a reply repeats, in octets: a reply has at most 512 (RFC 5321, section
-/// 4.5.3.1.5).
-const MAX_SHOWN_OCTETS: usize = 320;
-
-/// What stands in Received for a client whose name has not the form of a host's.
+/// The name in Received of a client whose own name is malformed.
 const UNNAMED: &str = "unknown";
 
-/// So many bad commands in a row end the session.
+/// The number of consecutive bad commands that ends a session.
 const MAX_BAD_COMMANDS: u32 = 20;
 
-/// What holds for all sessions of a server.
+/// The rules of all sessions of a server.
 #[derive(Debug, Clone)]
 pub struct Rules {
     /// The server's name.
     pub server_name: String,
-    /// The largest message, in octets, before dots are put in.
+    /// The largest message in octets, before stuffing.
     pub max_octets: u64,
 }
 
-/// The state of one conversation. `R` is what the caller knows of a recipient.
+/// The state of a session. `R` is the caller's data about a recipient.
 #[derive(Debug)]
 pub struct Session<R> {
     rules: Arc<Rules>,
@@ -55,9 +47,9 @@ pub struct Session<R> {
 
 #[derive(Debug)]
 enum State<R> {
-    /// Who are you?
+    /// LHLO is missing.
     Greeted,
-    /// No message is under way.
+    /// No transaction has begun.
     Ready { client: String },
     /// MAIL has named a sender; recipients may follow.
     Envelope(Envelope<R>),
@@ -65,55 +57,22 @@ enum State<R> {
     Chunks(Envelope<R>),
 }
 
-/// Who sends a message, and to whom.
+/// What is to be done about a line.
 #[derive(Debug)]
-pub struct Envelope<R> {
-    /// How the client called itself.
-    pub client: String,
-    /// None for `<>`.
-    pub sender: Option<ReversePath>,
-    /// How many octets the client says that it has, about (SIZE).
-    pub octets: Option<u64>,
-    /// May it hold more than ASCII in addresses and header (SMTPUTF8)?
-    pub utf8: bool,
-    /// The recipients that were accepted, in their order.
-    pub recipients: Vec<(Address, R)>,
-}
-
-/// What to do about a line.
-#[derive(Debug)]
+#[must_use = "a step has to be taken, or the client waits without an answer"]
 pub enum Step<R> {
     /// Send this and read on.
     Reply(Reply, Session<R>),
-    /// Look a recipient up, then tell the step.
+    /// Look up a recipient, then hand the result to the step.
     Lookup(Lookup<R>),
-    /// Send this, take the message in by [`crate::Unstuffing`], then tell the step.
+    /// Send this, receive the message by [`wire::Unstuffing`], then hand the result to the step.
     Receive(Reply, Incoming<R>),
-    /// Take so many octets in, then tell the step.
+    /// Receive so many octets, then hand the result to the step.
     Chunk(Chunk<R>),
-    /// Read so many octets and throw them away, then send this and read on.
+    /// Read and discard so many octets, then send this and read on.
     Skip(u64, Reply, Session<R>),
     /// Send this and close.
     Close(Reply),
-}
-
-/// What became of a recipient's copy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
-    /// It is stored durably.
-    Stored,
-    /// The maildrop is full.
-    OverQuota,
-    /// The user has been removed since RCPT.
-    NoSuchUser,
-    /// The message is larger than is allowed.
-    TooLarge,
-    /// There is no room for it on the server's disk.
-    NoSpace,
-    /// Somebody else keeps the maildrop locked.
-    Locked,
-    /// It could not be stored now.
-    Unavailable,
 }
 
 /// A recipient that must be looked up.
@@ -149,7 +108,7 @@ impl<R> Session<R> {
         }
     }
 
-    /// Is a message under way?
+    /// Whether a transaction has begun.
     pub fn is_in_transaction(&self) -> bool {
         match self.state {
             State::Greeted | State::Ready { .. } => false,
@@ -157,10 +116,10 @@ impl<R> Session<R> {
         }
     }
 
-    /// Refuses a line that ends with LF alone, whatever it says (RFC 5321, section 2.3.8). If it
-    /// were taken, LF.CRLF behind it could end a message.
+    /// Refuses any line that ends with LF alone (RFC 5321, section 2.3.8). Accepted, LF.CRLF behind
+    /// it could end a message.
     pub fn refuse_bare_line_feed(self) -> Step<R> {
-        self.bad(Reply::new(500, "5.5.2", "a line ends with CR and LF"))
+        self.bad(Reply::new(500, "5.5.2", "lines must end with CRLF"))
     }
 
     /// Takes a line from the client.
@@ -168,7 +127,7 @@ impl<R> Session<R> {
         let command = match line {
             Line::Text(text) => Command::parse(text),
             Line::TooLong => {
-                let reply = Reply::new(500, "5.5.6", "the line is too long");
+                let reply = Reply::new(500, "5.5.6", "line too long");
                 Err(Refusal::Reply(reply))
             }
         };
@@ -180,7 +139,7 @@ impl<R> Session<R> {
             Ok(Command::Bdat(size)) => self.bdat(size),
             Ok(Command::Rset) => {
                 self.forget_message();
-                self.good(Reply::new(250, "2.0.0", "forgotten"))
+                self.good(Reply::new(250, "2.0.0", "reset"))
             }
             Ok(Command::Noop) => self.good(Reply::new(250, "2.0.0", "still here")),
             Ok(Command::Help) => {
@@ -188,7 +147,7 @@ impl<R> Session<R> {
                 self.good(Reply::new(214, "2.0.0", text))
             }
             Ok(Command::Quit) => {
-                let text = format!("{} good-bye", self.rules.server_name);
+                let text = format!("{} goodbye", self.rules.server_name);
                 Step::Close(Reply::new(221, "2.0.0", text))
             }
             Err(Refusal::Reply(reply)) => self.bad(reply),
@@ -214,10 +173,10 @@ impl<R> Session<R> {
 
     fn mail(mut self, mail: Mail) -> Step<R> {
         let client = match self.state {
-            State::Greeted => return self.bad(out_of_order("say LHLO first")),
+            State::Greeted => return self.bad(out_of_order("send LHLO first")),
             State::Ready { ref client } => client.clone(),
             State::Envelope(_) | State::Chunks(_) => {
-                return self.bad(out_of_order("a message is under way: RSET forgets it"));
+                return self.bad(out_of_order("nested MAIL: send RSET first"));
             }
         };
         if mail
@@ -241,13 +200,15 @@ impl<R> Session<R> {
         let State::Envelope(envelope) = &self.state else {
             return self.bad(out_of_order("need MAIL before RCPT"));
         };
-        // It is one recipient of perhaps many, so it spoils neither the session nor the others.
+        // It is one recipient of perhaps many, so it counts as no bad command.
         let Ok(recipient) = recipient else {
-            let text = "that is not the address of a user";
+            let text = "invalid recipient address";
             return self.good(Reply::new(550, "5.1.3", text));
         };
         if !envelope.has_room_for(&recipient) {
-            let text = format!("a message may have {MAX_RECIPIENTS} recipients, send it again");
+            let text = format!(
+                "too many recipients: at most {MAX_RECIPIENTS}, send it again for the others"
+            );
             return self.good(Reply::new(452, "4.5.3", text));
         }
         Step::Lookup(Lookup {
@@ -259,11 +220,7 @@ impl<R> Session<R> {
     fn data(mut self) -> Step<R> {
         match self.take_envelope() {
             Ok((envelope, true)) => Step::Receive(
-                Reply::new(
-                    354,
-                    "",
-                    "send the message, and end it with a line of one dot",
-                ),
+                Reply::new(354, "", "send the message, end with a line of one dot"),
                 Incoming {
                     session: self,
                     envelope,
@@ -271,7 +228,7 @@ impl<R> Session<R> {
             ),
             Ok((envelope, false)) => {
                 self.state = State::Chunks(envelope);
-                self.bad(out_of_order("the message has begun by BDAT"))
+                self.bad(out_of_order("DATA after BDAT: send RSET first"))
             }
             Err(reply) => self.bad(reply),
         }
@@ -297,13 +254,13 @@ impl<R> Session<R> {
         }
     }
 
-    /// The envelope of the message that comes now, and whether nothing of it is here yet. The
-    /// state is that of no message then.
+    /// Takes the envelope for the message that follows; returns whether it begins now. Without a
+    /// further change of state, the transaction is over.
     fn take_envelope(&mut self) -> Result<(Envelope<R>, bool), Reply> {
         match &self.state {
-            State::Greeted | State::Ready { .. } => Err(out_of_order("MAIL and RCPT come first")),
+            State::Greeted | State::Ready { .. } => Err(out_of_order("need MAIL and RCPT first")),
             State::Envelope(envelope) if envelope.recipients.is_empty() => {
-                Err(Reply::new(503, "5.5.1", "there is no valid recipient"))
+                Err(Reply::new(503, "5.5.1", "no valid recipients"))
             }
             State::Envelope(Envelope { client, .. }) | State::Chunks(Envelope { client, .. }) => {
                 let ready = State::Ready {
@@ -312,7 +269,7 @@ impl<R> Session<R> {
                 match std::mem::replace(&mut self.state, ready) {
                     State::Envelope(envelope) => Ok((envelope, true)),
                     State::Chunks(envelope) => Ok((envelope, false)),
-                    State::Greeted | State::Ready { .. } => Err(out_of_order("MAIL comes first")),
+                    State::Greeted | State::Ready { .. } => Err(out_of_order("need MAIL first")),
                 }
             }
         }
@@ -345,7 +302,10 @@ impl<R> Session<R> {
     }
 
     fn too_large(&self) -> Reply {
-        let text = format!("a message may have {} octets", self.rules.max_octets);
+        let text = format!(
+            "message too large: at most {} octets",
+            self.rules.max_octets
+        );
         Reply::new(552, "5.3.4", text)
     }
 
@@ -363,8 +323,12 @@ impl<R> Session<R> {
                 Answer::TooLarge => return self.too_large(),
                 // RFC 5321, section 4.2.3, and RFC 3463, section 3.4.
                 Answer::NoSpace => (452, "4.3.1", NO_SPACE),
-                Answer::Locked => (451, "4.2.0", "the maildrop is in use, try again later"),
-                Answer::Unavailable => (451, "4.3.0", "can't be stored now, try again later"),
+                Answer::Locked => (451, "4.2.0", "maildrop locked, try again later"),
+                Answer::Unavailable => (
+                    451,
+                    "4.3.0",
+                    "cannot store the message now, try again later",
+                ),
             };
             about(recipient, envelope.utf8, code, status, text)
         };
@@ -372,44 +336,14 @@ impl<R> Session<R> {
     }
 }
 
-/// What is said of a recipient whom nobody here is.
+/// The reply about an unknown recipient.
 const UNKNOWN: &str = "No such user";
 
-/// What is said while the disk has no room.
+/// The reply while the disk is full.
 const NO_SPACE: &str = "the server's disk is full, try again later";
 
-/// What is said of a maildrop that takes no more.
+/// The reply about a full maildrop.
 const FULL: &str = "the maildrop is full";
-
-impl<R> Envelope<R> {
-    /// May the message have this recipient too?
-    fn has_room_for(&self, recipient: &Address) -> bool {
-        let octets = |(recipient, _): &(Address, R)| recipient.as_bytes().len();
-        let before: usize = self.recipients.iter().map(octets).sum();
-        self.recipients.len() < MAX_RECIPIENTS
-            && before + recipient.as_bytes().len() <= MAX_RECIPIENT_OCTETS
-    }
-}
-
-/// A reply about one recipient, which it names.
-fn about(recipient: &Address, utf8: bool, code: u16, status: &'static str, text: &str) -> Reply {
-    let name = shown(recipient.as_bytes(), utf8);
-    Reply::new(code, status, format!("<{name}> {text}"))
-}
-
-/// An address as a reply repeats it: not all of a very long one, and in ASCII unless the client has
-/// said that it reads more (RFC 6531, section 3.7.4).
-fn shown(address: &[u8], utf8: bool) -> String {
-    let mut shown = String::new();
-    for c in String::from_utf8_lossy(address).chars() {
-        if shown.len() >= MAX_SHOWN_OCTETS {
-            shown.push_str("...");
-            break;
-        }
-        shown.push(if utf8 || c.is_ascii() { c } else { '?' });
-    }
-    shown
-}
 
 fn out_of_order(text: &'static str) -> Reply {
     Reply::new(503, "5.5.1", text)

@@ -1,10 +1,10 @@
 //! What CAPA announces (RFC 2449, section 6).
 
+use crate::policy::Policy;
 use crate::reply::Reply;
 use crate::sasl::Mechanism;
-use crate::session::Policy;
 
-/// The name that CAPA tells; a version would tell an attacker more than a client.
+/// The implementation name in CAPA, without a version, which would help attackers only.
 pub const IMPLEMENTATION: &str = "Restante";
 
 /// The reply to CAPA, before login if `authorization`, else after it.
@@ -38,5 +38,5 @@ pub(crate) fn capabilities(policy: &Policy, authorization: bool) -> Reply {
     }
     let implementation = format!("IMPLEMENTATION {IMPLEMENTATION}");
     lines.push(&implementation);
-    Reply::lines("what I can do follows", lines)
+    Reply::lines("capability list follows", lines)
 }

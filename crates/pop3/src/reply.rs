@@ -1,17 +1,17 @@
-//! What the server says: the only place that writes `+OK` and `-ERR`.
+//! Replies of the server. Nothing else writes `+OK` and `-ERR`.
 
 use std::fmt::Display;
 
-/// A response code, which tells a program what a text tells a person (RFC 2449, section 8).
+/// A response code: the reason of a refusal for programs (RFC 2449, section 8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResponseCode {
-    /// `[AUTH]`: the credentials are at fault (RFC 3206, section 5).
+    /// `[AUTH]`: wrong credentials (RFC 3206, section 5).
     Auth,
     /// `[IN-USE]`: too many sessions have this maildrop open (RFC 2449, section 8.1.2).
     InUse,
-    /// `[SYS/TEMP]`: a fault of the system that will pass (RFC 3206, section 4).
+    /// `[SYS/TEMP]`: a temporary system failure (RFC 3206, section 4).
     SysTemp,
-    /// `[SYS/PERM]`: a fault of the system that a person must fix (RFC 3206, section 4).
+    /// `[SYS/PERM]`: a permanent system failure (RFC 3206, section 4).
     SysPerm,
 }
 
@@ -64,9 +64,13 @@ impl Reply {
         Self(format!("+ {base64}\r\n"))
     }
 
-    /// The first line that a server says (RFC 1939, section 4).
+    /// The greeting of a new connection (RFC 1939, section 4).
     pub fn greeting(server_name: &str) -> Self {
         Self::ok(format_args!("{server_name} POP3 server ready"))
+    }
+
+    pub(crate) fn too_many_bad_commands() -> Self {
+        Self::err("too many bad commands, goodbye")
     }
 
     /// The octets to send.
@@ -74,7 +78,7 @@ impl Reply {
         self.0.as_bytes()
     }
 
-    /// Does it begin with `+OK`?
+    /// Whether it begins with `+OK`.
     pub fn is_ok(&self) -> bool {
         self.0.starts_with("+OK")
     }

@@ -5,14 +5,14 @@ mod scram;
 use data_encoding::BASE64;
 
 use crate::command::without_blanks;
-use crate::session::Policy;
+use crate::policy::Policy;
 use wire::Secret;
 
 pub use scram::{BadVerifier, Candidates, Verifier};
 
 pub(crate) use scram::{Acknowledged, ClientFirst, Proving, ScramError};
 
-/// How a client proves who it is.
+/// A SASL mechanism.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mechanism {
     /// SCRAM-SHA-256, bound to the TLS connection (RFC 7677, RFC 5802).
@@ -58,7 +58,7 @@ impl Mechanism {
         Self::ALL.into_iter().find(named)
     }
 
-    /// Whether AUTH takes it on this connection, as it is now.
+    /// Whether AUTH accepts it on this connection.
     pub(crate) fn is_accepted(self, policy: &Policy) -> bool {
         policy.allows(self)
             && match self {
@@ -69,7 +69,7 @@ impl Mechanism {
             }
     }
 
-    /// What CAPA and AUTH list on this connection, as it is now.
+    /// The names that CAPA and AUTH list on this connection.
     pub(crate) fn announced(policy: &Policy) -> impl Iterator<Item = &'static str> {
         let listed = |it: &Self| {
             let hidden =
@@ -79,7 +79,7 @@ impl Mechanism {
         Self::ALL.into_iter().filter(listed).map(Self::as_str)
     }
 
-    /// What the server says first, in base64: an empty challenge, but for LOGIN's prompt.
+    /// The first challenge in base64: empty, but for LOGIN's prompt.
     pub(crate) fn first_challenge(self) -> &'static str {
         match self {
             Self::Login => PROMPT_FOR_NAME,
@@ -88,12 +88,12 @@ impl Mechanism {
     }
 }
 
-/// A set of mechanisms: those that an operator allows.
+/// A set of mechanisms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mechanisms(u8);
 
 impl Mechanisms {
-    /// All that there are.
+    /// All mechanisms.
     pub const ALL: Self = Self(u8::MAX);
 
     /// Whether this one is in the set.
@@ -109,7 +109,7 @@ impl FromIterator<Mechanism> for Mechanisms {
     }
 }
 
-/// What becomes of SCRAM-SHA-256-PLUS where there is TLS to bind to.
+/// Whether SCRAM-SHA-256-PLUS is announced and accepted inside TLS.
 ///
 /// Clients that choose it without being able to bind (`mutt` and `neomutt` as Debian builds them) are
 /// locked out where it is announced.
@@ -124,32 +124,32 @@ pub enum ChannelBinding {
     Never,
 }
 
-/// `Username:`, by which clients of LOGIN know what is asked for.
+/// `Username:`, the first prompt of LOGIN.
 const PROMPT_FOR_NAME: &str = "VXNlcm5hbWU6";
 
-/// `Password:`.
+/// `Password:`, its second prompt.
 pub(crate) const PROMPT_FOR_SECRET: &str = "UGFzc3dvcmQ6";
 
 /// The longest line of a SASL exchange, in octets with its CRLF: what RFC 4954, section 4 takes to
 /// be enough for all mechanisms (RFC 5034 says nothing of it).
 pub const MAX_RESPONSE_OCTETS: usize = 12_288;
 
-/// What a client says in an exchange, no longer in base64. It may be a secret.
+/// Decodes a client's response from base64. It may be a secret.
 pub(crate) fn decode(response: &[u8]) -> Option<Secret> {
     BASE64.decode(response).ok().map(Secret::new)
 }
 
-/// What the server says in an exchange, in base64.
+/// Encodes a challenge in base64.
 pub(crate) fn encode(challenge: &str) -> String {
     BASE64.encode(challenge.as_bytes())
 }
 
-/// The name and the secret of PLAIN.
+/// Reads the message of PLAIN.
 ///
 /// # Errors
 /// If the message is not of the form `[authzid] NUL authcid NUL passwd` (RFC 4616, section 2).
 pub(crate) fn plain(message: &Secret) -> Result<Plain, &'static str> {
-    const FORM: &str = "PLAIN takes [identity] NUL name NUL key";
+    const FORM: &str = "PLAIN needs [identity] NUL name NUL key";
     let mut parts = message.expose().split(|octet| *octet == 0);
     let (Some(identity), Some(name), Some(secret), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
@@ -167,12 +167,12 @@ pub(crate) fn plain(message: &Secret) -> Result<Plain, &'static str> {
     })
 }
 
-/// What PLAIN says.
+/// The parts of PLAIN's message.
 #[derive(Debug)]
 pub(crate) struct Plain {
-    /// An address of the user whose maildrop is to be opened, if it is told.
+    /// The address of the user whose maildrop is to be opened, if it is given.
     pub(crate) identity: Option<String>,
-    /// Whose key it is.
+    /// The user.
     pub(crate) name: String,
     /// The key.
     pub(crate) secret: Secret,

@@ -1,4 +1,4 @@
-//! The maildrop as it was at login, and what DELE has marked in it.
+//! The maildrop at the time of the login, and the marks of DELE.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -9,7 +9,7 @@ use std::ops::Range;
 pub struct MessageNumber(NonZeroU32);
 
 impl MessageNumber {
-    /// `None` for 0 and for what no maildrop can hold.
+    /// `None` for 0 and for numbers larger than any maildrop.
     pub fn new(number: u64) -> Option<Self> {
         u32::try_from(number)
             .ok()
@@ -35,7 +35,7 @@ impl fmt::Display for MessageNumber {
 }
 
 /// The name of a message, which never changes: 1 to 70 octets of 0x21 to 0x7E (RFC 1939, section 7),
-/// or up to 200 if another server has called it so.
+/// or up to 200 if another server has made it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct UniqueId(String);
 
@@ -59,8 +59,8 @@ impl UniqueId {
         Self::of_at_most(Self::MAX_OCTETS, text.into())
     }
 
-    /// Checks a unique-id that another server has told to clients. Some servers made longer ones
-    /// than RFC 1939 allows, and clients that have accepted one know the message by it.
+    /// Checks a unique-id of another server. Some servers made longer ones than RFC 1939 allows, and
+    /// clients know the messages by them.
     ///
     /// # Errors
     /// If it is empty, longer than 200 octets, or has any other character than `!` to `~`.
@@ -189,7 +189,7 @@ impl Snapshot {
         self.sizes.len()
     }
 
-    /// Is there no message?
+    /// Whether there is no message.
     pub fn is_empty(&self) -> bool {
         self.sizes.is_empty()
     }
@@ -229,18 +229,18 @@ pub struct Marks {
 impl Marks {
     const BITS: usize = u64::BITS as usize;
 
-    /// Is this message marked?
+    /// Whether this message is marked.
     pub fn contains(&self, number: MessageNumber) -> bool {
         let word = self.words.get(number.index() / Self::BITS);
         word.is_some_and(|word| word & Self::bit(number) != 0)
     }
 
-    /// How many messages are marked.
+    /// The number of marked messages.
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// Is no message marked?
+    /// Whether no message is marked.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }

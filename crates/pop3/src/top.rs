@@ -38,7 +38,7 @@ impl Top {
         octets.get(..taken).unwrap_or_default()
     }
 
-    /// Has everything been taken that TOP sends?
+    /// Whether all that TOP sends has been taken.
     pub fn is_done(&self) -> bool {
         self.done
     }

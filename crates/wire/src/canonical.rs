@@ -1,6 +1,6 @@
-//! The form in which mail is stored: as it will be sent.
+//! The canonical form of mail, in which it is stored and sent.
 
-/// Brings the line ends of a message into canonical form, however it is cut.
+/// Brings the line ends of a message into canonical form, in pieces of any size.
 ///
 /// A bare LF becomes CRLF and the end gets one if it has none. Everything else stays, octet for
 /// octet: NUL, 8-bit, bare CR.
@@ -28,7 +28,7 @@ impl Canonical {
         self.last = octets.last().copied().or(self.last);
     }
 
-    /// Appends what the last line lacks of its CRLF.
+    /// Appends the missing part of the last CRLF.
     pub fn finish(self, out: &mut Vec<u8>) {
         match self.last {
             None | Some(b'\n') => {}

@@ -1,4 +1,4 @@
-//! Cuts what the network delivers into lines.
+//! Cuts a stream into lines.
 
 /// One line of the client, without its line end.
 #[derive(Debug, PartialEq, Eq)]
@@ -9,11 +9,11 @@ pub enum Line<'a> {
     TooLong,
 }
 
-/// What has been received and not yet understood.
+/// The received octets that were not yet taken out.
 ///
-/// How long a line may be is said with each question, since it depends on what is expected next.
-/// It holds no memory while it is empty, and never more than one read and one line, as long as
-/// whoever reads takes out all lines before reading more.
+/// The longest line is an argument of each call, since it depends on the state of the session. An
+/// empty buffer holds no memory; if all lines are taken out before more is read, it never holds more
+/// than one read and one line.
 #[derive(Debug, Default)]
 pub struct LineBuffer {
     octets: Vec<u8>,
@@ -23,17 +23,17 @@ pub struct LineBuffer {
 }
 
 impl LineBuffer {
-    /// Adds what was read from the network.
+    /// Adds octets that were read from the network.
     pub fn push(&mut self, octets: &[u8]) {
         self.octets.extend_from_slice(octets);
     }
 
-    /// Is nothing here that was received and not yet taken out?
+    /// Whether all received octets were taken out.
     pub fn is_empty(&self) -> bool {
         self.octets.is_empty()
     }
 
-    /// Is a whole line here? If not, what can't become one is thrown away.
+    /// Whether there is a whole line. If not, octets that can't become one are thrown away.
     pub fn has_line(&mut self, max_octets: usize) -> bool {
         let whole = self.find_end().is_some();
         if !whole {
@@ -62,7 +62,7 @@ impl LineBuffer {
         Some(Line::Text(line.strip_suffix(b"\r").unwrap_or(line)))
     }
 
-    /// Does the next line end with LF alone? POP3 does not mind, other protocols do.
+    /// Whether the next line ends with LF alone. POP3 accepts that, other protocols do not.
     pub fn next_ends_with_lf_alone(&mut self) -> bool {
         let Some(length) = self.find_end() else {
             return false;
@@ -71,12 +71,12 @@ impl LineBuffer {
         !line.ends_with(b"\r\n")
     }
 
-    /// What was received and not yet taken out, for what does not come in lines.
+    /// The received octets that were not yet taken out, for data that does not come in lines.
     pub fn octets(&self) -> &[u8] {
         self.octets.get(self.start..).unwrap_or_default()
     }
 
-    /// Takes so many octets out.
+    /// Takes out so many octets.
     pub fn consume(&mut self, octets: usize) {
         self.start = (self.start + octets).min(self.octets.len());
         self.searched = 0;

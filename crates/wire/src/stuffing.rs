@@ -2,13 +2,13 @@
 
 use memchr::memmem;
 
-/// Stuffs the octets of one message on their way out, however they are cut.
+/// Stuffs the octets of one message, in pieces of any size.
 ///
 /// Every line that begins with a dot gets a second one, and the end is a line with a dot alone.
-/// The octets are lent, never copied.
+/// The octets are borrowed, never copied.
 #[derive(Debug)]
 pub struct Stuffing {
-    /// The last two octets that went by; at the start it is as if a line had just ended.
+    /// The last two octets; a message starts as if a line had just ended.
     last: [u8; 2],
 }
 
@@ -19,7 +19,7 @@ impl Default for Stuffing {
 }
 
 impl Stuffing {
-    /// The pieces to send for the next octets of the message, in order.
+    /// Returns the pieces to send for the next octets of the message, in order.
     pub fn pieces<'a>(&mut self, octets: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let first_is_at_line_start = self.last[1] == b'\n';
         match octets {
@@ -42,7 +42,7 @@ impl Stuffing {
         dot.into_iter().chain(lines_with_dot.flatten())
     }
 
-    /// What ends the reply: the final dot, after a line end if the message lacked one.
+    /// Returns the end of the reply: the final dot, after a line end if the message lacked one.
     pub fn finish(self) -> &'static [u8] {
         if self.last == *b"\r\n" {
             b".\r\n"

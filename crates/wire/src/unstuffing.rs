@@ -1,10 +1,10 @@
-//! The message behind DATA: where it ends, and without the dots that were put in for that.
+//! The inverse of stuffing for a message behind DATA.
 
 /// Takes a message off the stream (RFC 5321, section 4.5.2).
 ///
 /// CRLF, a dot and CRLF end it, and nothing else does. Servers that also take a bare LF or CR for
 /// a line end let a sender hide a second message in a first one (SMTP smuggling). So a dot behind a
-/// bare LF is a dot like any other: it ends nothing, and nothing was put in before it.
+/// bare LF is a dot like any other: it ends nothing, and is not stuffed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unstuffing(State);
 
@@ -32,10 +32,8 @@ impl Default for Unstuffing {
 }
 
 impl Unstuffing {
-    /// Takes what belongs to the message off these octets and appends it to `out`, as it was
-    /// before it was stuffed; returns how many octets were taken.
-    ///
-    /// They are all of them unless the message has ended.
+    /// Takes the octets that belong to the message and appends them to `out`, unstuffed; returns the
+    /// number of octets that were taken: all, unless the message has ended.
     pub fn take(&mut self, octets: &[u8], out: &mut Vec<u8>) -> usize {
         let mut rest = octets;
         while self.0 != State::Ended {
@@ -57,7 +55,7 @@ impl Unstuffing {
         octets.len() - rest.len()
     }
 
-    /// Has the message ended?
+    /// Whether the message has ended.
     pub fn has_ended(&self) -> bool {
         self.0 == State::Ended
     }

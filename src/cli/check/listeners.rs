@@ -1,4 +1,4 @@
-//! Can the server listen where it is told to?
+//! Checks whether the server can listen where the settings say.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -9,21 +9,20 @@ use pop3::Reply;
 
 use super::super::endpoint::Endpoint;
 use super::Finding;
-use crate::listener::{BindError, Bound};
+use crate::net::{BindError, ListenerKind, ListeningSocket};
 use crate::server;
-use crate::session::ListenerKind;
 use crate::settings::{Admin, Config, Lmtp, Pop3};
 
-/// How long whoever listens on a port of ours may take to greet.
+/// The longest wait for the greeting of a program that listens on a port of the settings.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long a greeting may be, in octets (RFC 1939, section 3).
+/// The longest greeting in octets (RFC 1939, section 3).
 const GREETING_OCTETS: u64 = 512;
 
-/// What each port is asked for, in the words of its setting.
+/// The fix for a port that is in use.
 const CHOOSE_ANOTHER: &str = "stop that program, or choose another port";
 
-/// What to do if a port below 1024 is not for whoever checks.
+/// The fix for a port below 1024 that this user may not open.
 const CHECK_AS_THE_SERVICE: &str = "if the service may, check as it: systemd-run --pipe --wait \
     --uid=restante --property=AmbientCapabilities=CAP_NET_BIND_SERVICE restante check --config FILE; \
     else give it that capability, or set Pop3__Port and Pop3__SecurePort";
@@ -95,19 +94,17 @@ fn pop3_port(
     admin_is_alive: bool,
     is_running: &mut bool,
 ) -> Finding {
-    let name = match kind {
-        ListenerKind::Plain => "POP3",
-        ListenerKind::Tls => "POP3S",
-    };
-    let Err(error) = Bound::new(settings.bind_address, port, kind) else {
+    let name = kind.title();
+    let Err(error) = ListeningSocket::tcp(settings.bind_address, port, kind) else {
         return Finding::ok("pop3", format!("{name}: port {port} is free"));
     };
     let in_use = error.reason.kind() == ErrorKind::AddrInUse;
-    // The greeting inside TLS can't be seen; the plain port, which is looked at first, tells.
+    // The greeting inside TLS can't be seen; the plain port, which is checked first, tells.
     *is_running = in_use
-        && match kind {
-            ListenerKind::Plain => greets_as_we_do(settings, port) || admin_is_alive,
-            ListenerKind::Tls => *is_running || admin_is_alive,
+        && if kind.begins_with_tls() {
+            *is_running || admin_is_alive
+        } else {
+            greets_as_we_do(settings, port) || admin_is_alive
         };
     if *is_running {
         let message = format!("{name}: port {port} is in use by a running restante, as it seems");
@@ -116,19 +113,19 @@ fn pop3_port(
     if in_use && settings.proxy_networks.contain(here(settings)) {
         return Finding::warning(
             "pop3",
-            format!("{name}: port {port} is in use, and it can't be told by whom"),
-            "if restante runs already, all is well: it greets proxies alone on this machine; \
+            format!("{name}: port {port} is in use by an unknown program"),
+            "ignore this if restante is running: it greets only proxies on this machine; \
              else stop that program, or choose another port",
         );
     }
     refused("pop3", &error)
 }
 
-/// The error of `serve` holds the fix behind a semicolon, but for ports that need a right: the
-/// service may have it, and whoever checks may not.
+/// Turns the error of `serve`, whose fix stands behind a semicolon, into a problem. Ports that need
+/// a right differ: the service may have it although this user has not.
 fn refused(about: &'static str, error: &BindError) -> Finding {
     if error.reason.kind() == ErrorKind::PermissionDenied {
-        let message = format!("cannot listen on {}: this user may not", error.socket);
+        let message = format!("cannot listen on {}: this user may not", error.place);
         return Finding::problem(about, message, CHECK_AS_THE_SERVICE);
     }
     let message = error.to_string();
@@ -138,19 +135,19 @@ fn refused(about: &'static str, error: &BindError) -> Finding {
     Finding::problem(about, message, fix)
 }
 
-/// Is whoever listens there a server of the same settings?
+/// Whether a server of the same settings listens there.
 fn greets_as_we_do(settings: &Pop3, port: u16) -> bool {
     let greeting = greeting(SocketAddr::new(here(settings), port));
     greeting.is_ok_and(|line| line == Reply::greeting(&settings.server_name).as_bytes())
 }
 
-/// Where this machine reaches the listeners.
+/// The address at which this machine reaches the listeners.
 fn here(settings: &Pop3) -> IpAddr {
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
     settings.bind_address.unwrap_or(loopback)
 }
 
-/// Does the admin endpoint of the settings answer? It tells what a listener for proxies does not.
+/// Whether the admin endpoint of the settings answers. It tells what a listener for proxies does not.
 fn admin_is_alive(config: &Config) -> bool {
     let silent = config.pop3.proxy_networks.contain(here(&config.pop3));
     silent
@@ -203,7 +200,7 @@ fn lmtp(settings: &Lmtp, is_running: bool) -> Vec<Finding> {
         } else {
             findings.push(Finding::problem(
                 "lmtp",
-                format!("there is no folder for the socket {}", path.display()),
+                format!("the folder of the socket {} is missing", path.display()),
                 "make the folder, or set Lmtp__SocketPath",
             ));
         }
@@ -220,7 +217,7 @@ fn lmtp(settings: &Lmtp, is_running: bool) -> Vec<Finding> {
 
 fn socket(path: &Path, is_running: bool) -> Finding {
     let place = path.display();
-    match crate::lmtp::probe(path) {
+    match crate::net::probe(path) {
         Ok(()) => Finding::ok("lmtp", format!("LMTP: {place} is free")),
         Err(error) if is_running && error.kind() == ErrorKind::AddrInUse => Finding::ok(
             "lmtp",
@@ -234,7 +231,7 @@ fn socket(path: &Path, is_running: bool) -> Finding {
     }
 }
 
-/// Two settings that ask for the same port: only one of them can have it.
+/// Finds settings that ask for the same port.
 fn collisions(config: &Config) -> Vec<Finding> {
     let ports = [
         ("Pop3__Port", config.pop3.port),
@@ -267,7 +264,7 @@ fn other_port(
         return None;
     }
     let place = SocketAddr::new(address, port);
-    let finding = match Bound::new(Some(address), port, ListenerKind::Plain) {
+    let finding = match ListeningSocket::tcp(Some(address), port, ListenerKind::Lmtp) {
         Ok(_) => Finding::ok(about, format!("{name}: {place} is free")),
         Err(error) if is_running && error.reason.kind() == ErrorKind::AddrInUse => Finding::ok(
             about,

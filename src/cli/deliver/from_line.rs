@@ -1,9 +1,9 @@
 //! The From_ line that a mail server's pipe puts in front of a message.
 //!
-//! It is no part of the message: it says from whom it came, as Return-Path does in a maildrop. Exim,
-//! Postfix (`flags=F`), Sendmail and procmail write one.
+//! It is no part of the message: it says from whom it came, as Return-Path does in a maildrop.
+//! Exim, Postfix (`flags=F`), Sendmail and procmail write one.
 
-/// How much of a message is looked at, in octets: From_ lines and the line behind them.
+/// Octets of a message that are looked at: From_ lines and the line behind them.
 pub(super) const LOOKED_AT_OCTETS: usize = 16 * 1024;
 
 /// UUCP left one such line per machine.
@@ -16,11 +16,11 @@ const MONTHS: [&str; 12] = [
     "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
 ];
 
-/// What stands in front of a message.
+/// The beginning of a message without its From_ lines.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Envelope<'a> {
-    /// The sender that the first From_ line tells, empty for that of a bounce. None if there is no
-    /// such line, or nobody in it.
+    /// The sender that the first From_ line names, empty for that of a bounce. None if there is no
+    /// such line, or no sender in it.
     pub(super) sender: Option<&'a [u8]>,
     /// The message, as far as it was given.
     pub(super) message: &'a [u8],
@@ -73,7 +73,7 @@ fn sender_of<'a>(line: &'a [u8], behind: &[u8]) -> Option<Option<&'a [u8]>> {
     })
 }
 
-/// Where the sender ends, which is one word but for blanks in quotes.
+/// Returns the end of the sender, which is one word but for blanks in quotes.
 fn end_of_sender(text: &[u8]) -> usize {
     let (mut quoted, mut escaped) = (false, false);
     let ends = |octet: &u8| {

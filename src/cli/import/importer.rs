@@ -16,16 +16,16 @@ use crate::store::{
     Database, Import as Message, ImportHistory, Match, MessageWriter, Rename, StagedMessage, UserId,
 };
 
-/// How many messages one transaction stores: each costs a wait for the disk.
+/// Messages of one transaction: each costs a wait for the disk.
 const MESSAGES_AT_ONCE: usize = 200;
 
-/// How many octets of messages wait in memory to be stored.
+/// Octets of messages that wait in memory to be stored.
 const OCTETS_AT_ONCE: u64 = 8 * 1024 * 1024;
 
-/// How long messages wait to be stored, when they come slowly.
+/// Maximum wait of messages to be stored, when they come slowly.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// What is said of an import that the database does not take to its end.
+/// The error of an import that the database does not take to its end.
 const STOPPED: &str = "the import stopped; what was imported before stays, run it again to go on";
 
 /// Imports one source into one maildrop.
@@ -39,9 +39,9 @@ pub(super) struct Importer {
     in_source: HashSet<String>,
     /// Those of them that were met. Who has one of them again is another message.
     met: HashSet<String>,
-    /// Does the source tell the order in which its server had the messages?
+    /// Whether the source has the order in which its server had the messages.
     ordered: bool,
-    /// Does the source itself tell what UIDL called them?
+    /// Whether the source itself lists their unique-ids.
     has_uid_list: bool,
     /// The time of the last message, which the next one's is not before if there is an order.
     last_received_at: Option<SystemTime>,
@@ -59,11 +59,11 @@ struct Arrived {
     message: StagedMessage,
     /// Its first piece.
     beginning: Vec<u8>,
-    /// What it is known by, whatever another server has put in front of it.
+    /// Its identity, without what another server has put in front of it.
     identity: [u8; 32],
 }
 
-/// What an arrived message is to the maildrop.
+/// The decision on an arrived message.
 enum Verdict {
     /// It was imported before.
     Known,
@@ -243,7 +243,8 @@ impl Importer {
             || self.stored_at.elapsed() >= LONGEST_WAIT
     }
 
-    /// Is a known message of this name another one than this, which has not been met yet?
+    /// Returns whether a known message of this name is another one than this, and has not been met
+    /// yet.
     fn has_name_of_another(
         &self,
         id: &Option<String>,
@@ -268,7 +269,8 @@ impl Importer {
         }
     }
 
-    /// Is the message of this name known? A name that another message had before is taken away.
+    /// Returns whether the message of this name is known. A name that another message had before is
+    /// taken away.
     fn is_known_by(&mut self, id: &mut Option<String>) -> bool {
         let Some(name) = id.clone() else {
             return false;
@@ -300,7 +302,7 @@ impl Importer {
         }
     }
 
-    /// When a message was received. If the source tells an order, each is as late as the one before
+    /// Returns the time of receipt. If the source has an order, each is as late as the one before
     /// it, so that they stay in the order in which the old server had them.
     fn time(
         &mut self,

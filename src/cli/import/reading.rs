@@ -16,7 +16,7 @@ pub(super) fn usable(
     (usable, unusable)
 }
 
-/// Why a message was not read to its end.
+/// Reasons why a message was not read to its end.
 pub(super) enum Unread {
     Source(std::io::Error),
     Storage(anyhow::Error),

@@ -9,7 +9,7 @@ use jiff::tz::Offset;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Dated {
     pub(super) at: SystemTime,
-    /// Does it name the day of the week?
+    /// Whether it names the day of the week.
     pub(super) has_weekday: bool,
 }
 
@@ -41,7 +41,7 @@ const WEEKDAYS: [&str; 7] = [
     "sunday",
 ];
 
-/// What zones' names mean, in minutes east of Greenwich.
+/// Names of time zones, in minutes east of Greenwich.
 const ZONES: [(&str, i32); 33] = [
     ("Z", 0),
     ("UT", 0),
@@ -170,7 +170,7 @@ fn rest_of_date((mut known_year, month, day): Day, words: &[&str]) -> Option<Sys
     let date = Date::new(known_year?, month, day).ok()?;
     let offset = Offset::from_seconds(offset.clamp(-840, 840) * 60).ok()?;
     let timestamp = offset.to_timestamp(date.to_datetime(known_time?)).ok()?;
-    Some(SystemTime::from(timestamp))
+    SystemTime::try_from(timestamp).ok()
 }
 
 fn is_weekday(word: &str) -> bool {
@@ -182,7 +182,7 @@ fn month(word: &str) -> Option<i8> {
     i8::try_from(at + 1).ok()
 }
 
-/// Which of the names a word is, or is short for.
+/// Returns the index of the name that a word is, or is short for.
 fn begins_one_of(names: &[&str], word: &str) -> Option<usize> {
     let word = word.trim_end_matches([',', '.']).to_ascii_lowercase();
     let fits = |name: &&str| word.len() >= 3 && name.starts_with(&word);

@@ -10,13 +10,13 @@ use memchr::memchr;
 use super::date::{self, Dated};
 use super::header::is_field;
 
-/// What a line begins with that announces a message.
+/// The beginning of a line that separates the messages of an mbox.
 pub(in crate::sources) const FROM: &[u8] = b"From ";
 
 /// The longest From_ line that is recognised, in octets.
 pub(super) const MAX_OCTETS: usize = 2048;
 
-/// How much behind a From_ line tells whether a header begins there, in octets.
+/// Octets behind a From_ line that show whether a header begins there.
 pub(super) const BEHIND_OCTETS: usize = 2048;
 
 /// The form of a line that begins with "From ".
@@ -39,13 +39,13 @@ pub(super) enum Form {
 pub(super) struct FromLine {
     pub(super) form: Form,
     pub(super) date: Option<SystemTime>,
-    /// Does Thunderbird or another Mozilla write such lines?
+    /// Whether Thunderbird or another Mozilla writes such lines.
     pub(super) is_mozilla: bool,
     /// Did a program of this machine write the message?
     pub(super) is_daemon: bool,
 }
 
-/// What stands behind a From_ line.
+/// The kinds of text behind a From_ line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Behind {
     /// A header: a field, and another line of a header or nothing.
@@ -130,7 +130,7 @@ pub(super) fn separator(
     is_one.then_some(from_line)
 }
 
-/// Does a file that begins so begin with a From_ line?
+/// Returns whether a file that begins so begins with a From_ line.
 pub(super) fn begins_mbox(octets: &[u8]) -> bool {
     let (line, behind) = line_of(octets);
     let Some(from_line) = FromLine::of(line) else {
@@ -142,8 +142,8 @@ pub(super) fn begins_mbox(octets: &[u8]) -> bool {
     }
 }
 
-/// How many octets the From_ line has that a message in a file of its own begins with; none if it
-/// begins with none.
+/// Returns the size in octets of the From_ line that a message in a file of its own begins with;
+/// none if it begins with none.
 pub(in crate::sources) fn octets_of_from_line(octets: &[u8]) -> usize {
     let (line, behind) = line_of(octets);
     let is_one = FromLine::of(line).is_some_and(|from_line| match from_line.form {

@@ -3,13 +3,14 @@
 /// The longest name of a field that is looked for, and what stands behind it, in octets.
 pub(super) const FIELD_OCTETS: usize = 256;
 
-/// How many Content-Length fields of a message are tried: its sender may have written one too.
+/// Maximum number of Content-Length fields of a message that are tried: its sender may have written
+/// one too.
 const MAX_LENGTHS: usize = 4;
 
 /// The field that frames a message.
 pub(super) const CONTENT_LENGTH: &str = "Content-Length";
 
-/// What Dovecot and UW-IMAP keep in a header and do not serve.
+/// Fields that Dovecot and UW-IMAP keep in a header and do not serve.
 const SERVER_FIELDS: [&str; 7] = [
     CONTENT_LENGTH,
     "Status",
@@ -20,7 +21,7 @@ const SERVER_FIELDS: [&str; 7] = [
     "X-UID",
 ];
 
-/// What Thunderbird keeps in a header.
+/// Fields that Thunderbird keeps in a header.
 const MOZILLA_FIELDS: [&str; 3] = ["X-Mozilla-Status", "X-Mozilla-Status2", "X-Mozilla-Keys"];
 
 /// The bit of X-Mozilla-Status that says that a message is deleted, and goes when its folder is
@@ -30,7 +31,7 @@ const EXPUNGED: u32 = 0x0008;
 /// The subject of the message in which Dovecot and UW-IMAP keep what they know of an empty mailbox.
 const INTERNAL_SUBJECT: &[u8] = b"DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA";
 
-/// What X-IMAPbase says of a mailbox.
+/// The values of X-IMAPbase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Base {
     pub(super) uidvalidity: u32,
@@ -38,7 +39,7 @@ pub(super) struct Base {
     pub(super) last_uid: u32,
 }
 
-/// What the header of a message says to its mail store.
+/// The fields of a header that are for its mail store.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     pub(super) lengths: Vec<Option<u64>>,
@@ -76,12 +77,12 @@ impl Facts {
         }
     }
 
-    /// Is it the message in which a server keeps what it knows of the mailbox?
+    /// Returns whether it is the message in which a server keeps the state of the mailbox.
     pub(super) fn is_internal(&self) -> bool {
         self.has_internal_subject && self.base.is_some()
     }
 
-    /// Has Thunderbird deleted it?
+    /// Returns whether Thunderbird has deleted it.
     pub(super) fn is_expunged(&self) -> bool {
         self.mozilla_status
             .is_some_and(|status| status & EXPUNGED != 0)
@@ -105,22 +106,22 @@ fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
     plain.then(|| text.parse().ok()).flatten()
 }
 
-/// Does this line of a header belong to the server?
+/// Returns whether this line of a header belongs to the server.
 pub(super) fn is_servers(line: &[u8]) -> bool {
     is_one_of(&SERVER_FIELDS, line)
 }
 
-/// Does this line of a header belong to Thunderbird?
+/// Returns whether this line of a header belongs to Thunderbird.
 pub(super) fn is_mozillas(line: &[u8]) -> bool {
     is_one_of(&MOZILLA_FIELDS, line)
 }
 
-/// Is this line of a header one that programs write beside Content-Length?
+/// Returns whether programs write this line of a header beside Content-Length.
 pub(super) fn is_beside_length(line: &[u8]) -> bool {
     is_servers(line) || is_one_of(&["Lines"], line)
 }
 
-/// Does this line of a header say how long the body is?
+/// Returns whether this line of a header says how long the body is.
 pub(super) fn is_length(line: &[u8]) -> bool {
     is_one_of(&[CONTENT_LENGTH], line)
 }
@@ -141,7 +142,7 @@ fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((name.trim_ascii_end(), value.get(1..)?))
 }
 
-/// Does a line look like the first one of a field? The address of a page does not.
+/// Returns whether a line looks like the first one of a field. The URL of a page does not.
 pub(super) fn is_field(line: &[u8]) -> bool {
     let Some((name, value)) = split(line) else {
         return false;

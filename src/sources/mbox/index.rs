@@ -1,4 +1,4 @@
-//! Where the messages of an mbox begin and end.
+//! Finds the beginnings and ends of the messages of an mbox.
 //!
 //! All forms of mbox are read, also mixed in one file. In mboxo and mboxrd a message goes on to the
 //! next From_ line; in mboxcl and mboxcl2 Content-Length says how long it is. A length is heeded
@@ -15,49 +15,50 @@ use super::last_fields::LastFields;
 use super::pages::Pages;
 use super::uids;
 
-/// How many messages a file may have.
+/// Maximum number of messages in a file.
 const MAX_MESSAGES: usize = 10_000_000;
 
-/// How much is looked at to recognise a From_ line.
+/// Octets that are looked at to recognise a From_ line.
 const LOOK_OCTETS: usize = from_line::MAX_OCTETS + BEHIND_OCTETS;
 
-/// How many octets of empty lines may stand between a message and the next From_ line.
+/// Maximum octets of empty lines between a message and the next From_ line.
 const MAX_EMPTY_OCTETS: usize = 64;
 
-/// How often all of a file may be read to count the lengths of messages without their CRs.
+/// Maximum number of times that all of a file is read to count the lengths of messages without
+/// their CRs.
 const MAX_RECOUNTS: u64 = 4;
 
-/// How many From_ lines of other programs may follow one.
+/// Maximum number of From_ lines of other programs behind one.
 const MAX_DOUBLED: usize = 8;
 
 /// The messages of an mbox.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     pub(super) messages: Vec<Found>,
-    /// What the server that kept the file has written into it, if there is one.
+    /// The state that the server of the file has written into it, if there is one.
     pub(super) base: Option<Base>,
-    /// How many messages Thunderbird has deleted and not removed yet.
+    /// Number of messages that Thunderbird has deleted and not removed yet.
     pub(super) expunged: usize,
 }
 
-/// Where a message is, and how it is to be read.
+/// The position of a message, and how to read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Found {
-    /// Where its From_ line begins.
+    /// Offset of its From_ line.
     pub(super) from: u64,
-    /// Where its header begins.
+    /// Offset of its header.
     pub(super) start: u64,
     pub(super) end: u64,
     /// The UID that a server has given to it; 0 if none is known.
     pub(super) uid: u32,
-    /// Which of its Content-Length fields is right, counted from 1; 0 if none is.
+    /// The Content-Length field that is right, counted from 1; 0 if none is.
     pub(super) length_field: u8,
     /// From where on its header belongs to the program that has written the length, as far as such
     /// programs write it.
     pub(super) stores_from: u64,
-    /// Has its writer put a `>` in front of lines that begin with "From "?
+    /// Whether its writer has put a `>` in front of lines that begin with "From ".
     pub(super) is_quoted: bool,
-    /// Has Thunderbird written it?
+    /// Whether Thunderbird has written it.
     pub(super) is_mozilla: bool,
 }
 
@@ -116,7 +117,7 @@ fn line_at<R: Read + Seek>(pages: &mut Pages<R>, offset: u64) -> io::Result<Opti
 
 struct Scan<'a, R> {
     pages: &'a mut Pages<R>,
-    /// How many octets may still be read to count lengths anew.
+    /// Octets that may still be read to count lengths anew.
     recount_octets: u64,
     /// Do the From_ lines of this file have no dates?
     has_undated: bool,
@@ -130,7 +131,7 @@ struct Message {
     next: Option<u64>,
 }
 
-/// Where a message ends, and the From_ line behind it.
+/// The end of a message, and the From_ line behind it.
 #[derive(Clone, Copy)]
 struct End {
     at: u64,
@@ -140,7 +141,7 @@ struct End {
 /// The header of a message.
 struct Header {
     facts: Facts,
-    /// Where the body begins.
+    /// Offset of the body.
     body: u64,
     ends_with_crlf: bool,
     last_fields: LastFields,
@@ -149,7 +150,7 @@ struct Header {
 }
 
 impl Message {
-    /// Is it no mail, but what a server knows of the mailbox?
+    /// Returns whether it is no mail, but the server's state of the mailbox.
     fn is_internal(&self) -> bool {
         self.is_daemons && self.facts.is_internal()
     }
@@ -189,8 +190,8 @@ impl<R: Read + Seek> Scan<'_, R> {
         })
     }
 
-    /// Where the header begins. An MTA that is given a message with a From_ line may have put its
-    /// own in front of it; neither belongs to the message.
+    /// Returns the offset of the header. An MTA that is given a message with a From_ line may have
+    /// put its own in front of it; neither belongs to the message.
     fn behind_from_lines(&mut self, from: u64) -> io::Result<u64> {
         let mut start = self.pages.line_end(from)?;
         for _ in 0..MAX_DOUBLED {
@@ -235,7 +236,7 @@ impl<R: Read + Seek> Scan<'_, R> {
         }
     }
 
-    /// Does a message begin here?
+    /// Returns whether a message begins here.
     fn separator(&mut self, at: u64, is_behind_empty_line: bool) -> io::Result<bool> {
         let octets = self.pages.at(at, LOOK_OCTETS)?;
         let octets = octets
@@ -255,7 +256,7 @@ impl<R: Read + Seek> Scan<'_, R> {
             {
                 return Ok(Some((End { at, next }, field)));
             }
-            // Somebody has changed the line ends of the file since they were counted.
+            // A program has changed the line ends of the file since they were counted.
             if let Some(at) = self.recounted(header, length)?
                 && let Some(next) = self.leads_to_an_end(at, false)?
             {
@@ -285,8 +286,8 @@ impl<R: Read + Seek> Scan<'_, R> {
         Ok(is_one.then_some(Some(next)))
     }
 
-    /// Where so many octets of the body end if each line end counts as one octet in a file with
-    /// CRLF, and as two in one with LF alone.
+    /// Returns the end of so many octets of the body if each line end counts as one octet in a file
+    /// with CRLF, and as two in one with LF alone.
     fn recounted(&mut self, header: &Header, length: u64) -> io::Result<Option<u64>> {
         let (mut at, mut counted) = (header.body, 0);
         loop {
@@ -317,7 +318,7 @@ impl<R: Read + Seek> Scan<'_, R> {
     }
 
     /// The end of a body that goes on to the next From_ line. A line that begins with "From ",
-    /// stands behind an empty one and is no From_ line tells that the writer quotes nothing.
+    /// stands behind an empty one and is no From_ line shows that the writer quotes nothing.
     fn end_of_body(&mut self, body: u64, start: u64, is_quoted: &mut bool) -> io::Result<End> {
         let mut at = body;
         while let Some(line) = self.line_with_from(at)? {
@@ -343,7 +344,7 @@ impl<R: Read + Seek> Scan<'_, R> {
         Ok(End { at, next })
     }
 
-    /// How many octets the empty line has that stands before this one; none if there is none.
+    /// Returns the octets of the empty line before this one; none if there is none.
     fn empty_line_before(&mut self, at: u64, start: u64) -> io::Result<u64> {
         let from = at.saturating_sub(3).max(start);
         let octets = self.pages.at(from, 3)?;
@@ -359,7 +360,8 @@ impl<R: Read + Seek> Scan<'_, R> {
         })
     }
 
-    /// Where the next line begins with "From "; there is a line at `at`, or in the middle of it.
+    /// Returns the offset of the next line that begins with "From "; there is a line at `at`, or in
+    /// the middle of it.
     fn line_with_from(&mut self, mut at: u64) -> io::Result<Option<u64>> {
         const LINE: &[u8] = b"\nFrom ";
         // The LF before the first line is found too.

@@ -11,13 +11,13 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-/// How often the dot lock is made to look new: Dovecot takes one of two minutes for forgotten.
+/// Interval at which the dot lock is renewed: Dovecot ignores one of two minutes.
 const TOUCH_EVERY: Duration = Duration::from_secs(30);
 
 /// The longest text in a dot lock that is looked at.
 const MAX_OWNER_OCTETS: u64 = 512;
 
-/// The right to read an mbox that nobody changes meanwhile. It ends when this is dropped.
+/// The right to read an mbox while no other program changes it. It ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Lock {
     /// Kept open: to close any descriptor of the file gives up its `fcntl` lock.
@@ -27,11 +27,11 @@ pub(super) struct Lock {
     seen: Seen,
 }
 
-/// Why there is no lock now. Later there may be one.
+/// The reason why there is no lock now. Later there may be one.
 #[derive(Debug)]
 pub(super) struct Held(pub(super) String);
 
-/// What tells one state of a file from another.
+/// The state of a file, to recognise changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Seen {
     device: u64,
@@ -87,7 +87,7 @@ impl Lock {
         Ok(Ok(lock))
     }
 
-    /// How many octets the file has.
+    /// Returns the size of the file in octets.
     pub(super) fn octets(&self) -> u64 {
         self.seen.octets
     }
@@ -99,7 +99,7 @@ impl Lock {
         }
     }
 
-    /// Has somebody who heeds no locks changed the file, and how?
+    /// Returns how the file was changed by a program that takes no locks, if it was.
     pub(super) fn change(&self) -> Option<&'static str> {
         let Ok(now) = self.file.metadata() else {
             return Some("it can't be looked at any more");
@@ -140,8 +140,8 @@ impl DotLock {
         let mut name = name.to_owned();
         name.push(".lock");
         let name = PathBuf::from(name);
-        // The folder may belong to somebody else: what is made in it is removed from it, wherever
-        // it is by then, and a link of this name is not followed.
+        // The folder may belong to another user: a file made in it is removed through the
+        // same open folder, and a link of this name is not followed.
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         let Ok(folder) = rustix::fs::open(folder, flags, Mode::empty()) else {
             return Ok(Ok(None));

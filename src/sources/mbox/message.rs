@@ -19,7 +19,7 @@ pub(super) struct Reading {
     is_quoted: bool,
 }
 
-/// Which fields of the header belong to the store.
+/// The fields of the header that belong to the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fields {
     /// Those of a server.
@@ -32,7 +32,7 @@ pub(super) struct Fields {
     pub(super) from: u64,
 }
 
-/// Where in a message the next octet stands.
+/// The position of the next octet in a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// At the start of a line of the header; was the field before it left out?
@@ -64,7 +64,7 @@ impl Reading {
         }
     }
 
-    /// How far the file has been read.
+    /// Returns the offset up to which the file has been read.
     pub(super) fn at(&self) -> u64 {
         self.at
     }
@@ -158,7 +158,7 @@ impl Reading {
         quotes
     }
 
-    /// Does the field that begins here belong to the store?
+    /// Returns whether the field that begins here belongs to the store.
     fn is_of_the_store(&mut self, ahead: &[u8]) -> bool {
         if self.fields.servers && header::is_servers(ahead) {
             return true;

@@ -9,9 +9,9 @@ use memchr::memchr;
 pub(super) struct Pages<R> {
     file: R,
     end: u64,
-    /// How much is read at once.
+    /// Octets that are read at once.
     size: usize,
-    /// Where the part in memory begins.
+    /// Offset of the part in memory.
     start: u64,
     octets: Vec<u8>,
 }
@@ -28,7 +28,7 @@ impl<R: Read + Seek> Pages<R> {
         }
     }
 
-    /// How many octets the file had when it was opened.
+    /// Returns the size in octets that the file had when it was opened.
     pub(super) fn end(&self) -> u64 {
         self.end
     }
@@ -42,7 +42,7 @@ impl<R: Read + Seek> Pages<R> {
         Ok(self.held(offset).unwrap_or_default())
     }
 
-    /// What of the file is in memory from here on.
+    /// Returns the part of the file that is in memory from here on.
     fn held(&self, offset: u64) -> Option<&[u8]> {
         let from = usize::try_from(offset.checked_sub(self.start)?).ok()?;
         self.octets.get(from..)
@@ -59,13 +59,13 @@ impl<R: Read + Seek> Pages<R> {
             .take(most)
             .read_to_end(&mut self.octets)?;
         if self.octets.len() < wanted {
-            // Somebody has made the file shorter.
+            // A program has made the file shorter.
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         Ok(())
     }
 
-    /// Where the line ends that goes on here: behind its LF, or at the end of the file.
+    /// Returns the end of the line that goes on here: behind its LF, or at the end of the file.
     pub(super) fn line_end(&mut self, mut offset: u64) -> io::Result<u64> {
         loop {
             let octets = self.at(offset, 1)?;

@@ -6,22 +6,22 @@ use url::Url;
 
 use super::ServerError;
 
-/// Where a maildrop is, and who opens it.
+/// The address of a maildrop, with its user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerAddress {
-    /// Does TLS begin with the first octet?
+    /// Whether TLS begins with the first octet.
     pub(super) tls: bool,
     pub(super) user: String,
     pub(super) host: String,
     pub(super) port: u16,
 }
 
-/// How a server is reached.
+/// The ways to reach a server.
 #[derive(Debug, Clone, Default)]
 pub struct ServerAccess {
     /// The file with a private authority that certifies it.
     pub authority: Option<PathBuf>,
-    /// May the password go in clear to another machine?
+    /// Whether the password may go in clear to another machine.
     pub in_clear: bool,
 }
 
@@ -66,7 +66,7 @@ impl ServerAddress {
         })
     }
 
-    /// Who opens the maildrop.
+    /// Returns the user.
     pub fn user(&self) -> &str {
         &self.user
     }

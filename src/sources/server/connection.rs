@@ -1,4 +1,4 @@
-//! A connection to a POP3 server, with TLS wherever the password could be overheard.
+//! A connection to a POP3 server, with TLS on every path where the password could be overheard.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
@@ -14,22 +14,22 @@ use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, Stream
 
 use super::{ServerAccess, ServerAddress, ServerError};
 
-/// How long a server may take to accept.
+/// Timeout of connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long a server may be silent.
+/// Maximum silence of a server.
 const SILENCE: Duration = Duration::from_secs(120);
 
-/// How much is read at once.
+/// Octets that are read at once.
 const READ_OCTETS: usize = 64 * 1024;
 
 /// The longest reply line that is taken; RFC 1939 has 512 octets.
 const MAX_LINE_OCTETS: u64 = 8 * 1024;
 
-/// How many messages a list may have.
+/// Maximum number of lines of a list.
 const MAX_LINES: usize = 10_000_000;
 
-/// What carries the octets.
+/// A stream of octets: TCP or TLS.
 trait Stream: Read + Write {}
 impl<T: Read + Write> Stream for T {}
 
@@ -66,7 +66,7 @@ impl Connection {
         }
         let mut connection = Self::of(socket.try_clone()?);
         connection.reply("the connection")?;
-        // On this machine nobody listens in, unless somebody has an authority to check.
+        // Loopback can't be overheard; an authority that was named is checked all the same.
         if here && access.authority.is_none() {
             return Ok(connection);
         }
@@ -166,7 +166,7 @@ impl Connection {
         Ok(String::from_utf8_lossy(text).into_owned())
     }
 
-    /// What has come and was not taken yet; nothing means that the server has closed.
+    /// Returns the octets that have come and were not taken yet; none if the server has closed.
     pub(super) fn octets(&mut self) -> io::Result<&[u8]> {
         self.stream.fill_buf().map_err(explained)
     }
@@ -177,7 +177,7 @@ impl Connection {
     }
 }
 
-/// What the system says of a timeout tells nobody what it is.
+/// Explains a timeout, which the system only calls a temporary error.
 fn explained(error: io::Error) -> io::Error {
     if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) {
         let silent = format!("the server has been silent for {} s", SILENCE.as_secs());
@@ -242,7 +242,8 @@ fn shake_hands(
     Ok(StreamOwned::new(session, socket))
 }
 
-/// Who may certify a server: those that this machine trusts, or the one that is named.
+/// Returns the authorities that may certify a server: those that this machine trusts, or the one
+/// that is named.
 fn authorities(file: Option<&Path>) -> Result<RootCertStore, ServerError> {
     let mut roots = RootCertStore::empty();
     let Some(file) = file else {

@@ -1,4 +1,4 @@
-//! What is done to a value on its way into a unique-id.
+//! Filters of values on their way into a unique-id.
 
 use data_encoding::{BASE64, HEXLOWER};
 use md5::Md5;

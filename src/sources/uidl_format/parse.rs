@@ -41,7 +41,7 @@ pub(super) fn parts(text: &str) -> Result<Vec<Part>, BadUidlFormat> {
     Ok(parts)
 }
 
-/// What stands behind a `%` in version 2.3: `[[-]OFFSET.][-]WIDTH`, modifiers and a variable.
+/// Parses the text behind a `%` in version 2.3: `[[-]OFFSET.][-]WIDTH`, modifiers and a variable.
 fn variable(chars: &mut Peekable<Chars<'_>>) -> Result<Part, BadUidlFormat> {
     let is_from_end = chars.next_if_eq(&'-').is_some();
     let mut has_zeros = chars.peek() == Some(&'0');
@@ -89,7 +89,7 @@ fn number(chars: &mut Peekable<Chars<'_>>) -> i64 {
     number
 }
 
-/// What stands in braces in version 2.4: the name of a variable, and filters behind it.
+/// Parses the text in braces in version 2.4: the name of a variable, and filters behind it.
 fn in_braces(chars: &mut Peekable<Chars<'_>>) -> Result<Part, BadUidlFormat> {
     let text = up_to_brace(chars)?;
     let unknown = || BadUidlFormat::Unknown(format!("{{{text}}}"));
@@ -125,7 +125,7 @@ fn in_braces(chars: &mut Peekable<Chars<'_>>) -> Result<Part, BadUidlFormat> {
     Ok(Part::Variable(variable, filters))
 }
 
-/// What a filter is applied to.
+/// The kind of value that a filter is applied to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Number,
@@ -134,7 +134,7 @@ enum Kind {
     Octets,
 }
 
-/// What stands in the parentheses of a filter.
+/// The argument in the parentheses of a filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Value {
     Number(i64),
@@ -196,7 +196,7 @@ fn filter(name: &str, arguments: &[Value], kind: Kind) -> Option<(Vec<Filter>, K
     })
 }
 
-/// Why a filter is none, or does not take what it is given.
+/// The reason why a filter is none, or does not take its argument.
 fn refusal(name: &str) -> BadUidlFormat {
     let expected = match name {
         "md5" | "sha256" | "sha512" | "base64" => "nothing in parentheses",

@@ -7,7 +7,7 @@ use lz4_flex::frame::FrameDecoder as Lz4Decoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder as ZstdDecoder};
 
-/// How large a chunk of Dovecot's LZ4 may be, packed or not: Dovecot writes 64 KiB and reads this.
+/// Maximum size of a chunk of Dovecot's LZ4, packed or not: Dovecot writes 64 KiB and reads this.
 const MAX_CHUNK_OCTETS: usize = 1024 * 1024;
 
 /// Zstandard's frames, one after the other, with their checksums. The crate refuses a frame that
@@ -135,7 +135,7 @@ pub(super) struct DovecotLz4<R> {
     stream: R,
     packed: Vec<u8>,
     chunk: Vec<u8>,
-    /// How much of the chunk there is, and how much of that was read.
+    /// Size of the chunk in octets, and how much of it was read.
     octets: usize,
     octets_read: usize,
 }

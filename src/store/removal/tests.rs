@@ -18,7 +18,7 @@ const LATEST_ROUND: Duration = Duration::from_secs(20);
 /// The clock of the database does not jump back and forth faster than servers look.
 const JUMP_PAUSE: Duration = Duration::from_secs(60);
 
-const USERS: [UserId; 2] = [UserId(1), UserId(2)];
+const USERS: [UserId; 2] = [UserId::from_row(1), UserId::from_row(2)];
 
 /// What happens next.
 #[derive(Debug, Clone)]
@@ -450,7 +450,7 @@ fn seen_for_long(deletion: DeletionKey) -> (Instant, RemovalState, Seen) {
 }
 
 const DELETION: DeletionKey = DeletionKey {
-    user: UserId(1),
+    user: UserId::from_row(1),
     version: MaildropVersion(5),
 };
 

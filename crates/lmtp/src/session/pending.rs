@@ -1,4 +1,4 @@
-//! Steps that wait for their outcome, and the session that each leads to.
+//! Pending steps, each with the session that goes on after its result.
 
 use super::{
     Answer, Chunk, Envelope, FULL, Incoming, Lookup, NO_SPACE, Session, State, UNKNOWN, about,
@@ -6,17 +6,17 @@ use super::{
 use crate::reply::Reply;
 
 impl<R> Lookup<R> {
-    /// The address to look for. It has no `@` if the client named no domain.
+    /// The address to look up. It has no `@` if the client named no domain.
     pub fn address(&self) -> &str {
         self.recipient.meaning()
     }
 
-    /// How many octets the message has, about, as far as the client has said.
+    /// The approximate size of the message in octets, if the client has announced it.
     pub fn octets(&self) -> Option<u64> {
         self.envelope().and_then(|envelope| envelope.octets)
     }
 
-    /// There is such a user.
+    /// The user exists.
     pub fn found(mut self, known: R) -> (Reply, Session<R>) {
         let reply = self.about(250, "2.1.5", "accepted");
         if let State::Envelope(envelope) = &mut self.session.state {
@@ -25,13 +25,13 @@ impl<R> Lookup<R> {
         self.say(reply)
     }
 
-    /// There is such a user, whose maildrop takes nothing more.
+    /// The user's maildrop is full.
     pub fn full(self) -> (Reply, Session<R>) {
         let reply = self.about(552, "5.2.2", FULL);
         self.say(reply)
     }
 
-    /// There is such a user, whose maildrop has no room for as much as the client has announced.
+    /// The user's maildrop has no room for the announced size.
     pub fn too_large(self) -> (Reply, Session<R>) {
         let octets = self.octets().unwrap_or_default();
         let text = format!("the maildrop has no room for {octets} octets");
@@ -39,7 +39,7 @@ impl<R> Lookup<R> {
         self.say(reply)
     }
 
-    /// Nobody has this address.
+    /// No user has this address.
     pub fn unknown(self) -> (Reply, Session<R>) {
         let text = if self.address().contains('@') {
             UNKNOWN
@@ -50,15 +50,15 @@ impl<R> Lookup<R> {
         self.say(reply)
     }
 
-    /// The server's disk has no room for the message.
+    /// The server's disk is full.
     pub fn no_space(self) -> (Reply, Session<R>) {
         let reply = self.about(452, "4.3.1", NO_SPACE);
         self.say(reply)
     }
 
-    /// Nobody can say now.
+    /// The lookup failed.
     pub fn failed(self) -> (Reply, Session<R>) {
-        let reply = self.about(451, "4.3.0", "can't be looked up now, try again later");
+        let reply = self.about(451, "4.3.0", "cannot look up the user now, try again later");
         self.say(reply)
     }
 
@@ -81,12 +81,12 @@ impl<R> Lookup<R> {
 }
 
 impl<R> Incoming<R> {
-    /// Who sends it, and to whom.
+    /// The sender and the recipients.
     pub fn envelope(&self) -> &Envelope<R> {
         &self.envelope
     }
 
-    /// It has come to its end, and this became of each recipient's copy, in their order.
+    /// The message is complete, with this answer for each recipient, in their order.
     pub fn answered(self, answers: &[Answer]) -> (Vec<Reply>, Session<R>) {
         let replies = self.session.replies(&self.envelope, answers);
         (replies, self.session)
@@ -94,47 +94,47 @@ impl<R> Incoming<R> {
 }
 
 impl<R> Chunk<R> {
-    /// Who sends the message, and to whom.
+    /// The sender and the recipients.
     pub fn envelope(&self) -> &Envelope<R> {
         &self.envelope
     }
 
-    /// How many octets the chunk has.
+    /// The octets of the chunk.
     pub fn octets(&self) -> u64 {
         self.size.octets
     }
 
-    /// Does the message begin with it?
+    /// Whether the message begins with it.
     pub fn is_first(&self) -> bool {
         self.first
     }
 
-    /// Does the message end with it?
+    /// Whether the message ends with it.
     pub fn is_last(&self) -> bool {
         self.size.last
     }
 
-    /// It is here, and more is to come.
+    /// The chunk was received, and more follow.
     pub fn taken(mut self) -> (Reply, Session<R>) {
-        let text = format!("{} octets taken", self.size.octets);
+        let text = format!("{} octets received", self.size.octets);
         self.session.bad_commands = 0;
         self.session.state = State::Chunks(self.envelope);
         (Reply::new(250, "2.0.0", text), self.session)
     }
 
-    /// The message can't be taken; what comes of it from now on is thrown away.
+    /// The message is refused; the rest of it is thrown away.
     pub fn refused(self, why: Answer) -> (Vec<Reply>, Session<R>) {
         let mut replies = self
             .session
             .replies(&self.envelope, &vec![why; self.envelope.recipients.len()]);
         if !self.size.last {
-            // It answers a command, not the recipients.
+            // It answers one command, not the recipients.
             replies.truncate(1);
         }
         (replies, self.session)
     }
 
-    /// The message is here, and this became of each recipient's copy, in their order.
+    /// The message is complete, with this answer for each recipient, in their order.
     pub fn answered(self, answers: &[Answer]) -> (Vec<Reply>, Session<R>) {
         let replies = self.session.replies(&self.envelope, answers);
         (replies, self.session)

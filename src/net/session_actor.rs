@@ -1,0 +1,222 @@
+//! The actor that owns one connection.
+//!
+//! It has an address, so that it can be ended from outside; the conversation is one future of its
+//! protocol. When the future ends or is dropped, everything that the session has taken is given back
+//! in `Drop`.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
+use tracing::Instrument;
+
+use super::listener_kind::ProtocolName;
+use super::signals::SessionSignals;
+use super::{AdmittedConnection, Protocol};
+use crate::metrics::Metrics;
+use crate::registry::{EndReason, Kill, SessionHandle, State};
+use crate::telemetry::SESSIONS;
+
+/// The capacity of the actor's mailbox: it gets nothing but [`Kill`].
+const MAILBOX_CAPACITY: usize = 4;
+
+/// Owns one connection.
+pub struct SessionActor<P: Protocol> {
+    protocol: Arc<P>,
+    handle: Arc<SessionHandle>,
+    connection: Option<AdmittedConnection>,
+    signals: Rc<SessionSignals>,
+    _ended: SessionEnded,
+}
+
+impl<P: Protocol> SessionActor<P> {
+    pub(super) fn new(protocol: Arc<P>, connection: AdmittedConnection) -> Self {
+        let handle = Arc::clone(connection.admission.handle());
+        Self {
+            _ended: SessionEnded {
+                handle: Arc::clone(&handle),
+                metrics: Arc::clone(protocol.metrics()),
+                began: Instant::now(),
+            },
+            protocol,
+            handle,
+            connection: Some(connection),
+            signals: Rc::default(),
+        }
+    }
+
+    /// Lets an idle session say goodbye, unless its client has sent something meanwhile.
+    fn make_way_if_idle(&self) {
+        let least = self.protocol.evict_idle_after();
+        let idle = self.handle.idle().is_some_and(|idle| idle >= least);
+        if idle && !least.is_zero() {
+            self.signals.interrupt();
+        }
+    }
+}
+
+impl<P: Protocol> Actor for SessionActor<P> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.set_mailbox_capacity(MAILBOX_CAPACITY);
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
+        if let Some(why) = self.handle.set_actor(context.address().recipient()) {
+            self.handle.set_ending(why);
+            return context.stop();
+        }
+        let span = span(connection.listener.protocol(), &self.handle);
+        let protocol = Arc::clone(&self.protocol);
+        let conversation = protocol.serve(connection, Rc::clone(&self.signals));
+        let session = async move {
+            let ending = conversation.await;
+            tracing::Span::current().record("ending", ending.as_str());
+            ending
+        };
+        let session = session.instrument(span).into_actor(self);
+        context.spawn(session.map(|ending, actor, context| {
+            actor.handle.set_ending(ending);
+            context.stop();
+        }));
+    }
+}
+
+fn span(protocol: ProtocolName, handle: &SessionHandle) -> tracing::Span {
+    let peer = tracing::field::Empty;
+    let ending = tracing::field::Empty;
+    let id = handle.id();
+    let span = match protocol {
+        ProtocolName::Pop3 => {
+            tracing::info_span!(target: SESSIONS, "pop3.session", session.id = id, peer, ending)
+        }
+        ProtocolName::Lmtp => tracing::info_span!("lmtp.session", session.id = id, peer, ending),
+    };
+    if handle.is_client_known() {
+        span.record(
+            "peer",
+            tracing::field::display(handle.client_or_peer().host()),
+        );
+    }
+    span
+}
+
+impl<P: Protocol> Handler<Kill> for SessionActor<P> {
+    type Result = ();
+
+    fn handle(&mut self, Kill(why): Kill, _: &mut Self::Context) {
+        #[cfg(test)]
+        crate::faults::panic_if_doomed(self.handle.id());
+        let goes_on = match self.handle.state() {
+            // A commit has begun: the session ends by itself, and its client learns the outcome.
+            State::Update => true,
+            State::Transaction if why == EndReason::Superseded => {
+                self.make_way_if_idle();
+                true
+            }
+            // It may have logged in meanwhile, and blocks no slot before login any more.
+            State::Transaction => why == EndReason::Evicted,
+            // An idle session can say goodbye.
+            State::Authorization => why == EndReason::Evicted && self.signals.interrupt(),
+        };
+        if !goes_on {
+            self.handle.set_ending(why);
+            self.signals.kill();
+        }
+    }
+}
+
+/// Counts and logs the end of a session, also after a panic.
+struct SessionEnded {
+    handle: Arc<SessionHandle>,
+    metrics: Arc<Metrics>,
+    began: Instant,
+}
+
+impl SessionEnded {
+    /// Counts the end, and returns its name for the log.
+    fn count(&self) -> &'static str {
+        let ending = self.handle.ending();
+        if ending.is_none() && std::thread::panicking() {
+            self.metrics.session_panicked();
+            let id = self.handle.id();
+            tracing::error!(
+                session.id = id,
+                "a session has ended by a fault of the program"
+            );
+            return "panic";
+        }
+        if let Some(ending) = ending.filter(|_| !self.handle.is_self_test()) {
+            let protocol = self.handle.listener().protocol();
+            self.metrics.session_ended_by(protocol, ending);
+        }
+        ending.map_or("stopped", EndReason::as_str)
+    }
+
+    fn log_pop3(&self, ending: &'static str) {
+        let report = self.handle.report();
+        let handshake = self.handle.handshake_error();
+        if let Some(handshake) = handshake {
+            self.metrics.tls.handshake_failed(handshake.failure);
+        }
+        let deleted = self.handle.activity().committed();
+        tracing::info!(
+            session.id = report.id,
+            user = report.user,
+            key = report.key,
+            peer = %report.peer,
+            proxy = report.proxy.map(tracing::field::display),
+            listener = report.listener,
+            tls = report.tls_version,
+            cipher = report.tls_cipher,
+            tls_failure = handshake.map(|it| it.failure.as_str()),
+            tls_error = handshake.map(tracing::field::display),
+            ending,
+            seconds = self.began.elapsed().as_secs(),
+            top = report.tops,
+            retr = report.retrs,
+            dele = report.deles,
+            uidl = report.uidls,
+            octets_sent = report.octets_sent,
+            deleted,
+            left = report.messages.saturating_sub(deleted),
+            hidden = (report.hidden > 0).then_some(report.hidden),
+            "session ended"
+        );
+    }
+
+    fn log_lmtp(&self, ending: &'static str) {
+        let (id, peer) = (self.handle.id(), self.handle.client_or_peer().host());
+        let seconds = self.began.elapsed().as_secs();
+        let (delivered, refused) = self.handle.activity().deliveries();
+        // Health checks of an MTA come all the time.
+        if delivered + refused == 0 {
+            return tracing::debug!(session.id = id, %peer, ending, seconds, "LMTP session ended without a message");
+        }
+        tracing::info!(
+            session.id = id,
+            %peer,
+            ending,
+            seconds,
+            stored = delivered,
+            refused,
+            "LMTP session ended"
+        );
+    }
+}
+
+impl Drop for SessionEnded {
+    fn drop(&mut self) {
+        let ending = self.count();
+        if self.handle.is_self_test() {
+            let id = self.handle.id();
+            return tracing::debug!(session.id = id, ending, "self-test ended");
+        }
+        match self.handle.listener().protocol() {
+            ProtocolName::Pop3 => self.log_pop3(ending),
+            ProtocolName::Lmtp => self.log_lmtp(ending),
+        }
+    }
+}
