@@ -140,9 +140,9 @@ impl SqlStore {
 
     /// Removes deleted messages for some time; returns how many.
     async fn remove_deleted(&self, time: Time) -> Result<usize, StoreError> {
-        // Leases that are taken while it looks are not seen, so no later time may count.
-        let looked_at = Instant::now();
-        let Some(seen) = self.look(time).await? else {
+        // Leases that are taken while it looks are not seen, so the grace for logins counts to here.
+        let began = Instant::now();
+        let Some(seen) = self.look(began, time).await? else {
             self.gc_state().removal = RemovalState::default();
             self.register().await?;
             return Ok(0);
@@ -151,15 +151,15 @@ impl SqlStore {
             dead_servers,
             removable,
             ..
-        } = self.plan(looked_at, &seen);
+        } = self.plan(began, &seen);
         for server in dead_servers {
             tracing::warn!(server, "another server has stopped without saying so");
             self.forget_server(&server).await?;
         }
-        let (began, mut removed) = (Instant::now(), 0);
+        let (working_since, mut removed) = (Instant::now(), 0);
         for deletions in removable.chunks(DELETIONS_PER_STATEMENT) {
             loop {
-                if began.elapsed() >= WORKING_TIME {
+                if working_since.elapsed() >= WORKING_TIME {
                     return Ok(removed);
                 }
                 let left = self.messages_of(deletions).await?;
@@ -181,7 +181,7 @@ impl SqlStore {
 
     /// Looks at the deletions and the other servers, and publishes leases; none if there are no
     /// deletions. The plan depends on the order.
-    async fn look(&self, time: Time) -> Result<Option<Seen>, StoreError> {
+    async fn look(&self, began: Instant, time: Time) -> Result<Option<Seen>, StoreError> {
         let deletions = self.deletions().await?;
         if deletions.is_empty() {
             return Ok(None);
@@ -189,12 +189,14 @@ impl SqlStore {
         let keys = deletions.iter().map(|deletion| deletion.key);
         let held = self.publish_leases(keys).await?;
         let heartbeats = self.heartbeats().await?;
+        let heartbeats_after = began.elapsed();
         let remote_leases = self.remote_leases().await?;
         Ok(Some(Seen {
             now_ms: time.certain_ms,
             deletions,
             held,
             heartbeats,
+            heartbeats_after,
             remote_leases,
         }))
     }

@@ -63,6 +63,8 @@ pub(super) struct Seen {
     pub(super) held: HashSet<DeletionKey>,
     /// The heartbeats of the other servers, read after that.
     pub(super) heartbeats: HashMap<String, i64>,
+    /// How long after the beginning of the look they were read.
+    pub(super) heartbeats_after: Duration,
     /// The leases of the other servers, read after their heartbeats.
     pub(super) remote_leases: Vec<(String, DeletionKey)>,
 }
@@ -132,7 +134,7 @@ impl RemovalState {
 
 /// Decides what to remove; `now` is the time of this process at which it began to look.
 pub(super) fn plan(now: Instant, mut state: RemovalState, seen: &Seen) -> Plan {
-    let dead_servers = state.note_heartbeats(now, &seen.heartbeats);
+    let dead_servers = state.note_heartbeats(now + seen.heartbeats_after, &seen.heartbeats);
     let is_of_dead = |server: &String| dead_servers.contains(server);
     let leases = seen.remote_leases.iter();
     let leases = leases.filter(|(server, _)| !is_of_dead(server));

@@ -271,6 +271,7 @@ impl World {
                 let others = self.shared.heartbeats.iter();
                 let others = others.filter(|(id, _)| **id != server.id);
                 seen.heartbeats = others.map(|(id, it)| (id.clone(), *it)).collect();
+                seen.heartbeats_after = server_now - server.looked_at;
                 Step::Counted(seen)
             }
             Step::Counted(mut seen) => {
