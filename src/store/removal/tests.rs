@@ -11,9 +11,9 @@ use super::*;
 /// A login takes its lease at most so long after it has read the version.
 const SLOWEST_LOGIN_MS: u64 = 3500;
 
-/// A server that has not finished a round for so long would be taken for dead; longer stops are
-/// deaths.
-const LATEST_ROUND: Duration = Duration::from_secs(20);
+/// A server finishes a round at least so often; longer stops are deaths. Two rounds are shorter than
+/// the time after which it is dead, since one that finds no deletions raises no heartbeat.
+const LATEST_ROUND: Duration = Duration::from_secs(12);
 
 /// The clock of the database does not jump back and forth faster than servers look.
 const JUMP_PAUSE: Duration = Duration::from_secs(60);
