@@ -143,7 +143,7 @@ impl SqlStore {
         // Leases that are taken while it looks are not seen, so the grace for logins counts to here.
         let began = Instant::now();
         let Some(seen) = self.look(began, time).await? else {
-            self.gc_state().removal = RemovalState::default();
+            self.gc_state().removal.reset();
             self.register().await?;
             return Ok(0);
         };

@@ -40,8 +40,16 @@ pub(super) struct RemovalState {
     deletions: HashMap<DeletionKey, Known>,
     /// The heartbeat of each other server, and since when it has not changed.
     servers: HashMap<String, (i64, Instant)>,
-    /// The leases that this server has published.
-    published: HashSet<DeletionKey>,
+    leases: PublishedLeases,
+}
+
+/// The leases that a server has published.
+#[derive(Debug, Clone, Default)]
+struct PublishedLeases {
+    /// Those that are in the database.
+    certain: HashSet<DeletionKey>,
+    /// Those that may be there: a commit may have been done without an answer.
+    possible: HashSet<DeletionKey>,
 }
 
 /// A deletion that a server has seen.
@@ -110,25 +118,36 @@ pub(super) struct Publication {
 }
 
 impl RemovalState {
-    /// Decides which leases to publish and to withdraw. If the others did not know this server, they
-    /// took it for dead, and have removed its leases too.
+    /// Decides which leases to publish and to withdraw; until [`Self::note_published`], both may have
+    /// been done or not. If the others did not know this server, they took it for dead, and have
+    /// removed its leases too.
     pub(super) fn publication(
         &mut self,
         held: &HashSet<DeletionKey>,
         is_known: bool,
     ) -> Publication {
+        let PublishedLeases { certain, possible } = &mut self.leases;
         if !is_known {
-            self.published.clear();
+            certain.clear();
         }
-        Publication {
-            publish: held.difference(&self.published).copied().collect(),
-            withdraw: self.published.difference(held).copied().collect(),
-        }
+        let publish: Vec<DeletionKey> = held.difference(certain).copied().collect();
+        let withdraw = possible.difference(held).copied().collect();
+        certain.retain(|deletion| held.contains(deletion));
+        possible.extend(&publish);
+        Publication { publish, withdraw }
     }
 
-    /// Remembers the leases that have been published.
+    /// Remembers that the leases on these deletions have been published, and all others withdrawn.
     pub(super) fn note_published(&mut self, held: HashSet<DeletionKey>) {
-        self.published = held;
+        self.leases.certain.clone_from(&held);
+        self.leases.possible = held;
+    }
+
+    /// Forgets the deletions and the other servers, when there are no deletions. Leases may still be
+    /// in the database, if the clock has jumped back.
+    pub(super) fn reset(&mut self) {
+        self.deletions.clear();
+        self.servers.clear();
     }
 }
 

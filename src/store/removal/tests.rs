@@ -248,7 +248,7 @@ impl World {
                 let sessions = &self.sessions;
                 let seen = self.shared.look(server, sessions, now, now_ms);
                 if seen.deletions.is_empty() {
-                    server.state = RemovalState::default();
+                    server.state.reset();
                     server.heard_of = now;
                     let heartbeats = &mut self.shared.heartbeats;
                     heartbeats.entry(server.id.clone()).or_insert(1);
@@ -526,6 +526,25 @@ fn a_server_that_was_taken_for_dead_publishes_all_its_leases_again() {
         [DELETION]
     );
     assert_eq!(state.publication(&held, false).publish, [DELETION]);
+}
+
+#[test]
+fn a_lease_whose_commit_had_no_answer_is_published_again_and_withdrawn() {
+    let mut state = RemovalState::default();
+    let held = HashSet::from([DELETION]);
+    for _ in 0..2 {
+        assert_eq!(state.publication(&held, true).publish, [DELETION]);
+    }
+    state.reset();
+    for _ in 0..2 {
+        let nothing = state.publication(&HashSet::new(), true);
+        assert_eq!(nothing.withdraw, [DELETION]);
+    }
+    state.note_published(HashSet::new());
+    assert_eq!(
+        state.publication(&HashSet::new(), true),
+        Publication::default()
+    );
 }
 
 #[test]
