@@ -39,6 +39,8 @@ enum Event {
     Delete { user: Index, kept_ms: i64 },
     /// A server does the next step of its round; its transaction may be lost.
     Step { server: Index, fate: Fate },
+    /// A server goes on to the end of its round, and nothing is lost.
+    Round(Index),
     /// A server ends without saying so.
     Die(Index),
     /// A server ends and says so.
@@ -169,6 +171,13 @@ impl World {
             Event::Step { server, fate } if !self.servers.is_empty() => {
                 self.step(server.index(self.servers.len()), *fate);
             }
+            Event::Round(server) if !self.servers.is_empty() => {
+                let server = server.index(self.servers.len());
+                self.step(server, Fate::Committed);
+                while !matches!(self.servers[server].step, Step::Idle) {
+                    self.step(server, Fate::Committed);
+                }
+            }
             Event::Die(server) if !self.servers.is_empty() => {
                 self.end(server.index(self.servers.len()));
             }
@@ -189,6 +198,7 @@ impl World {
             Event::Login { .. }
             | Event::Close(_)
             | Event::Step { .. }
+            | Event::Round(_)
             | Event::Die(_)
             | Event::Leave(_)
             | Event::Jump(_)
@@ -365,22 +375,23 @@ impl Shared {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let any_server = any::<Index>();
+    let any_index = any::<Index>;
     prop_oneof![
-        4 => (0..6_000_u64).prop_map(Event::Wait),
+        20 => (0..10_000_u64).prop_map(Event::Wait),
         1 => (0..1_000_000_u32, 90..111_u32)
             .prop_map(|(clock_ms, rate)| Event::Start { clock_ms, rate }),
-        3 => (any_server, any::<Index>(), 0..SLOWEST_LOGIN_MS).prop_map(
+        12 => (any_index(), any_index(), 0..SLOWEST_LOGIN_MS).prop_map(
             |(server, user, lease_after_ms)| Event::Login { server, user, lease_after_ms }
         ),
-        2 => any::<Index>().prop_map(Event::Close),
-        2 => (any::<Index>(), prop_oneof![Just(0), 0..60_000_i64])
+        6 => any_index().prop_map(Event::Close),
+        6 => (any_index(), prop_oneof![Just(0), 0..60_000_i64])
             .prop_map(|(user, kept_ms)| Event::Delete { user, kept_ms }),
-        16 => (any::<Index>(), fate()).prop_map(|(server, fate)| Event::Step { server, fate }),
-        1 => any::<Index>().prop_map(Event::Die),
-        1 => any::<Index>().prop_map(Event::Leave),
+        40 => any_index().prop_map(Event::Round),
+        30 => (any_index(), fate()).prop_map(|(server, fate)| Event::Step { server, fate }),
+        1 => any_index().prop_map(Event::Die),
+        1 => any_index().prop_map(Event::Leave),
         1 => (-100_000..100_000_i64).prop_map(Event::Jump),
-        1 => any::<Index>().prop_map(Event::Doubt),
+        1 => any_index().prop_map(Event::Doubt),
     ]
 }
 
