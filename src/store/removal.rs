@@ -137,6 +137,13 @@ impl RemovalState {
         Publication { publish, withdraw }
     }
 
+    /// Returns the deletions on which this server may have published leases. A lease stays as long as
+    /// sessions can read the messages, also when a clock that jumps back hides the deletion: another
+    /// server may be in the middle of a look that began before.
+    pub(super) fn published(&self) -> impl Iterator<Item = DeletionKey> {
+        self.leases.possible.iter().copied()
+    }
+
     /// Remembers that the leases on these deletions have been published, and all others withdrawn.
     pub(super) fn note_published(&mut self, held: HashSet<DeletionKey>) {
         self.leases.certain.clone_from(&held);

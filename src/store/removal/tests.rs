@@ -11,9 +11,10 @@ use super::*;
 /// A login takes its lease at most so long after it has read the version.
 const SLOWEST_LOGIN_MS: u64 = 3500;
 
-/// A server finishes a round at least so often; longer stops are deaths. Two rounds are shorter than
-/// the time after which it is dead, since one that finds no deletions raises no heartbeat.
-const LATEST_ROUND: Duration = Duration::from_secs(12);
+/// A server finishes a round at least so often; longer stops are deaths. Three rounds are shorter than
+/// the time after which it is dead: one that finds no deletions, such as after a jump of the clock,
+/// raises no heartbeat, and the look of another server may have begun before.
+const LATEST_ROUND: Duration = Duration::from_secs(7);
 
 /// The clock of the database does not jump back and forth faster than servers look.
 const JUMP_PAUSE: Duration = Duration::from_secs(60);
@@ -101,8 +102,8 @@ struct Server {
     looked_at: Instant,
     /// The time that is certain for it, if it does not trust the database's clock.
     doubts_since_ms: Option<i64>,
-    /// When it last committed a heartbeat, in true time.
-    heard_of: Duration,
+    /// When its last round ended, in true time.
+    round_ended: Duration,
 }
 
 #[derive(Debug)]
@@ -213,7 +214,7 @@ impl World {
             self.now = until.min(self.now + Duration::from_secs(1));
             for at in 0..self.servers.len() {
                 let mut steps = 0;
-                while self.now - self.servers[at].heard_of > LATEST_ROUND && steps < 20 {
+                while self.now - self.servers[at].round_ended > LATEST_ROUND && steps < 20 {
                     self.step(at, Fate::Committed);
                     steps += 1;
                 }
@@ -236,7 +237,7 @@ impl World {
             rate,
             looked_at: base,
             doubts_since_ms: None,
-            heard_of: self.now,
+            round_ended: self.now,
         });
     }
 
@@ -259,7 +260,7 @@ impl World {
                 let seen = self.shared.look(server, sessions, now, now_ms);
                 if seen.deletions.is_empty() {
                     server.state.reset();
-                    server.heard_of = now;
+                    server.round_ended = now;
                     let heartbeats = &mut self.shared.heartbeats;
                     heartbeats.entry(server.id.clone()).or_insert(1);
                     return;
@@ -268,9 +269,6 @@ impl World {
             }
             Step::Looked(seen) => {
                 self.shared.publish(server, &seen.held, fate);
-                if fate != Fate::Lost {
-                    server.heard_of = now;
-                }
                 if fate != Fate::Committed {
                     return;
                 }
@@ -293,6 +291,7 @@ impl World {
                 Step::Planned(plan)
             }
             Step::Planned(plan) => {
+                server.round_ended = now;
                 if fate != Fate::Lost {
                     self.execute(&plan);
                 }
@@ -347,6 +346,7 @@ impl Shared {
             })
         };
         let held = deletions.iter().map(|deletion| deletion.key);
+        let held = held.chain(server.state.published());
         Seen {
             now_ms: server
                 .doubts_since_ms
