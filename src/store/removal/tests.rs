@@ -551,7 +551,10 @@ fn a_lease_whose_commit_had_no_answer_is_published_again_and_withdrawn() {
         let nothing = state.publication(&HashSet::new(), true);
         assert_eq!(nothing.withdraw, [DELETION]);
     }
+    // Sessions that still read keep it, also when the clock hides the deletion.
+    assert_eq!(state.published().collect::<Vec<_>>(), [DELETION]);
     state.note_published(HashSet::new());
+    assert_eq!(state.published().count(), 0);
     assert_eq!(
         state.publication(&HashSet::new(), true),
         Publication::default()
