@@ -2,19 +2,21 @@
 //!
 //! [`removal`](super::removal) decides which deleted messages no session can read any more.
 
+mod rows;
+
 use std::collections::HashSet;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use entity::{
-    chunk, content, deleted_message, deletion, deletion_batch, message, remote_lease, trace_header,
-    user,
-};
-use sea_orm::sea_query::{Asterisk, Expr, LockBehavior, LockType, Query};
+use entity::{deleted_message, deletion, deletion_batch, remote_lease, user};
+use sea_orm::sea_query::{Expr, Query};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait, FromQueryResult,
-    JoinType, QueryFilter, QueryOrder, QuerySelect, QueryTrait, RelationTrait,
+    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, QueryFilter, QueryOrder,
+    QuerySelect, QueryTrait,
 };
+
+pub(super) use rows::among;
+use rows::{DeletedMessage, remove};
 
 use super::clock_guard::Time;
 use super::query::same;
@@ -37,9 +39,6 @@ const DELETIONS_PER_STATEMENT: usize = 100;
 
 /// The most messages that one transaction removes, so that no delivery waits long for it.
 const REMOVED_AT_ONCE: usize = 100;
-
-/// The size of contents after which it ends, in octets.
-const OCTETS_AT_ONCE: i64 = 32 * 1024 * 1024;
 
 /// What a call of [`super::MailStore::collect_garbage`] did.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -74,13 +73,6 @@ pub(super) enum Damaged {
     Deleted,
     /// The maildrop of a removed user.
     Removed,
-}
-
-/// A deleted message.
-#[derive(Debug, Clone, Copy, FromQueryResult)]
-struct DeletedMessage {
-    message_id: i64,
-    content_id: i64,
 }
 
 impl SqlStore {
@@ -140,10 +132,10 @@ impl SqlStore {
 
     /// Removes deleted messages for some time; returns how many.
     async fn remove_deleted(&self, time: Time) -> Result<usize, StoreError> {
-        // Leases that are taken while it looks are not seen, so no later time may count.
-        let looked_at = Instant::now();
-        let Some(seen) = self.look(time).await? else {
-            self.gc_state().removal = RemovalState::default();
+        // Leases that are taken while it looks are not seen, so the grace for logins counts to here.
+        let began = Instant::now();
+        let Some(seen) = self.look(began, time).await? else {
+            self.gc_state().removal.reset();
             self.register().await?;
             return Ok(0);
         };
@@ -151,15 +143,15 @@ impl SqlStore {
             dead_servers,
             removable,
             ..
-        } = self.plan(looked_at, &seen);
+        } = self.plan(began, &seen);
         for server in dead_servers {
             tracing::warn!(server, "another server has stopped without saying so");
             self.forget_server(&server).await?;
         }
-        let (began, mut removed) = (Instant::now(), 0);
+        let (working_since, mut removed) = (Instant::now(), 0);
         for deletions in removable.chunks(DELETIONS_PER_STATEMENT) {
             loop {
-                if began.elapsed() >= WORKING_TIME {
+                if working_since.elapsed() >= WORKING_TIME {
                     return Ok(removed);
                 }
                 let left = self.messages_of(deletions).await?;
@@ -181,7 +173,7 @@ impl SqlStore {
 
     /// Looks at the deletions and the other servers, and publishes leases; none if there are no
     /// deletions. The plan depends on the order.
-    async fn look(&self, time: Time) -> Result<Option<Seen>, StoreError> {
+    async fn look(&self, began: Instant, time: Time) -> Result<Option<Seen>, StoreError> {
         let deletions = self.deletions().await?;
         if deletions.is_empty() {
             return Ok(None);
@@ -189,12 +181,14 @@ impl SqlStore {
         let keys = deletions.iter().map(|deletion| deletion.key);
         let held = self.publish_leases(keys).await?;
         let heartbeats = self.heartbeats().await?;
+        let heartbeats_after = began.elapsed();
         let remote_leases = self.remote_leases().await?;
         Ok(Some(Seen {
             now_ms: time.certain_ms,
             deletions,
             held,
             heartbeats,
+            heartbeats_after,
             remote_leases,
         }))
     }
@@ -425,119 +419,4 @@ impl From<DueDeletion> for SeenDeletion {
             is_moved: row.is_moved,
         }
     }
-}
-
-/// The condition that a row is of one of these deletions.
-pub(super) fn among<E: EntityTrait>(
-    user_id: E::Column,
-    version: E::Column,
-    deletions: &[DeletionKey],
-) -> Expr {
-    let pairs = deletions.iter().map(|it| (it.user.row(), it.version.0));
-    let pairs = Query::select()
-        .column(Asterisk)
-        .from_values(pairs, "those")
-        .take();
-    let key = [user_id, version].map(|column| Expr::col(column.as_column_ref()));
-    Expr::tuple(key).in_subquery(pairs)
-}
-
-/// Removes deleted messages, and the contents that no other message has; returns how many messages.
-///
-/// It holds many locks, so it waits for none: what others have locked, such as a QUIT that deletes
-/// messages of the same contents or another server that removes them, is left for the next time.
-async fn remove(
-    transaction: &DatabaseTransaction,
-    messages: &[DeletedMessage],
-) -> Result<usize, StoreError> {
-    let locked = lock(transaction, messages).await?;
-    if locked.is_empty() {
-        return Ok(0);
-    }
-    let messages: Vec<i64> = locked.iter().map(|it| it.message_id).collect();
-    let contents: Vec<i64> = locked.iter().map(|it| it.content_id).collect();
-    let contents = contents.as_slice();
-    deleted_message::Entity::delete_many()
-        .filter(deleted_message::Column::ContentId.is_in(contents.iter().copied()))
-        .filter(deleted_message::Column::MessageId.is_in(messages.iter().copied()))
-        .exec(transaction)
-        .await?;
-    let restored = message::Entity::find()
-        .select_only()
-        .column(message::Column::Id)
-        .filter(same(message::Column::Id, trace_header::Column::MessageId));
-    trace_header::Entity::delete_many()
-        .filter(trace_header::Column::MessageId.is_in(messages))
-        .filter(Expr::not_exists(restored.into_query()))
-        .exec(transaction)
-        .await?;
-    chunk::Entity::delete_many()
-        .filter(chunk::Column::ContentId.is_in(contents.iter().copied()))
-        .filter(is_unused(chunk::Column::ContentId))
-        .exec(transaction)
-        .await?;
-    content::Entity::delete_many()
-        .filter(content::Column::Id.is_in(contents.iter().copied()))
-        .filter(is_unused(content::Column::Id))
-        .exec(transaction)
-        .await?;
-    Ok(locked.len())
-}
-
-/// The condition that no message has the content of this column.
-fn is_unused(content: impl ColumnTrait) -> Expr {
-    let messages = message::Entity::find()
-        .select_only()
-        .column(message::Column::Id)
-        .filter(same(message::Column::ContentId, content));
-    let deleted = deleted_message::Entity::find()
-        .select_only()
-        .column(deleted_message::Column::MessageId)
-        .filter(same(deleted_message::Column::ContentId, content));
-    Expr::not_exists(messages.into_query()).and(Expr::not_exists(deleted.into_query()))
-}
-
-/// A deleted message, and the size of its content.
-#[derive(FromQueryResult)]
-struct Lockable {
-    #[sea_orm(nested)]
-    message: DeletedMessage,
-    octets: i64,
-}
-
-/// Locks deleted messages and their contents, as many as are removed quickly. Without that, two
-/// servers that remove the last two references to a content would each see the other's, and the
-/// content would stay.
-async fn lock(
-    transaction: &DatabaseTransaction,
-    messages: &[DeletedMessage],
-) -> Result<Vec<DeletedMessage>, StoreError> {
-    let contents = messages.iter().map(|message| message.content_id);
-    let keys = messages.iter().map(|message| message.message_id);
-    let mut lock = deleted_message::Entity::find()
-        .select_only()
-        .columns([
-            deleted_message::Column::MessageId,
-            deleted_message::Column::ContentId,
-        ])
-        .column_as(content::Column::Octets, "octets")
-        .join(
-            JoinType::InnerJoin,
-            deleted_message::Relation::Content.def(),
-        )
-        .filter(deleted_message::Column::ContentId.is_in(contents))
-        .filter(deleted_message::Column::MessageId.is_in(keys))
-        .order_by_asc(content::Column::Id)
-        .order_by_asc(deleted_message::Column::MessageId);
-    // SQLite locks no rows.
-    QuerySelect::query(&mut lock).lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
-    let lockable = lock.into_model::<Lockable>().all(transaction).await?;
-    let mut octets_left = OCTETS_AT_ONCE;
-    let is_small = |it: &Lockable| {
-        let is_allowed = octets_left >= 0;
-        octets_left = octets_left.saturating_sub(it.octets);
-        is_allowed
-    };
-    let locked = lockable.into_iter().take_while(is_small);
-    Ok(locked.map(|it| it.message).collect())
 }

@@ -40,8 +40,16 @@ pub(super) struct RemovalState {
     deletions: HashMap<DeletionKey, Known>,
     /// The heartbeat of each other server, and since when it has not changed.
     servers: HashMap<String, (i64, Instant)>,
-    /// The leases that this server has published.
-    published: HashSet<DeletionKey>,
+    leases: PublishedLeases,
+}
+
+/// The leases that a server has published.
+#[derive(Debug, Clone, Default)]
+struct PublishedLeases {
+    /// Those that are in the database.
+    certain: HashSet<DeletionKey>,
+    /// Those that may be there: a commit may have been done without an answer.
+    possible: HashSet<DeletionKey>,
 }
 
 /// A deletion that a server has seen.
@@ -63,6 +71,8 @@ pub(super) struct Seen {
     pub(super) held: HashSet<DeletionKey>,
     /// The heartbeats of the other servers, read after that.
     pub(super) heartbeats: HashMap<String, i64>,
+    /// How long after the beginning of the look they were read.
+    pub(super) heartbeats_after: Duration,
     /// The leases of the other servers, read after their heartbeats.
     pub(super) remote_leases: Vec<(String, DeletionKey)>,
 }
@@ -108,31 +118,49 @@ pub(super) struct Publication {
 }
 
 impl RemovalState {
-    /// Decides which leases to publish and to withdraw. If the others did not know this server, they
-    /// took it for dead, and have removed its leases too.
+    /// Decides which leases to publish and to withdraw; until [`Self::note_published`], both may have
+    /// been done or not. If the others did not know this server, they took it for dead, and have
+    /// removed its leases too.
     pub(super) fn publication(
         &mut self,
         held: &HashSet<DeletionKey>,
         is_known: bool,
     ) -> Publication {
+        let PublishedLeases { certain, possible } = &mut self.leases;
         if !is_known {
-            self.published.clear();
+            certain.clear();
         }
-        Publication {
-            publish: held.difference(&self.published).copied().collect(),
-            withdraw: self.published.difference(held).copied().collect(),
-        }
+        let publish: Vec<DeletionKey> = held.difference(certain).copied().collect();
+        let withdraw = possible.difference(held).copied().collect();
+        certain.retain(|deletion| held.contains(deletion));
+        possible.extend(&publish);
+        Publication { publish, withdraw }
     }
 
-    /// Remembers the leases that have been published.
+    /// Returns the deletions on which this server may have published leases. A lease stays as long as
+    /// sessions can read the messages, also when a clock that jumps back hides the deletion: another
+    /// server may be in the middle of a look that began before.
+    pub(super) fn published(&self) -> impl Iterator<Item = DeletionKey> {
+        self.leases.possible.iter().copied()
+    }
+
+    /// Remembers that the leases on these deletions have been published, and all others withdrawn.
     pub(super) fn note_published(&mut self, held: HashSet<DeletionKey>) {
-        self.published = held;
+        self.leases.certain.clone_from(&held);
+        self.leases.possible = held;
+    }
+
+    /// Forgets the deletions and the other servers, when there are no deletions. Leases may still be
+    /// in the database, if the clock has jumped back.
+    pub(super) fn reset(&mut self) {
+        self.deletions.clear();
+        self.servers.clear();
     }
 }
 
 /// Decides what to remove; `now` is the time of this process at which it began to look.
 pub(super) fn plan(now: Instant, mut state: RemovalState, seen: &Seen) -> Plan {
-    let dead_servers = state.note_heartbeats(now, &seen.heartbeats);
+    let dead_servers = state.note_heartbeats(now + seen.heartbeats_after, &seen.heartbeats);
     let is_of_dead = |server: &String| dead_servers.contains(server);
     let leases = seen.remote_leases.iter();
     let leases = leases.filter(|(server, _)| !is_of_dead(server));

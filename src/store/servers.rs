@@ -74,7 +74,8 @@ impl SqlStore {
         deletions: impl Iterator<Item = DeletionKey>,
     ) -> Result<HashSet<DeletionKey>, StoreError> {
         let is_held = |it: &DeletionKey| self.leases.reach(it.user, it.version);
-        let held: HashSet<DeletionKey> = deletions.filter(is_held).collect();
+        let mut held: HashSet<DeletionKey> = deletions.filter(is_held).collect();
+        held.extend(self.gc_state().removal.published().filter(is_held));
         repeat(|| self.try_to_publish_leases(&held)).await?;
         self.gc_state().removal.note_published(held.clone());
         Ok(held)

@@ -9,11 +9,12 @@ use proptest::sample::Index;
 use super::*;
 
 /// A login takes its lease at most so long after it has read the version.
-const SLOWEST_LOGIN: Duration = Duration::from_millis(3500);
+const SLOWEST_LOGIN_MS: u64 = 3500;
 
-/// A server that has not finished a round for so long would be taken for dead; longer stops are
-/// deaths.
-const LATEST_ROUND: Duration = Duration::from_secs(20);
+/// A server finishes a round at least so often; longer stops are deaths. Three rounds are shorter than
+/// the time after which it is dead: one that finds no deletions, such as after a jump of the clock,
+/// raises no heartbeat, and the look of another server may have begun before.
+const LATEST_ROUND: Duration = Duration::from_secs(7);
 
 /// The clock of the database does not jump back and forth faster than servers look.
 const JUMP_PAUSE: Duration = Duration::from_secs(60);
@@ -39,6 +40,8 @@ enum Event {
     Delete { user: Index, kept_ms: i64 },
     /// A server does the next step of its round; its transaction may be lost.
     Step { server: Index, fate: Fate },
+    /// A server goes on to the end of its round, and nothing is lost.
+    Round(Index),
     /// A server ends without saying so.
     Die(Index),
     /// A server ends and says so.
@@ -99,8 +102,8 @@ struct Server {
     looked_at: Instant,
     /// The time that is certain for it, if it does not trust the database's clock.
     doubts_since_ms: Option<i64>,
-    /// When it last committed a heartbeat, in true time.
-    heard_of: Duration,
+    /// When its last round ended, in true time.
+    round_ended: Duration,
 }
 
 #[derive(Debug)]
@@ -169,6 +172,13 @@ impl World {
             Event::Step { server, fate } if !self.servers.is_empty() => {
                 self.step(server.index(self.servers.len()), *fate);
             }
+            Event::Round(server) if !self.servers.is_empty() => {
+                let server = server.index(self.servers.len());
+                self.step(server, Fate::Committed);
+                while !matches!(self.servers[server].step, Step::Idle) {
+                    self.step(server, Fate::Committed);
+                }
+            }
             Event::Die(server) if !self.servers.is_empty() => {
                 self.end(server.index(self.servers.len()));
             }
@@ -189,6 +199,7 @@ impl World {
             Event::Login { .. }
             | Event::Close(_)
             | Event::Step { .. }
+            | Event::Round(_)
             | Event::Die(_)
             | Event::Leave(_)
             | Event::Jump(_)
@@ -203,7 +214,7 @@ impl World {
             self.now = until.min(self.now + Duration::from_secs(1));
             for at in 0..self.servers.len() {
                 let mut steps = 0;
-                while self.now - self.servers[at].heard_of > LATEST_ROUND && steps < 20 {
+                while self.now - self.servers[at].round_ended > LATEST_ROUND && steps < 20 {
                     self.step(at, Fate::Committed);
                     steps += 1;
                 }
@@ -226,7 +237,7 @@ impl World {
             rate,
             looked_at: base,
             doubts_since_ms: None,
-            heard_of: self.now,
+            round_ended: self.now,
         });
     }
 
@@ -248,8 +259,8 @@ impl World {
                 let sessions = &self.sessions;
                 let seen = self.shared.look(server, sessions, now, now_ms);
                 if seen.deletions.is_empty() {
-                    server.state = RemovalState::default();
-                    server.heard_of = now;
+                    server.state.reset();
+                    server.round_ended = now;
                     let heartbeats = &mut self.shared.heartbeats;
                     heartbeats.entry(server.id.clone()).or_insert(1);
                     return;
@@ -258,9 +269,6 @@ impl World {
             }
             Step::Looked(seen) => {
                 self.shared.publish(server, &seen.held, fate);
-                if fate != Fate::Lost {
-                    server.heard_of = now;
-                }
                 if fate != Fate::Committed {
                     return;
                 }
@@ -271,6 +279,7 @@ impl World {
                 let others = self.shared.heartbeats.iter();
                 let others = others.filter(|(id, _)| **id != server.id);
                 seen.heartbeats = others.map(|(id, it)| (id.clone(), *it)).collect();
+                seen.heartbeats_after = server_now - server.looked_at;
                 Step::Counted(seen)
             }
             Step::Counted(mut seen) => {
@@ -282,6 +291,7 @@ impl World {
                 Step::Planned(plan)
             }
             Step::Planned(plan) => {
+                server.round_ended = now;
                 if fate != Fate::Lost {
                     self.execute(&plan);
                 }
@@ -336,6 +346,7 @@ impl Shared {
             })
         };
         let held = deletions.iter().map(|deletion| deletion.key);
+        let held = held.chain(server.state.published());
         Seen {
             now_ms: server
                 .doubts_since_ms
@@ -364,22 +375,23 @@ impl Shared {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let any_server = any::<Index>();
+    let any_index = any::<Index>;
     prop_oneof![
-        4 => (0..6_000_u64).prop_map(Event::Wait),
+        20 => (0..10_000_u64).prop_map(Event::Wait),
         1 => (0..1_000_000_u32, 90..111_u32)
             .prop_map(|(clock_ms, rate)| Event::Start { clock_ms, rate }),
-        3 => (any_server, any::<Index>(), 0..u64::try_from(SLOWEST_LOGIN.as_millis()).unwrap()).prop_map(
+        12 => (any_index(), any_index(), 0..SLOWEST_LOGIN_MS).prop_map(
             |(server, user, lease_after_ms)| Event::Login { server, user, lease_after_ms }
         ),
-        2 => any::<Index>().prop_map(Event::Close),
-        2 => (any::<Index>(), prop_oneof![Just(0), 0..60_000_i64])
+        6 => any_index().prop_map(Event::Close),
+        6 => (any_index(), prop_oneof![Just(0), 0..60_000_i64])
             .prop_map(|(user, kept_ms)| Event::Delete { user, kept_ms }),
-        16 => (any::<Index>(), fate()).prop_map(|(server, fate)| Event::Step { server, fate }),
-        1 => any::<Index>().prop_map(Event::Die),
-        1 => any::<Index>().prop_map(Event::Leave),
+        40 => any_index().prop_map(Event::Round),
+        30 => (any_index(), fate()).prop_map(|(server, fate)| Event::Step { server, fate }),
+        1 => any_index().prop_map(Event::Die),
+        1 => any_index().prop_map(Event::Leave),
         1 => (-100_000..100_000_i64).prop_map(Event::Jump),
-        1 => any::<Index>().prop_map(Event::Doubt),
+        1 => any_index().prop_map(Event::Doubt),
     ]
 }
 
@@ -466,21 +478,15 @@ fn each_thing_that_keeps_a_deletion_keeps_it() {
     };
     let retained = but(|seen| seen.now_ms = 999);
     let unmoved = but(|seen| seen.deletions.iter_mut().for_each(|it| it.is_moved = false));
-    let held = but(|seen| {
-        seen.held.insert(DELETION);
-    });
+    let held = but(|seen| seen.held = HashSet::from([DELETION]));
     let leased = but(|seen| seen.remote_leases.push(("other".into(), DELETION)));
-    let unseen = but(|seen| {
-        seen.heartbeats.insert("other".into(), 2);
-    });
+    let unseen = but(|seen| seen.heartbeats.extend([("other".into(), 2)]));
     for kept in [retained, unmoved, held, leased, unseen] {
         assert_eq!(removable(now, &kept), [], "{kept:?}");
     }
     let gone = but(|seen| seen.heartbeats.clear());
     assert_eq!(removable(now, &gone), [DELETION]);
-    let newcomer = but(|seen| {
-        seen.heartbeats.insert("new".into(), 1);
-    });
+    let newcomer = but(|seen| seen.heartbeats.extend([("new".into(), 1)]));
     assert_eq!(removable(now, &newcomer), [DELETION]);
 }
 
@@ -531,6 +537,28 @@ fn a_server_that_was_taken_for_dead_publishes_all_its_leases_again() {
         [DELETION]
     );
     assert_eq!(state.publication(&held, false).publish, [DELETION]);
+}
+
+#[test]
+fn a_lease_whose_commit_had_no_answer_is_published_again_and_withdrawn() {
+    let mut state = RemovalState::default();
+    let held = HashSet::from([DELETION]);
+    for _ in 0..2 {
+        assert_eq!(state.publication(&held, true).publish, [DELETION]);
+    }
+    state.reset();
+    for _ in 0..2 {
+        let nothing = state.publication(&HashSet::new(), true);
+        assert_eq!(nothing.withdraw, [DELETION]);
+    }
+    // Sessions that still read keep it, also when the clock hides the deletion.
+    assert_eq!(state.published().collect::<Vec<_>>(), [DELETION]);
+    state.note_published(HashSet::new());
+    assert_eq!(state.published().count(), 0);
+    assert_eq!(
+        state.publication(&HashSet::new(), true),
+        Publication::default()
+    );
 }
 
 #[test]
