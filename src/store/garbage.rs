@@ -24,7 +24,7 @@ use super::raw::{clock, now};
 use super::removal::{self, DeletionKey, Plan, RemovalState, Seen, SeenDeletion};
 use super::{MaildropVersion, SqlStore, StoreError, UserId, repeat};
 
-/// How often [`super::MailStore::collect_garbage`] is to be called.
+/// How often [`super::Upkeep::collect_garbage`] is to be called.
 pub const GC_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long one call moves or removes; the next goes on. The other servers wait for this one's
@@ -40,7 +40,7 @@ const DELETIONS_PER_STATEMENT: usize = 100;
 /// The most messages that one transaction removes, so that no delivery waits long for it.
 const REMOVED_AT_ONCE: usize = 100;
 
-/// What a call of [`super::MailStore::collect_garbage`] did.
+/// What a call of [`super::Upkeep::collect_garbage`] did.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct GcReport {
     /// Deleted messages that were removed: no session could read them any more.
