@@ -6,70 +6,70 @@
 
 // The commands, and the server that `serve` runs.
 
-/// The command line: one file for each command. Only here is anything printed.
+// The command line: one file for each command. Only here is anything printed.
 pub mod cli;
-/// Sample mail, for `restante demo` and the tests.
+// Sample mail, for `restante demo` and the tests.
 pub mod demo_mail;
-/// Assembles the actors of a server, starts them and stops them.
+// Assembles the actors of a server, starts them and stops them.
 pub mod server;
-/// The settings, one line for each, and what a running server reads of them.
+// The settings, one line for each, and what a running server reads of them.
 pub mod settings;
 
 // Connections.
 
-/// LMTP: mail that comes in from an MTA.
+// LMTP: mail that comes in from an MTA.
 mod lmtp;
-/// Sockets, accepting, transport and the session actor of both protocols.
+// Sockets, accepting, transport and the session actor of both protocols.
 pub mod net;
-/// Live sessions, and the limits on their number.
+// Live sessions, and the limits on their number.
 pub mod registry;
-/// Ends the sessions of revoked keys and disabled users.
+// Ends the sessions of revoked keys and disabled users.
 mod revocation;
-/// POP3 sessions: one type for each phase, with login, retrieval and update.
+// POP3 sessions: one type for each phase, with login, retrieval and update.
 pub mod session;
-/// Certificates and handshakes.
+// Certificates and handshakes.
 pub mod tls;
 
 // Mail and users.
 
-/// Users, their addresses and their keys.
+// Users, their addresses and their keys.
 pub mod accounts;
-/// Writes mail out: mbox, Maildir, .eml files.
+// Writes mail out: mbox, Maildir, .eml files.
 mod exports;
-/// The delays after failed logins.
+// The delays after failed logins.
 mod login_throttle;
-/// The mailbox actor: the only door to the store in a running server.
+// The mailbox actor: the only door to the store in a running server.
 pub mod mailbox;
-/// Starts garbage collection at intervals.
+// Starts garbage collection at intervals.
 mod maintenance;
-/// Reads mail that is imported: mbox, Maildir, .eml files, other POP3 servers.
+// Reads mail that is imported: mbox, Maildir, .eml files, other POP3 servers.
 mod sources;
-/// Storage: the traits, and their form over our own schema.
+// Storage: the traits, and their form over our own schema.
 pub mod store;
 
 // What operators see.
 
-/// The admin endpoint over HTTP, and its page.
+// The admin endpoint over HTTP, and its page.
 mod admin;
-/// Limits log lines about frequent events.
+// Limits log lines about frequent events.
 mod log_throttle;
-/// Counters, and their formats.
+// Counters, and their formats.
 pub mod metrics;
-/// Exports traces and metrics over OpenTelemetry.
+// Exports traces and metrics over OpenTelemetry.
 mod telemetry;
 
 // Tools.
 
 #[cfg(test)]
 mod faults;
-/// What the fuzz targets call.
+// What the fuzz targets call.
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
-/// Random names and keys.
+// Random names and keys.
 pub mod identity;
-/// Lists of networks.
+// Lists of networks.
 mod networks;
-/// The limit of open files.
+// The limit of open files.
 pub mod open_files;
-/// Restarts long-lived actors that end.
+// Restarts long-lived actors that end.
 mod supervision;

@@ -99,7 +99,7 @@ impl Accounts {
 impl Accounts {
     /// The key of this name that has this secret.
     ///
-    /// The key is looked for by its prefix, and whoever has no right prefix finds no row, whether
+    /// The key is looked for by its prefix, and without a right prefix there is no row, whether
     /// the user exists or not: so both cases are the same query and take the same time.
     async fn key_of(
         &self,

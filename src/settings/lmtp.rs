@@ -16,7 +16,7 @@ section! {
         restart port: u16 = 0;
         /// The Unix socket to listen on.
         restart socket_path: Option<PathBuf> = None;
-        /// The mode of the socket's file: who may connect to it.
+        /// The mode of the socket's file: it limits the users that can connect.
         restart socket_mode: FileMode = FileMode(0o660);
         /// The largest number of sessions.
         restart max_connections: u32 = 100,

@@ -31,7 +31,7 @@ pub struct Recipient {
 pub struct Delivery {
     /// What it says.
     pub message: StagedMessage,
-    /// Who gets it. Whoever is named twice gets one copy.
+    /// The recipients. A user who is named twice gets one copy.
     pub recipients: Vec<Recipient>,
 }
 
@@ -149,7 +149,7 @@ impl Database {
         Ok(sent.into_iter().next().unwrap_or_default())
     }
 
-    /// Gives messages to users whatever their quotas, all to all or none, durably.
+    /// Gives messages to users without regard to their quotas, all to all or none, durably.
     ///
     /// # Errors
     /// If the database refuses; then nothing is stored.
@@ -252,7 +252,7 @@ async fn put(
     Ok(sent)
 }
 
-/// What becomes of each copy of a delivery. Whoever is named twice gets one.
+/// The outcome of each copy of a delivery. A user who is named twice gets one copy.
 fn decide(sending: &Sending<'_>, maildrops: &mut Maildrops) -> Vec<Outcome> {
     let mut decided: HashMap<UserId, Outcome> = HashMap::with_capacity(sending.recipients.len());
     let outcome = |recipient: &Recipient| {

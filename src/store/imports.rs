@@ -299,7 +299,7 @@ impl Database {
         Ok(())
     }
 
-    /// Puts messages into a maildrop whatever its quota, gives others the names that they had, and
+    /// Puts messages into a maildrop without regard to its quota, gives others the names that they had, and
     /// remembers it: all or nothing, durably.
     ///
     /// # Errors

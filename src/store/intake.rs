@@ -1,8 +1,7 @@
-//! Lets deliveries that are ready at the same time share one commit.
+//! Group commit: deliveries that arrive during a commit share the next one.
 //!
-//! A durable commit waits for the disk, however little it writes. So whoever comes while one is
-//! under way waits for its end, and the first of those then stores the deliveries of all: nobody
-//! waits for a timer, and one delivery alone waits for nothing.
+//! A durable commit waits for the disk, however little it writes. There is no timer, and a delivery
+//! that comes alone waits for nothing.
 //!
 //! That commit waits for no maildrop. Copies for those that another transaction has locked are left
 //! out of it, tried again twice with others, and then wait on their own.
@@ -38,7 +37,7 @@ pub struct Intake(Arc<Shared>);
 struct Shared {
     database: Database,
     waiting: Mutex<Vec<Waiting>>,
-    /// Held by whoever is storing.
+    /// Held while deliveries are stored.
     turn: tokio::sync::Mutex<()>,
 }
 

@@ -45,7 +45,7 @@ impl fmt::Debug for Proof {
     }
 }
 
-/// A user who may open their maildrop.
+/// A user with access to their maildrop.
 #[derive(Debug)]
 pub struct Identified {
     /// The user, and the key.
@@ -105,7 +105,7 @@ pub struct WrongCredentials;
 /// Users and keys whose sessions may go on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoginStatus {
-    /// Users who may log in.
+    /// Users whose login is allowed.
     pub users: HashSet<UserId>,
     /// Keys that are not revoked.
     pub keys: HashSet<KeyId>,

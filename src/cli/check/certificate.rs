@@ -71,7 +71,7 @@ fn name(settings: &Pop3Settings, certificates: &[CertificateReport]) -> Option<F
     ))
 }
 
-/// Checks who may read the private key: with it, another server can pass for this one.
+/// Warns of a private key that other users can read: with it, another server can pass for this one.
 fn open_keys(tls: &Tls) -> Vec<Finding> {
     let everybody_reads = |file: &PathBuf| {
         let metadata = std::fs::metadata(file);

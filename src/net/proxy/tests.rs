@@ -80,7 +80,7 @@ fn a_proxy_may_name_no_client() {
     for header in [
         b"PROXY UNKNOWN\r\n".to_vec(),
         b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n".to_vec(),
-        b"PROXY UNKNOWN whatever it is\r\n".to_vec(),
+        b"PROXY UNKNOWN anything at all\r\n".to_vec(),
         v2(0x21, 0x00, b""),
         v2(0x21, 0x00, b"\x04\x00\x03abc"),
         v2(0x21, 0x31, &[0; 216]),
