@@ -221,8 +221,8 @@ fn case(path: &str) -> Case {
             for line in ["DELE 1", "DELE 2", "QUIT"] {
                 session.ok(line);
             }
-            stage.daemon.wait_for_log("WARN");
-            assert!(stage.daemon.log().contains("limit=1"));
+            // There may be other warnings, such as that the server runs as root.
+            stage.daemon.wait_for_log("limit=1");
         }),
         "pop3.shutdown_timeout" => Case {
             before: "pop3.shutdown_timeout = \"1h\"",
