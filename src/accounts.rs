@@ -230,7 +230,7 @@ impl Accounts {
     /// All users, by address.
     ///
     /// # Errors
-    /// If the database can't say.
+    /// If the database fails.
     pub async fn list(&self) -> Result<Vec<User>, AccountError> {
         let read = self.database.read();
         let users = user::Entity::find()
@@ -267,7 +267,7 @@ impl Accounts {
     /// The user of this address or alias, in any of its spellings.
     ///
     /// # Errors
-    /// If there is none, or the database can't say.
+    /// If there is none, or the database fails.
     pub async fn find(&self, address: &str) -> Result<UserId, AccountError> {
         let row = find(self.database.read(), &stored_forms(address)).await?;
         row.map(|row| UserId::from_row(row.id))

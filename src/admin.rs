@@ -107,7 +107,7 @@ impl Endpoint {
     /// Returns where it listens.
     ///
     /// # Errors
-    /// If the system can't say.
+    /// If the system fails.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.socket.local_addr()
     }

@@ -37,7 +37,7 @@ impl Networks {
         self.0.iter().any(|network| network.prefix_len() == 0)
     }
 
-    /// Whether there is none.
+    /// Returns true if there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

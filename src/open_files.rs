@@ -14,13 +14,13 @@ const OTHERS: u64 = 100;
 /// The files that POP3 and LMTP leave to the database and the admin endpoint.
 const LEFT_TO_OTHERS: u64 = OTHERS / 2;
 
-/// POP3 leaves at most a quarter of a low limit to others, so that there is room beside it.
+/// Divisor of a low limit: POP3 leaves at most a quarter of it to others, and keeps the rest.
 const POP3_LEAVES_AT_MOST: u64 = 4;
 
-/// LMTP leaves at most an eighth.
+/// Divisor of a low limit: LMTP leaves at most an eighth of it to others.
 const LMTP_LEAVES_AT_MOST: u64 = 8;
 
-/// How often a waiting connection checks for room.
+/// Interval at which a waiting connection checks for room.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Files that a listener leaves to others.
@@ -35,7 +35,7 @@ pub struct Reserve {
 }
 
 impl Reserve {
-    /// Returns what POP3 leaves to LMTP, the admin endpoint and the database.
+    /// Returns the files that POP3 leaves to LMTP, the admin endpoint and the database.
     pub fn of_pop3(config: &Config) -> Self {
         Self {
             files: LEFT_TO_OTHERS + u64::from(config.lmtp.sessions()),
@@ -43,7 +43,7 @@ impl Reserve {
         }
     }
 
-    /// Returns what LMTP leaves to the admin endpoint and the database.
+    /// Returns the files that LMTP leaves to the admin endpoint and the database.
     pub fn of_lmtp() -> Self {
         Self {
             files: LEFT_TO_OTHERS,
@@ -51,15 +51,15 @@ impl Reserve {
         }
     }
 
-    /// Returns whether this connection leaves the reserve untouched.
+    /// Returns true if this connection leaves the reserve untouched.
     pub fn is_left_by(self, connection: &impl AsFd) -> bool {
         let number = connection.as_fd().as_raw_fd().unsigned_abs();
         let limit = getrlimit(Resource::Nofile).current;
         limit.is_none_or(|limit| u64::from(number) < self.first(limit))
     }
 
-    /// Holds a connection until there is room for it outside the reserve, and complains each time
-    /// that there is none.
+    /// Holds a connection until there is room for it outside the reserve. Calls `complain` before
+    /// each wait.
     pub async fn wait_for_room(self, held: OwnedFd, complain: impl Fn()) -> OwnedFd {
         loop {
             complain();
@@ -80,7 +80,7 @@ impl Reserve {
     }
 }
 
-/// The reason for the log why a connection waits.
+/// The reason in the log when a connection waits.
 pub const NO_ROOM: &str = "the files that may still be opened are kept for others; raise \
     LimitNOFILE (systemd) or ulimit -n, or lower Pop3__MaxConnections";
 

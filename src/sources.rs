@@ -49,7 +49,7 @@ pub(crate) struct Source {
     total_octets: u64,
     form: Form,
     has_uid_list: bool,
-    /// Whether the source has its messages in the order in which its server had them.
+    /// True if the source has its messages in the order in which its server had them.
     is_ordered: bool,
     elsewhere: Elsewhere,
 }

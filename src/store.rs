@@ -85,12 +85,12 @@ pub struct MessageId(pub i64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ContentId(pub i64);
 
-/// Where the octets of one copy of a message are.
+/// The location of the octets of one copy of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stored {
     /// The copy.
     pub message: MessageId,
-    /// What it shares with other copies.
+    /// The content, which it may share with other copies.
     pub content: ContentId,
     /// Does anything stand in front of that in this copy alone?
     pub has_head: bool,
@@ -99,7 +99,7 @@ pub struct Stored {
 /// The first octets of a message.
 #[derive(Debug, Clone, Default)]
 pub struct Beginning {
-    /// What stands in front of the content in this copy alone: whole header lines, or nothing.
+    /// The header lines in front of the content in this copy alone; may be empty.
     pub head: Bytes,
     /// The first octets of the content.
     pub content: Bytes,

@@ -1,4 +1,4 @@
-//! What Restante promises, tested from outside.
+//! Tests of Restante's behaviour from outside.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

@@ -1,5 +1,5 @@
-//! Any responses of a client in an exchange of SASL: nothing panics, and nobody proves a key without
-//! having it.
+//! Arbitrary responses of a client in a SASL exchange: nothing panics, and no client proves a key
+//! that it does not have.
 #![no_main]
 
 use std::num::NonZeroU32;
@@ -13,7 +13,7 @@ use pop3::{
 };
 use wire::{Line, Secret};
 
-/// What a client does.
+/// An action of the client.
 #[derive(Debug, Arbitrary)]
 enum Act<'a> {
     /// Begins an exchange.

@@ -1,5 +1,5 @@
-//! A file of any octets, read as Dovecot's and as Courier's list of unique-ids: nothing panics, and no two messages
-//! have the same place.
+//! Arbitrary octets, read as a list of unique-ids of Dovecot and of Courier: nothing panics, and no
+//! two messages have the same place.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

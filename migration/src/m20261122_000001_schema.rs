@@ -217,7 +217,7 @@ fn deletion_tables() -> Vec<TableCreateStatement> {
     ]
 }
 
-/// What servers that share the database tell each other.
+/// Tables by which servers on one database coordinate.
 fn server_tables() -> Vec<TableCreateStatement> {
     vec![
         Table::create()
@@ -297,14 +297,14 @@ fn indexes() -> Vec<IndexCreateStatement> {
             .col(Users::RemovedAtMs)
             .and_where(Expr::col(Users::RemovedAtMs).is_not_null())
             .take(),
-        // What was imported for a user: when an import begins, and whether another has gone on.
+        // For imports: the messages imported for a user, and whether another import goes on.
         Index::create()
             .name("imported_messages_user_id_id_idx")
             .table(ImportedMessages::Table)
             .col(ImportedMessages::UserId)
             .col(ImportedMessages::Id)
             .take(),
-        // What a session deleted: when it is restored.
+        // For restoring: the messages that a session deleted.
         Index::create()
             .name("deleted_messages_user_id_session_id_idx")
             .table(DeletedMessages::Table)

@@ -15,7 +15,7 @@ pub const MAX_ADDRESS_OCTETS: usize = 248;
 /// Every ASCII character that no domain has. `_` is none of them: names of machines have it.
 const NOT_IN_A_DOMAIN: AsciiDenyList = AsciiDenyList::new(true, "!\"#$%&'()*+,/:;<=>?@[\\]^`{|}~");
 
-/// What means something in the header or envelope of a message, and to a login name.
+/// Characters with a meaning in a header, in an envelope or in a login name.
 const NOT_IN_A_LOCAL_PART: &str = "\"#(),:;<>@[\\]";
 
 /// Why a text is no address.

@@ -9,11 +9,11 @@ use crate::store::{Room, UserId, hot};
 /// Whom mail for an address reaches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Addressee {
-    /// Whose maildrop it goes to.
+    /// The owner of the maildrop.
     pub user: UserId,
     /// The first of their addresses.
     pub address: String,
-    /// How much their maildrop may still take.
+    /// The room that is left in the maildrop.
     pub room: Room,
 }
 
@@ -22,7 +22,7 @@ impl Accounts {
     /// a sub-address (`name+anything@domain`, RFC 5233) that is nobody's own address.
     ///
     /// # Errors
-    /// If there is nobody, or the database can't say.
+    /// If there is no such user, or the database fails.
     pub async fn addressee(&self, address: &str) -> Result<Addressee, AccountError> {
         self.first_addressee(&[address]).await
     }
@@ -31,7 +31,7 @@ impl Accounts {
     /// query.
     ///
     /// # Errors
-    /// If there is nobody, or the database can't say.
+    /// If there is no such user, or the database fails.
     pub async fn first_addressee<A: AsRef<str>>(
         &self,
         addresses: &[A],

@@ -22,14 +22,14 @@ use crate::store::{
     repeat,
 };
 
-/// What is compared with where there is no key.
+/// The hash to compare with if there is no key.
 const NO_HASH: [u8; 32] = [0; 32];
 
 impl Accounts {
     /// Finds out whose maildrop a client at this address may open, and its version at this moment.
     ///
     /// # Errors
-    /// If the database can't say.
+    /// If the database fails.
     pub async fn identify(
         &self,
         proof: &Proof,
@@ -246,7 +246,7 @@ struct UserRow {
     other_address: String,
 }
 
-/// Whether a key with this column of networks may be used from there.
+/// Returns true if a key with this column of networks may be used from there.
 pub(super) fn may_be_used_from(
     networks: Option<String>,
     client: IpAddr,

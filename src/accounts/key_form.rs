@@ -15,16 +15,16 @@ use wire::Secret;
 
 use crate::identity::{new_name, new_secret};
 
-/// What every key begins with.
+/// The prefix of every key.
 const MARK: &str = "rst_";
 
-/// What every short key begins with.
+/// The prefix of every short key.
 const SHORT_MARK: &str = "rst";
 
 /// How many characters of a short key are secret: 120 bits, five in each.
 const SHORT_CHARACTERS: usize = 24;
 
-/// What the column begins with that finds a short key. No other key's column is as long.
+/// The prefix of a short key's column. No other key's column is as long.
 const SHORT_PREFIX: &str = "short:";
 
 /// How many octets of the hash of a short key find its row.
@@ -70,7 +70,7 @@ fn short_prefix(key: &str) -> String {
     format!("{SHORT_PREFIX}{}", HEXLOWER.encode(beginning))
 }
 
-/// What a key with this column begins with, as people are shown it.
+/// Returns the beginning of a key with this column, as people are shown it.
 pub(super) fn beginning(prefix: &str) -> String {
     if prefix.starts_with(SHORT_PREFIX) {
         return SHORT_MARK.to_owned();
@@ -81,7 +81,7 @@ pub(super) fn beginning(prefix: &str) -> String {
 /// The key that was meant: without the blanks around it, which people copy and programs add. A short
 /// one may be typed in any case, with letters that look like its digits.
 ///
-/// What has not the form of a key stays as it is, since blanks may be a part of it.
+/// A secret without the form of a key stays as it is, since blanks may be a part of it.
 pub(super) fn key_meant(secret: &Secret) -> Cow<'_, Secret> {
     let text = std::str::from_utf8(secret.expose()).unwrap_or_default();
     let trimmed = text.trim();
@@ -142,7 +142,7 @@ pub(super) fn hash_of(secret: &Secret) -> Vec<u8> {
     Sha256::digest(secret.expose()).to_vec()
 }
 
-/// Whether there may be a key in this text, which is not for the log then.
+/// Returns true if there may be a key in this text, which is not for the log then.
 ///
 /// A word that begins as keys do is taken for one, whole or not; in the middle of a word, as in
 /// `first_last`, only what has a key's first two parts, or is a whole short one, is.
@@ -160,7 +160,7 @@ pub(crate) fn may_hold_key(text: &str) -> bool {
     })
 }
 
-/// Whether a text begins with the first two parts of a key, after which its secret comes.
+/// Returns true if a text begins with the first two parts of a key, after which its secret comes.
 fn has_prefix(text: &str) -> bool {
     let prefix = text.get(MARK.len()..MARK.len() + PREFIX_CHARACTERS);
     let rest = text

@@ -26,7 +26,7 @@ pub const SCOPE_POP3: &str = "pop3";
 /// The scope of a key that reads its owner's maildrop by POP3 and deletes nothing.
 pub const SCOPE_POP3_READ: &str = "pop3:read";
 
-/// How often SCRAM hashes a key: the least that RFC 7677 allows, since nobody guesses keys.
+/// Iterations of SCRAM: the minimum of RFC 7677, since keys can't be guessed.
 pub(super) const SCRAM_ITERATIONS: NonZeroU32 = NonZeroU32::new(4096).unwrap();
 
 /// The longest name of a key, in characters.
@@ -41,18 +41,18 @@ pub struct NewKey {
     pub key: String,
 }
 
-/// What a key is made with.
+/// The options of a new key.
 #[derive(Debug, Clone)]
 pub struct KeyOptions {
-    /// What its owner calls it.
+    /// The name that its owner has given it.
     pub name: String,
     /// What it may be used for.
     pub scopes: Vec<String>,
-    /// How long it works; without an end if it is none.
+    /// Its lifetime; `None` is without an end.
     pub lifetime: Option<Duration>,
     /// From where it may be used; from everywhere if there are none.
     pub networks: Networks,
-    /// Whether it is a short one, for a device whose field for a password is short. It needs a
+    /// True if it is a short one, for a device whose field for a password is short. It needs a
     /// network.
     pub short: bool,
 }
@@ -174,7 +174,7 @@ impl Accounts {
     /// The keys of a user, oldest first, with those that no longer work.
     ///
     /// # Errors
-    /// If there is no such user, or the database can't say.
+    /// If there is no such user, or the database fails.
     pub async fn keys(&self, address: &str) -> Result<Vec<Key>, AccountError> {
         let user = self.find(address).await?;
         let keys = api_key::Entity::find()

@@ -12,7 +12,7 @@ impl Accounts {
     /// Returns which of these users and keys may still log in, by rows of the tables alone.
     ///
     /// # Errors
-    /// If the database can't say.
+    /// If the database fails.
     pub async fn login_status(
         &self,
         users: &HashSet<UserId>,

@@ -51,7 +51,7 @@ pub struct KeyReport {
     pub scopes: Vec<String>,
     /// From where it may be used; from everywhere if there is none.
     pub networks: Vec<String>,
-    /// Whether it opens the maildrop.
+    /// True if it opens the maildrop.
     pub state: KeyState,
     /// When it was made.
     #[schema(format = DateTime)]

@@ -17,7 +17,7 @@ impl Accounts {
     /// Returns the keys that a client at this address may prove, if it has one of this name.
     ///
     /// # Errors
-    /// If the database can't say.
+    /// If the database fails.
     pub async fn candidates(
         &self,
         name: &str,

@@ -1,4 +1,4 @@
-//! Reads the bodies of requests whole, within a time, before anything is done.
+//! Reads the whole body of each request, within a timeout, before the request is handled.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use super::problem::Problem;
 /// The largest body of a request in octets.
 pub(super) const MAX_BODY_OCTETS: usize = 16 * 1024;
 
-/// How long a client may take to send it.
+/// Timeout for receiving the body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Reads the body. A client that promises one and sends none is not waited for.
+/// Reads the body. A client that announces one and does not send it is refused after the timeout.
 pub(super) async fn read(
     mut request: ServiceRequest,
     next: Next<BoxBody>,
@@ -39,7 +39,7 @@ pub(super) async fn read(
         }
     };
     let mut response = refusal.error_response();
-    // Octets that still come belong to no other request.
+    // Octets that still arrive must not be taken for another request.
     response
         .head_mut()
         .set_connection_type(ConnectionType::Close);

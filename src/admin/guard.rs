@@ -51,7 +51,7 @@ pub(super) struct Guard {
     token: [u8; 32],
     /// The name of its bearer in the log.
     name: &'static str,
-    /// Whether programs of this machine may read metrics without a token.
+    /// True if programs of this machine may read metrics without a token.
     is_for_this_machine: bool,
     address: IpAddr,
 }

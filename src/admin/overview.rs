@@ -45,7 +45,7 @@ pub(super) struct Overview {
     version: &'static str,
     /// Seconds since the start.
     uptime_seconds: u64,
-    /// Whether it is stopping, and takes no new sessions.
+    /// True if it is stopping, and takes no new sessions.
     stopping: bool,
     /// The totals since the start.
     totals: Totals,

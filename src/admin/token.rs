@@ -41,7 +41,7 @@ pub(crate) enum Origin {
     Set,
     /// Made by the server and kept in this file.
     File(PathBuf),
-    /// Made by the server, which could not keep it: no caller knows it.
+    /// Made by the server, which could not store it: no caller knows it.
     Unkept,
 }
 
@@ -102,7 +102,7 @@ pub(crate) fn of_server(config: &Config) -> anyhow::Result<Token> {
     Ok(Token { text, origin })
 }
 
-/// Returns the token that a command presents to a server with these settings, if it can know it.
+/// Returns the token that a command presents to a server with these settings, if it has one.
 ///
 /// # Errors
 /// If a token is set and can't be read, or this user may not read the server's.
@@ -206,7 +206,7 @@ fn keep(file: &Path, text: &str) -> io::Result<String> {
             .mode(FOLDER_MODE)
             .create(folder)?;
     }
-    // It gets its name when all of it is written.
+    // The file is renamed into place when it is complete.
     let mut made = NamedTempFile::new_in(folder)?;
     made.as_file()
         .set_permissions(Permissions::from_mode(FILE_MODE))?;
@@ -243,7 +243,7 @@ mod tests {
         let config = configured(&url);
         assert!(of_command(&config).unwrap().is_none());
         let file = folder.path().join("mail.db-admin-token");
-        // An empty file is none.
+        // An empty file holds no token.
         fs::write(&file, "\n").unwrap();
         let made = of_server(&config).unwrap();
         assert_eq!(made.origin(), &Origin::File(file.clone()));

@@ -76,7 +76,7 @@ pub(super) struct KeyRequest {
     /// How long it works, such as `90d`; without an end by default.
     #[serde(default)]
     expires_in: Option<String>,
-    /// Whether it is a short one, of 27 letters and digits, for a device whose field for a password
+    /// True if it is a short one, of 27 letters and digits, for a device whose field for a password
     /// is short. It needs `networks`.
     #[serde(default)]
     short: bool,

@@ -1,4 +1,4 @@
-//! `restante deliver`: what an MTA calls with a message.
+//! `restante deliver`: takes a message from an MTA on stdin.
 
 mod from_line;
 
@@ -22,7 +22,7 @@ const OVER_QUOTA: u8 = 73;
 /// `EX_TEMPFAIL` of `sysexits.h`: the MTA keeps the message and tries again.
 pub(super) const TRY_LATER: u8 = 75;
 
-/// Octets that are read from stdin at once.
+/// Number of octets read from stdin at once.
 const READ_OCTETS: usize = 64 * 1024;
 
 #[derive(Debug, clap::Args)]
@@ -33,7 +33,7 @@ pub(super) struct Deliver {
 
 pub(super) async fn run(command: Deliver, database: Database) -> anyhow::Result<ExitCode> {
     let delivered = deliver(command, &database).await;
-    // Also when it has failed: on a disk with little room no log is to be left beside the database.
+    // Also after a failure: on a nearly full disk, no write-ahead log should remain.
     if let Err(error) = database.close().await {
         tracing::warn!(error = %error, "the database was not closed in order");
     }
@@ -55,7 +55,7 @@ async fn deliver(command: Deliver, database: &Database) -> anyhow::Result<ExitCo
     let head = match take_in(database, &mut delivery).await {
         Ok(head) => head,
         Err(error) => {
-            // What has been written already would only fill the disk until it expires.
+            // The part that is stored already would only fill the disk until it expires.
             let _ = database.abandon(&delivery.finish()).await;
             return Err(error);
         }
@@ -69,7 +69,7 @@ async fn deliver(command: Deliver, database: &Database) -> anyhow::Result<ExitCo
         message,
         recipients: vec![Recipient { user, head }],
     };
-    // The exit status is the promise that the message is stored, so it follows the commit.
+    // The exit status promises that the message is stored, so it follows the commit.
     let outcomes = Intake::new(database.clone()).deliver(delivery).await?;
     Ok(match outcomes.first() {
         Some(Outcome::Stored) => ExitCode::SUCCESS,
@@ -94,7 +94,7 @@ async fn deliver(command: Deliver, database: &Database) -> anyhow::Result<ExitCo
     })
 }
 
-/// Takes the message on stdin in, and returns what is to stand in front of it.
+/// Reads the message from stdin, and returns the header lines that go in front of it.
 async fn take_in(database: &Database, delivery: &mut MessageWriter) -> anyhow::Result<Vec<u8>> {
     // Nothing else goes on in this process, so a read may block it.
     let mut stdin = std::io::stdin().lock();

@@ -1,7 +1,7 @@
 //! Asks the running server, through its admin endpoint.
 //!
-//! ureq does it without TLS and without a runtime of its own: these are a few requests to this
-//! machine, or to one over a network that is as safe.
+//! ureq works without TLS and without a runtime of its own, which is enough for a few requests to
+//! this machine, or to another over a network that is as safe.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -75,13 +75,13 @@ impl Endpoint {
         })
     }
 
-    /// Asks for a path.
+    /// Sends a GET request for a path.
     pub(super) fn get(&self, path: &str) -> anyhow::Result<Answer> {
         let request = self.agent.get(self.url(path));
         self.answer(request.header("Authorization", self.shown_token()).call())
     }
 
-    /// Deletes what is at a path.
+    /// Sends a DELETE request for a path.
     pub(super) fn delete(&self, path: &str) -> anyhow::Result<Answer> {
         let request = self.agent.delete(self.url(path));
         self.answer(request.header("Authorization", self.shown_token()).call())

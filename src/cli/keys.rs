@@ -30,12 +30,12 @@ pub(super) enum KeyCommand {
         /// The lifetime, such as 90d; by default until the key is revoked.
         #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
         expires_in: Option<Duration>,
-        /// From where it may be used, such as 192.0.2.0/24; may be repeated. From everywhere unless
-        /// told.
+        /// A network that it may be used from, such as 192.0.2.0/24; may be repeated. By default,
+        /// from everywhere.
         #[arg(long = "network", value_name = "NETWORK", value_parser = Networks::limit)]
         networks: Vec<Networks>,
-        /// Make a short one, of 27 letters and digits, for a device whose field for a password is
-        /// short. It needs --network.
+        /// Make a short key of 27 letters and digits, for a device with a short password field.
+        /// It needs --network.
         #[arg(long)]
         short: bool,
     },

@@ -10,7 +10,7 @@ use super::output::print;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Man {
-    /// Where to write restante.1 and a page for each command; it is made when it is missing.
+    /// The folder for restante.1 and a page for each command; it is made if it is missing.
     folder: PathBuf,
 }
 
@@ -35,7 +35,7 @@ pub(super) fn completions(
     mut cli: clap::Command,
     Completions { shell }: &Completions,
 ) -> anyhow::Result<ExitCode> {
-    // It is gathered first, since the generator panics when its reader is gone.
+    // The script is buffered, since the generator panics when its reader is gone.
     let mut script = Vec::new();
     clap_complete::generate(*shell, &mut cli, "restante", &mut script);
     print(String::from_utf8(script)?.trim_end())?;

@@ -7,7 +7,7 @@
 pub(super) struct UnixLines {
     /// A CR that may belong to a line end.
     held: bool,
-    /// Whether the octet before that one is a CR, too.
+    /// True if the octet before that one is a CR, too.
     after_cr: bool,
 }
 

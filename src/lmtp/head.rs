@@ -7,8 +7,8 @@ use lmtp::{Address, Envelope, ReversePath};
 
 use crate::net::Peer;
 
-/// The header lines for one recipient: Return-Path and Received (RFC 5321, section 4.4), and
-/// Delivered-To with the address of the maildrop.
+/// Returns the header lines for one recipient: Return-Path and Received (RFC 5321, section 4.4),
+/// and Delivered-To with the address of the maildrop.
 pub(super) fn head<R>(
     envelope: &Envelope<R>,
     trace: &Trace<'_>,
@@ -47,12 +47,12 @@ pub(super) fn head<R>(
     head
 }
 
-/// The Return-Path line of a sender, which has no control characters; empty for `<>`.
+/// Returns the Return-Path line of a sender that has no control characters and is empty for `<>`.
 pub(crate) fn return_path(sender: &[u8]) -> Vec<u8> {
     [b"Return-Path: <", sender, b">\r\n"].concat()
 }
 
-/// How a message was received.
+/// Where, when and from whom a message was received.
 pub(super) struct Trace<'a> {
     pub(super) peer: Peer,
     pub(super) server_name: &'a str,
@@ -60,7 +60,7 @@ pub(super) struct Trace<'a> {
     pub(super) received_at: SystemTime,
 }
 
-/// The time in the form of RFC 5322, section 3.3, in UTC.
+/// Formats a time as RFC 5322, section 3.3 does, in UTC.
 fn date(time: SystemTime) -> String {
     let since = time.duration_since(SystemTime::UNIX_EPOCH);
     let seconds = i64::try_from(since.unwrap_or_default().as_secs()).unwrap_or(i64::MAX);

@@ -23,7 +23,7 @@ pub enum Found {
     Nobody,
     /// The store has no room for the message.
     NoSpace,
-    /// The store can't say.
+    /// The store failed.
     Unavailable,
 }
 

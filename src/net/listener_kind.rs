@@ -61,7 +61,7 @@ impl ListenerKind {
         }
     }
 
-    /// Whether a connection begins with a TLS handshake.
+    /// Returns true if a connection begins with a TLS handshake.
     pub const fn begins_with_tls(self) -> bool {
         match self {
             Self::Pop3s => true,

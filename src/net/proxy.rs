@@ -50,7 +50,7 @@ pub(crate) enum HeaderError {
     Broken(#[from] io::Error),
 }
 
-/// Whether a connection that begins so comes through a proxy.
+/// Returns true if a connection that begins so comes through a proxy.
 pub(super) fn begins_header(octets: &[u8]) -> bool {
     octets.starts_with(V1) || octets.starts_with(V2)
 }

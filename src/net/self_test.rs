@@ -40,7 +40,7 @@ struct Announced {
 }
 
 impl SelfTests {
-    /// Whether this client is the server itself. On a Unix socket that can't be told.
+    /// Returns true if this client is the server itself. On a Unix socket that can't be told.
     pub(super) fn expect(&self, client: Peer) -> bool {
         match client {
             Peer::Tcp(client) => self.expected.lock().contains(&canonical(client)),

@@ -190,7 +190,7 @@ fn listen(address: SocketAddr) -> io::Result<StdTcpListener> {
     Ok(socket.into())
 }
 
-/// Whether this machine has no IPv6, as opposed to a port that is not available.
+/// Returns true if this machine has no IPv6, as opposed to a port that is not available.
 fn lacks_ipv6(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -40,7 +40,7 @@ impl NetStream {
         })
     }
 
-    /// Whether the client has yet to acknowledge octets that were sent to it.
+    /// Returns true if the client has yet to acknowledge octets that were sent to it.
     pub(super) fn has_unread(&self) -> bool {
         match self {
             Self::Tcp(stream) => has_unread(stream),

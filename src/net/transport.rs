@@ -88,12 +88,12 @@ impl Transport {
         }
     }
 
-    /// Whether the client has yet to acknowledge octets that were sent to it.
+    /// Returns true if the client has yet to acknowledge octets that were sent to it.
     pub(crate) fn has_unread(&self) -> bool {
         self.stream.has_unread()
     }
 
-    /// Whether the first octets were a PROXY header.
+    /// Returns true if the first octets were a PROXY header.
     pub(crate) fn began_with_proxy_header(&self) -> bool {
         self.first == FirstOctets::ProxyHeader
     }
@@ -119,12 +119,12 @@ impl Transport {
         })
     }
 
-    /// Whether the connection is inside TLS.
+    /// Returns true if the connection is inside TLS.
     pub(crate) fn is_tls(&self) -> bool {
         matches!(self.stream, NetStream::Tls(_))
     }
 
-    /// Whether a login can be bound to the connection.
+    /// Returns true if a login can be bound to the connection.
     pub(crate) fn can_bind(&self) -> bool {
         match &self.stream {
             NetStream::Tcp(_) | NetStream::Unix(_) => false,

@@ -49,7 +49,7 @@ pub struct SessionReport {
     pub listener: &'static str,
     /// The present state.
     pub state: State,
-    /// Whether it is inside TLS.
+    /// True if it is inside TLS.
     pub tls: bool,
     /// The version of TLS.
     pub tls_version: Option<&'static str>,

@@ -132,7 +132,7 @@ impl SessionHandle {
         self.client.get().copied().unwrap_or(self.peer)
     }
 
-    /// Whether the client is known: there is no proxy, or it has named its client.
+    /// Returns true if the client is known: there is no proxy, or it has named its client.
     pub fn is_client_known(&self) -> bool {
         self.client.get().is_some()
     }
@@ -181,7 +181,7 @@ impl SessionHandle {
         Some((login.user, login.key))
     }
 
-    /// Whether this is the server that tests itself.
+    /// Returns true if this is the server that tests itself.
     pub fn is_self_test(&self) -> bool {
         self.self_test
     }

@@ -28,7 +28,7 @@ pub struct AdmissionLimits {
     pub in_all: u32,
     /// Of one client address; 0 is no limit.
     pub per_address: u32,
-    /// Whether this machine's own addresses are counted too.
+    /// True if this machine's own addresses are counted too.
     pub loopback_counts: bool,
     /// Not logged in yet.
     pub before_login: u32,
@@ -129,7 +129,7 @@ impl Table {
         self.rows().sessions.len()
     }
 
-    /// Whether there is no live session.
+    /// Returns true if there is no live session.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -1,4 +1,4 @@
-//! Whether a server is alive, for its supervisor.
+//! Tells the supervisor of a server whether it is alive.
 
 use actix_rt::ArbiterHandle;
 use tokio::sync::oneshot;

@@ -1,4 +1,4 @@
-//! What the actors of a server share, and the steps that spawn them.
+//! The state that the actors of a server share, and the steps that spawn them.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::store::Store;
 use crate::supervision::Supervised;
 use crate::tls::{RenewalActor, Tls};
 
-/// What the actors of a server share.
+/// The state that the actors of a server share.
 pub(super) struct Shared {
     pub(super) settings: LiveConfig,
     pub(super) metrics: Arc<Metrics>,
@@ -34,7 +34,7 @@ pub(super) struct Shared {
     pub(super) stops: Stops,
 }
 
-/// What ends a server, in this order.
+/// The tokens that end a server, in this order.
 #[derive(Default)]
 pub(super) struct Stops {
     /// Ends the listeners.

@@ -141,7 +141,7 @@ impl AuthorizationPhase {
         Policy {
             stls_offered: !transport.is_tls() && context.tls.is_some(),
             secrets_allowed: transport.is_tls() || settings.plaintext_auth.allows(handle.ip()),
-            // Where any key is accepted, none can be proven.
+            // If any key is accepted, no key can be proven.
             scram_offered: settings.require_authentication,
             channel_bound: transport.can_bind(),
             mechanisms: settings.auth_mechanisms.allowed(),

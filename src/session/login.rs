@@ -19,7 +19,7 @@ use crate::settings::Domain;
 use crate::store::{KeyId, Proof, UserId, Verified};
 use crate::telemetry;
 
-/// What stands for the name of a key when a certificate has taken its place.
+/// The name that is shown for a login by certificate, instead of the name of a key.
 const CERTIFICATE: &str = "certificate";
 
 /// The longest time that a login waits for the slot of an idle session.

@@ -38,7 +38,7 @@ impl Reader {
         }
     }
 
-    /// Whether messages have been read ahead.
+    /// Returns true if messages have been read ahead.
     pub(super) fn is_ahead(&self) -> bool {
         !self.ahead.is_empty()
     }

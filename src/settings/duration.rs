@@ -86,7 +86,7 @@ fn units(mut text: &str) -> Option<Duration> {
     if text.is_empty() {
         return None;
     }
-    // The search goes on behind the last unit, so neither "1m1h" nor "1h1h" is found.
+    // The search continues after the last unit, so neither "1m1h" nor "1h1h" is accepted.
     let mut units = UNITS.iter();
     let mut total: u64 = 0;
     while !text.is_empty() {

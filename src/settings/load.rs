@@ -13,7 +13,7 @@ use super::{Config, environment, file};
 pub struct Loaded {
     /// The settings.
     pub config: Config,
-    /// What the operator should know. No secrets are in it.
+    /// Warnings for the operator, without secrets.
     pub warnings: Vec<String>,
     /// Where each setting that is not a default came from, by its path, such as `pop3.port`.
     pub origins: BTreeMap<String, String>,

@@ -41,7 +41,7 @@ section! {
         restart port: u16 = 110;
         /// The port for TLS from the first octet; 0 is off.
         restart secure_port: u16 = 995;
-        /// Whether a client must log in.
+        /// True if a client must log in.
         restart require_authentication: bool = true;
         /// The files with the certificate chains.
         restart certificate_path: Vec<PathBuf> = Vec::new();
@@ -51,11 +51,11 @@ section! {
         restart certificate_password: Option<SecretText> = None;
         /// The authorities that certify clients; without them no client is asked for a certificate.
         restart client_ca_path: Option<PathBuf> = None;
-        /// Whether clients' certificates are checked against revocation lists.
+        /// True if clients' certificates are checked against revocation lists.
         restart check_certificate_revocation: bool = true;
         /// The revocation lists.
         restart crl_path: Vec<PathBuf> = Vec::new();
-        /// Whether a client that asks for other protocols than POP3 in its handshake is refused.
+        /// True if a client that asks for other protocols than POP3 in its handshake is refused.
         reload strict_alpn: bool = false;
         /// The largest number of sessions; 0 is no limit.
         reload max_connections: u32 = 20_000;

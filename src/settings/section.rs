@@ -7,7 +7,7 @@ pub struct Setting {
     pub path: &'static str,
     /// When a change of it takes effect.
     pub change: Change,
-    /// Whether the file may give it as a list.
+    /// True if the file may give it as a list.
     pub(super) takes_lists: bool,
     /// The setting whose value it has unless it is set.
     pub(super) follows: Option<&'static str>,

@@ -13,7 +13,7 @@ use crate::networks::{Networks, NotANetwork};
 
 /// A type that a setting may have.
 pub(super) trait SettingValue: Sized {
-    /// Whether the file may give it as a list; the environment separates its parts by commas.
+    /// True if the file may give it as a list; the environment separates its parts by commas.
     const TAKES_LISTS: bool = false;
 
     /// Reads it. The error says what is wrong and what is possible.

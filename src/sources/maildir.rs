@@ -15,29 +15,29 @@ use super::{Folders, OldId, maildir_folders, maildir_name};
 /// Maximum number of listings of a Maildir whose files are renamed meanwhile.
 const MAX_PASSES: usize = 50;
 
-/// Listings in succession without a new file after which all files are known. A file that gets
-/// another name during one listing is missed by it, so it would have to do so in each of them.
+/// Number of consecutive listings without a new file after which all files are known. A file that
+/// is renamed during a listing is missed by it, but hardly by all of them.
 const QUIET_PASSES: usize = 5;
 
 /// The contents of a Maildir.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) entries: Vec<Entry>,
-    /// The size of the other folders than the inbox, if they are not imported.
+    /// The size of the folders other than the inbox, if they are not imported.
     pub(super) elsewhere: Elsewhere,
 }
 
-/// The size of the other folders than the inbox.
+/// The size of the folders other than the inbox.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Elsewhere {
     /// Number of messages.
     pub messages: usize,
-    /// In how many folders.
+    /// Number of folders that have messages.
     pub folders: usize,
 }
 
-/// Returns the path of the inbox of a Maildir, if it is one: mostly the folder itself, else a
-/// folder in it, as mbsync and some settings of Dovecot put it.
+/// Returns the path of the inbox, if the folder is a Maildir: mostly the folder itself, else a
+/// folder in it, as with mbsync and some settings of Dovecot.
 pub(super) fn inbox(root: &Folder) -> Option<PathBuf> {
     if is_maildir(root) {
         return Some(PathBuf::new());
@@ -56,20 +56,20 @@ pub(super) fn inbox(root: &Folder) -> Option<PathBuf> {
     candidates.find(|name| root.folder(name).is_ok_and(|folder| is_maildir(&folder)))
 }
 
-/// Returns whether a folder is laid out as a Maildir. One that was never opened may lack a part.
+/// Returns true if a folder has the layout of a Maildir. One that was never opened may lack a part.
 pub(super) fn is_maildir(folder: &Folder) -> bool {
     ["cur", "new"].iter().any(|name| {
         let seen = folder.look(name);
         seen.is_ok_and(|seen| match seen.kind {
             Kind::Folder => true,
-            // It is not followed, but named as what is wrong with this Maildir.
+            // The link is not followed, but reported as the problem of this Maildir.
             Kind::Link => folder.leads_to_folder(Path::new(name)),
             Kind::File | Kind::Special(_) => false,
         })
     })
 }
 
-/// The paths of the files in one folder of a Maildir, as they are named now.
+/// Returns the paths of the files in one folder of a Maildir, by their current names.
 ///
 /// # Errors
 /// If it can't be read.
@@ -94,8 +94,8 @@ fn parts_of(folder: &Path) -> [PathBuf; 2] {
     ["new", "cur"].map(|part| folder.join(part))
 }
 
-/// The messages of a Maildir: of its inbox, in the order of its list if it has one, then, if they
-/// are asked for, of the other folders by their names.
+/// Returns the messages of a Maildir: those of its inbox, in the order of its list if it has one,
+/// then, if requested, those of the other folders by name.
 pub(super) fn maildir(
     root: &Folder,
     inbox: &Path,
@@ -136,7 +136,7 @@ pub(super) fn maildir(
     Ok(Found { entries, elsewhere })
 }
 
-/// The messages of one folder of a Maildir, in the order of their delivery.
+/// Returns the messages of one folder of a Maildir, in the order of their delivery.
 fn mailbox(root: &Folder, folder: &Path) -> Vec<Entry> {
     let mut listing = Listing::default();
     let mut quiet = 0;
@@ -150,7 +150,7 @@ fn mailbox(root: &Folder, folder: &Path) -> Vec<Entry> {
         } else {
             0
         };
-        // Where no name is new, none has changed since the listing before.
+        // If no name is new, no file was renamed since the previous listing.
         if listing.looked_at.len() == names || quiet == QUIET_PASSES {
             break;
         }
@@ -165,18 +165,18 @@ fn mailbox(root: &Folder, folder: &Path) -> Vec<Entry> {
     found
 }
 
-/// The files of a folder that were found so far.
+/// The files of a folder that have been found so far.
 ///
-/// While it is read, a message may go from `new` to `cur` or get other flags, and then be seen
-/// twice or not at all. So it is read again until there is nothing new. What has the same number
-/// in the file system and the same name but for its flags is the same file.
+/// Meanwhile a message may move from `new` to `cur` or get other flags, and then be seen twice or
+/// not at all. So the folder is listed until there is nothing new. Files with the same inode and
+/// the same name without flags are the same file.
 #[derive(Debug, Default)]
 struct Listing {
     found: Vec<Entry>,
     looked_at: HashSet<PathBuf>,
     files: HashSet<(u64, String)>,
     bases: HashSet<String>,
-    /// Files that were not there any more when they were looked at, by their names without flags.
+    /// Files that were gone when they were examined, by their names without flags.
     lost: HashMap<String, PathBuf>,
 }
 
@@ -207,7 +207,7 @@ impl Listing {
         let seen = match folder.look(name) {
             Ok(seen) => seen,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // It has another name by now, unless it was deleted.
+                // It was renamed or deleted.
                 if !self.bases.contains(&base) {
                     self.lost.insert(base, below);
                 }
@@ -226,8 +226,8 @@ impl Listing {
     }
 }
 
-/// Leaves out the messages of another folder that its user has marked as deleted. Those of the
-/// inbox come: POP3 knows no flags, so Dovecot, Courier and qmail serve them until they are really
+/// Leaves out messages of another folder that are marked as deleted. Those of the inbox are
+/// imported: POP3 knows no flags, so Dovecot, Courier and qmail serve them until they are really
 /// removed.
 fn leave_out_trashed(entries: &mut [Entry]) {
     for entry in entries {
@@ -240,9 +240,8 @@ fn leave_out_trashed(entries: &mut [Entry]) {
     }
 }
 
-/// Brings messages into the order in which the old server had them; those that it did not know yet
-/// come last. No message is older than one before it: their times are put right so that this stays
-/// their order.
+/// Sorts messages in the order of the old server; those that it did not know yet come last. Their
+/// times are adjusted so that no message is older than one before it, which keeps this order.
 fn in_order_of(list: &UidList, found: Vec<Entry>) -> Vec<Entry> {
     let listed = |mut entry: Entry| {
         let listed = list.of(&entry.name());
@@ -253,11 +252,11 @@ fn in_order_of(list: &UidList, found: Vec<Entry>) -> Vec<Entry> {
         (place, entry)
     };
     let mut found: Vec<_> = found.into_iter().map(listed).collect();
-    // It is stable, so what is not listed stays in the order of its times.
+    // The sort is stable, so unlisted messages stay in the order of their times.
     found.sort_by_key(|(place, _)| *place);
     let mut found: Vec<_> = found.into_iter().map(|(_, entry)| entry).collect();
     let is_listed = |entry: &Entry| entry.old_id.told().is_some() && entry.left_out.is_none();
-    // The later one's time holds: a file that was touched is not to come behind newer mail.
+    // A message is at most as new as the next one: a file that was touched keeps its place.
     let (mut earliest, mut latest) = (None, None);
     for entry in found.iter_mut().rev().filter(|entry| is_listed(entry)) {
         let time = earliest.map_or(entry.modified_at, |at| entry.modified_at.min(at));
@@ -271,7 +270,7 @@ fn in_order_of(list: &UidList, found: Vec<Entry>) -> Vec<Entry> {
     found
 }
 
-/// A part of a file name, so that 9 comes before 10.
+/// A part of a file name. Numbers are compared by value, so that 9 comes before 10.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
     Number(u128),

@@ -7,8 +7,8 @@
 //!
 //! Root could read through hard links what the owner of the Maildir could not. So where root
 //! imports, a file must belong to the owner of its folder, unless root alone can put one there, and
-//! a folder to the owner of the one that holds it, unless that is root's. This is simpler than to
-//! read with that user's rights, which the thread would have to take and give back around each
+//! a folder to the owner of its parent, unless root owns the parent. This is simpler than reading
+//! with that user's rights, which the thread would have to take and give back around each
 //! call, and it tells which files are wrong.
 
 use std::collections::VecDeque;
@@ -91,13 +91,13 @@ pub(super) enum Kind {
     File,
     Folder,
     Link,
-    /// This.
+    /// Anything else, with a description such as "a pipe".
     Special(&'static str),
 }
 
-/// Opens what an operator has named. Links on the way are followed as the system does it; where
-/// root imports, only those that root or the owner of the source has made, since otherwise a user
-/// could have mail of another user imported.
+/// Opens a path that the operator has named. Symbolic links are followed as the system does; when
+/// root imports, only links that belong to root or to the owner of the source, since otherwise a
+/// user could have mail of another user imported.
 ///
 /// # Errors
 /// If it is not there, or may not be read.
@@ -134,7 +134,7 @@ pub(super) fn open(path: &Path) -> io::Result<Opened> {
 #[derive(Debug)]
 struct Found {
     holder: File,
-    /// Its name in its holder, which is no link.
+    /// Its name in `holder`; it is not a symbolic link.
     name: OsString,
     seen: Seen,
     holder_uid: u32,
@@ -177,7 +177,7 @@ impl Found {
         }
     }
 
-    /// Refuses a source that another user than root or its owner can have put there.
+    /// Refuses a source that a user other than root or its owner may have put there.
     fn check(&self) -> io::Result<()> {
         let is_trusted = |uid: &u32| *uid == 0 || *uid == self.seen.uid;
         if let Some(uid) = self.link_uids.iter().find(|uid| !is_trusted(uid)) {
@@ -186,7 +186,7 @@ impl Found {
                 self.seen.uid
             )));
         }
-        // A hard link to the file of another user.
+        // It may be a hard link to the file of another user.
         if self.seen.kind == Kind::File && !is_trusted(&self.holder_uid) {
             return Err(refusal(foreign(self.seen.uid, self.holder_uid)));
         }
@@ -194,7 +194,7 @@ impl Found {
     }
 }
 
-/// The names that a path consists of.
+/// Returns the names that a path consists of.
 fn steps(path: &Path) -> impl Iterator<Item = OsString> {
     path.components().filter_map(|component| match component {
         Component::Normal(name) => Some(name.to_owned()),
@@ -209,7 +209,7 @@ fn start_of(path: &Path) -> io::Result<File> {
     Ok(File::from(openat(CWD, start, flags, Mode::empty())?))
 }
 
-/// Opens what has a name in an open folder.
+/// Opens an entry of an open folder by its name.
 fn open_in(folder: &File, name: &OsStr, flags: OFlags) -> io::Result<(File, Seen)> {
     let file = File::from(openat(folder, name, flags, Mode::empty())?);
     let seen = Seen::of(&file.metadata()?);
@@ -217,7 +217,7 @@ fn open_in(folder: &File, name: &OsStr, flags: OFlags) -> io::Result<(File, Seen
 }
 
 impl Folder {
-    /// Its path, for those who read of it.
+    /// Returns its path, for messages.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -247,7 +247,7 @@ impl Folder {
         Ok(folder)
     }
 
-    /// The names in it, in no order, without `.` and `..`.
+    /// Returns the names of its entries, unordered, without `.` and `..`.
     ///
     /// # Errors
     /// If it can't be read to its end.
@@ -263,22 +263,22 @@ impl Folder {
         Ok(names)
     }
 
-    /// Looks at what is in it under a name. A link is seen as a link.
+    /// Returns the metadata of an entry. A symbolic link is not followed.
     ///
     /// # Errors
-    /// If there is nothing.
+    /// If there is no such entry.
     pub(super) fn look(&self, name: impl AsRef<OsStr>) -> io::Result<Seen> {
         Ok(open_in(&self.file, name.as_ref(), LOOKING)?.1)
     }
 
-    /// Returns whether a path below leads to a folder, also through links; nothing is read of it.
+    /// Returns true if a path below leads to a folder, also through links. The folder is not read.
     pub(super) fn leads_to_folder(&self, below: &Path) -> bool {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         open_in(&self.file, below.as_os_str(), flags)
             .is_ok_and(|(_, seen)| seen.kind == Kind::Folder)
     }
 
-    /// Refuses a file in it that is not to be read.
+    /// Refuses an entry that must not be read.
     ///
     /// # Errors
     /// If it is no regular file, or belongs to another user.
@@ -299,7 +299,7 @@ impl Folder {
     /// If it is not there, is no regular file, or belongs to another user.
     pub(super) fn file(&self, name: impl AsRef<OsStr>) -> io::Result<(File, Seen)> {
         let name = name.as_ref();
-        // To open a device may have consequences of its own.
+        // Checked before it is opened, since opening a device may have side effects.
         self.check(&self.look(name)?)?;
         let (file, seen) = open_in(&self.file, name, READING)?;
         self.check(&seen)?;

@@ -9,15 +9,15 @@ use super::postgres::suspect_connections;
 use crate::accounts::AccountError;
 use crate::identity::random;
 
-/// How often a question is asked: again when the connection to the database breaks, or when it
-/// breaks the transaction off for the sake of another.
+/// Maximum number of attempts: again when the connection to the database breaks, or when the
+/// database aborts the transaction in favour of another.
 const ATTEMPTS: u32 = 6;
 
-/// How long the store may take to answer. A database that hangs is not to keep sessions for ever.
+/// Timeout of the store. A database that hangs must not keep sessions waiting without an end.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 tokio::task_local! {
-    /// Whether the question that is being asked is in the middle of a commit.
+    /// True if the question that is being asked is in the middle of a commit.
     static COMMITTING: Cell<bool>;
 }
 
@@ -35,14 +35,14 @@ pub(super) async fn committing<T>(commit: impl Future<Output = T>) -> T {
 /// The first pause before a transaction is tried again.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
-/// How often the pause doubles at most.
+/// Maximum number of times that the pause doubles.
 const DOUBLINGS: u32 = 5;
 
 /// Asks, again if the connection to the database broke, or if it chose this transaction to give way
 /// to others: so the question must be one that may be asked twice.
 ///
 /// # Errors
-/// What the last attempt says, or that there was no answer in time.
+/// The error of the last attempt, or that there was no answer in time.
 pub(crate) async fn ask<T>(
     while_doing: &str,
     question: impl AsyncFn() -> Result<T, StoreError>,
@@ -59,7 +59,7 @@ pub(crate) async fn ask<T>(
                     broken = Some(error);
                 }
                 Err(error) if error.is_conflict() => wait_after(&error, attempt).await,
-                // Whether a broken attempt was the one that did it, nobody knows.
+                // It is unknown whether the broken attempt was the one that did it.
                 Err(error) => return Err(broken.unwrap_or(error)),
             }
         }
@@ -91,7 +91,7 @@ async fn in_time<T>(
 /// done.
 ///
 /// # Errors
-/// What the last attempt says.
+/// The error of the last attempt.
 pub(crate) async fn repeat<T, E: MayConflict, F: Future<Output = Result<T, E>>>(
     transaction: impl Fn() -> F,
 ) -> Result<T, E> {
@@ -128,7 +128,7 @@ async fn wait_after(error: &impl std::fmt::Display, attempt: u32) {
     tokio::time::sleep(pause_before(attempt)).await;
 }
 
-/// How long to wait before another attempt, at random: so that those that met once don't meet again.
+/// Returns a random pause before another attempt, so that colliding attempts do not collide again.
 pub(super) fn pause_before(attempt: u32) -> Duration {
     let pause = FIRST_PAUSE * 2_u32.pow(attempt.min(DOUBLINGS));
     let part = f64::from(u16::from_ne_bytes(random())) / f64::from(u16::MAX);

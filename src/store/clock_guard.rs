@@ -1,12 +1,12 @@
-//! Notices when the clock of the database jumps, so that no mail is removed by a wrong time.
+//! Detects jumps of the database's clock, so that no mail is removed by a wrong time.
 //!
-//! Expiry and the end of `DeletedRetention` go by the database's clock. If that is set wrong by a
-//! year, all mail is too old at once. So each round compares how far that clock has come with how
-//! far this machine has come since its boot, which nobody can set. The last result is in the
-//! database too, so that a server which starts again knows whether the clock has jumped meanwhile.
+//! Expiry and the end of `DeletedRetention` go by the database's clock. If that is a year ahead,
+//! all mail is too old at once. So each round compares the progress of that clock with that of
+//! this machine's time since boot, which can't be set. The last result is in the database too, so
+//! that a server that restarts knows whether the clock has jumped meanwhile.
 //!
-//! After a reboot, or on another machine, nothing tells a wrong clock from servers that were off for
-//! some days. Then the clock is watched for a day before it is believed.
+//! After a reboot, or on another machine, a wrong clock looks the same as servers that were off for
+//! some days. Then the clock is watched for a day before it is trusted.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,63 +14,63 @@ use super::clock_record::{ClockRecord, Machine};
 use super::raw::now;
 use super::{Database, StoreError};
 
-/// How far the clock may be from where it should be.
+/// Maximum difference between the clock and its expected time.
 const MAX_JUMP_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// How long a clock is watched that nothing speaks for or against.
+/// Time for which an unexplained clock is watched before it is trusted.
 const PROBATION_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// How often the record is renewed, and a jump logged.
+/// Interval at which the record is renewed, and a jump logged.
 const INTERVAL_MS: i64 = 60 * 60 * 1000;
 
 /// Watches the clock of a database.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ClockGuard(Arc<Mutex<Watch>>);
 
-/// Whether the clock of the database can be believed.
+/// The verdict on the clock of the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ClockVerdict {
-    /// It is where it should be.
+    /// It shows the expected time.
     #[default]
     Right,
-    /// It has jumped by so many milliseconds.
+    /// It has jumped by this many milliseconds.
     Jumped(i64),
-    /// So many milliseconds are between its last record and now, and nothing tells whether they have
-    /// gone by.
+    /// This many milliseconds lie between its last record and now, and it is unknown whether they
+    /// have really passed.
     Unexplained(i64),
 }
 
-/// What time it is, for what removes mail.
+/// The time by which mail is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Time {
     /// The clock of the database; if it can't be believed, the latest time that is certain.
     pub(super) certain_ms: i64,
-    /// Can the clock be believed?
+    /// True if the clock can be trusted.
     pub(super) is_right: bool,
 }
 
-/// What one server knows of the clock.
+/// A server's knowledge of the clock.
 #[derive(Debug, Default)]
 struct Watch {
     verdict: ClockVerdict,
-    /// How far the clock was ahead of this machine's time since its boot, when it was right.
+    /// The clock's lead over this machine's time since boot, when it was right.
     ahead_ms: Option<i64>,
-    /// Since when this machine has watched a clock that nothing speaks for, by its time since boot.
+    /// The time since boot from which this machine has watched an unexplained clock.
     watched_since_ms: Option<i64>,
-    /// When the record was last renewed, or a jump logged, by the same time.
+    /// The time since boot when the record was last renewed, or a jump last logged.
     noted_at_ms: Option<i64>,
 }
 
 impl ClockGuard {
-    /// Whether the clock could be believed when it was last looked at.
+    /// Returns the verdict of the last check.
     pub(crate) fn verdict(&self) -> ClockVerdict {
         self.watch().verdict
     }
 
-    /// Looks at the clock.
+    /// Checks the clock and returns the time.
     ///
     /// # Errors
-    /// If the database can't say.
+    /// If the database fails.
     pub(super) async fn look(&self, database: &Database) -> Result<Time, StoreError> {
         let now_ms = now(database.read()).await?;
         let machine = Machine::here();
@@ -98,13 +98,13 @@ impl ClockGuard {
     }
 
     fn watch(&self) -> MutexGuard<'_, Watch> {
-        // What a panic left there is judged anew in the next round.
+        // A state that a panic left is judged again in the next round.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Watch {
-    /// Was the clock right in the last round, and has it come as far since as this machine?
+    /// Returns true if the clock was right in the last round, and has advanced as this machine has.
     fn is_steady(&self, now_ms: i64, machine: &Machine) -> bool {
         let ahead_ms = now_ms - machine.since_boot_ms;
         self.verdict == ClockVerdict::Right
@@ -113,7 +113,7 @@ impl Watch {
                 .is_some_and(|before| is_close(ahead_ms, before))
     }
 
-    /// Decides by what is known here and by what was written down.
+    /// Decides by this server's knowledge and by the record.
     fn judge(
         &mut self,
         now_ms: i64,
@@ -121,7 +121,7 @@ impl Watch {
         record: Option<&ClockRecord>,
     ) -> ClockVerdict {
         let Some(record) = record else {
-            // It is looked at for the first time, or an operator has said that it is right.
+            // This is the first check, or an operator has accepted the clock.
             return ClockVerdict::Right;
         };
         let is_near = is_close(now_ms, record.right_at_ms);
@@ -151,7 +151,7 @@ impl Watch {
         ClockVerdict::Unexplained(now_ms - record.right_at_ms)
     }
 
-    /// Remembers what was found; returns the time, and the record if it is to be written.
+    /// Updates this server's knowledge; returns the time, and the record if it must be written.
     fn finish(
         &mut self,
         before: ClockVerdict,
@@ -194,7 +194,7 @@ impl Watch {
         (time, record.zip(jumped).and_then(flag))
     }
 
-    /// Logs what has changed, and now and then what has not.
+    /// Logs a change of the verdict at once, and an unchanged one once an interval.
     fn tell(&self, before: ClockVerdict, machine: &Machine) {
         let is_due = before != self.verdict || self.is_due(machine);
         match self.verdict {
@@ -225,8 +225,7 @@ fn is_close(one_ms: i64, other_ms: i64) -> bool {
     one_ms.abs_diff(other_ms) <= MAX_JUMP_MS.unsigned_abs()
 }
 
-/// A time that may be negative, to the nearest day or hour, as people read it: `+400 days`,
-/// `-30 hours`.
+/// Formats a signed duration to the nearest day or hour: `+400 days`, `-30 hours`.
 pub(crate) fn shown_days(milliseconds: i64) -> String {
     const HOUR_MS: i64 = 60 * 60 * 1000;
     const DAY_MS: i64 = 24 * HOUR_MS;
@@ -247,10 +246,10 @@ mod tests {
 
     const HOUR_MS: i64 = 60 * 60 * 1000;
     const DAY_MS: i64 = 24 * HOUR_MS;
-    /// When this machine was booted, by the right clock.
+    /// The true time of this machine's boot.
     const BOOT_MS: i64 = 1_800_000_000_000;
 
-    /// This machine, so long after its boot.
+    /// Returns this machine at a time since its boot.
     fn machine(since_boot_ms: i64) -> Machine {
         Machine {
             boot: "here".into(),
@@ -258,7 +257,7 @@ mod tests {
         }
     }
 
-    /// A server that has just started, with what is written down.
+    /// A server and the stored record.
     #[derive(Default)]
     struct Server {
         watch: Watch,
@@ -266,7 +265,7 @@ mod tests {
     }
 
     impl Server {
-        /// One round, so long after boot, while the clock is wrong by so much.
+        /// Runs a round at a time since boot, with a clock that is wrong by `wrong_by_ms`.
         fn round(&mut self, since_boot_ms: i64, wrong_by_ms: i64) -> (ClockVerdict, i64) {
             self.round_on(machine(since_boot_ms), wrong_by_ms)
         }
@@ -287,7 +286,7 @@ mod tests {
             (self.watch.verdict, time.certain_ms - BOOT_MS)
         }
 
-        /// The process starts again.
+        /// Restarts the process.
         fn restart(&mut self) {
             self.watch = Watch::default();
         }
@@ -319,7 +318,7 @@ mod tests {
             assert_eq!(certain_ms, HOUR_MS + jump_ms.min(0));
             assert_eq!(server.record.as_ref().unwrap().jumped_by_ms, jump_ms);
             server.restart();
-            // However long it runs.
+            // The verdict stays, however long the server runs.
             for days in [1, 30] {
                 let (verdict, certain_ms) = server.round(days * DAY_MS, jump_ms);
                 assert_eq!(verdict, ClockVerdict::Jumped(jump_ms));
@@ -371,7 +370,7 @@ mod tests {
         }
         let (verdict, _) = server.round_on(elsewhere(DAY_MS), 3 * DAY_MS);
         assert_eq!(verdict, ClockVerdict::Right);
-        // One that was off for some hours goes on.
+        // A server that was off for some hours trusts the clock at once.
         server.restart();
         let soon = Machine {
             boot: "a third".into(),
@@ -397,7 +396,7 @@ mod tests {
             let (verdict, _) = server.round_on(other(since_boot_ms), 400 * DAY_MS);
             assert_eq!(verdict, ClockVerdict::Jumped(400 * DAY_MS));
         }
-        // Unless it is back.
+        // Once the clock is right again, it is trusted.
         assert_eq!(server.round_on(other(20_000), 0).0, ClockVerdict::Right);
     }
 

@@ -1,4 +1,4 @@
-//! What is written down of the database's clock, and of the machine that looked at it.
+//! The stored record of the database's clock, and of the machine that checked it.
 
 use entity::clock_check;
 use sea_orm::ActiveValue::Set;
@@ -13,14 +13,14 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// Tells machines apart, where that can't be read.
 const MACHINE_ID: &str = "/etc/machine-id";
 
-/// When the clock of the database was last found right.
+/// The last time when the clock of the database was found right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClockRecord {
-    /// What it said then, in milliseconds since 1970.
+    /// The time of that clock then, in milliseconds since 1970.
     pub right_at_ms: i64,
     /// By how much it has jumped since; 0 if it has not.
     pub jumped_by_ms: i64,
-    /// Where it was found right.
+    /// The machine that found it right.
     machine: Machine,
 }
 
@@ -29,7 +29,7 @@ pub struct ClockRecord {
 pub(super) struct Machine {
     /// Another after each boot.
     pub(super) boot: String,
-    /// How long ago that was. Nobody can set this, and it goes on while the machine sleeps.
+    /// The time since that boot. It can't be set, and goes on while the machine sleeps.
     pub(super) since_boot_ms: i64,
 }
 
@@ -75,10 +75,10 @@ impl ClockRecord {
 }
 
 impl Database {
-    /// What is written down of the clock; none if nobody has looked at it yet.
+    /// Returns the record of the clock; `None` if it was never checked.
     ///
     /// # Errors
-    /// If the database can't say.
+    /// If the database fails.
     pub async fn clock_record(&self) -> Result<Option<ClockRecord>, StoreError> {
         let check = clock_check::Entity::find().one(self.read()).await?;
         Ok(check.map(Into::into))

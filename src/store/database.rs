@@ -23,13 +23,13 @@ use super::raw;
 use super::sqlite::{self, Disk, Maintenance, Opened, SqliteFiles, Using, sqlite_file};
 use super::transaction::Transaction;
 
-/// How many connections a process holds to PostgreSQL at most, unless it is told.
+/// Maximum number of connections of a process to PostgreSQL, by default.
 const POSTGRES_CONNECTIONS: u32 = 8;
 
-/// How long to wait for a connection, to the database or out of the pool.
+/// Maximum wait for a connection, to the database or from the pool.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is logged when damage is found for the first time.
+/// The log line when damage is found for the first time.
 const DAMAGED: &str = "the database is damaged in places: what is elsewhere goes on. Save what can \
     be read (restante export), and restore a backup or recover the file (docs/OPERATING.md, \"A page \
     is damaged\")";
@@ -45,7 +45,7 @@ pub struct Database {
     write: Pool,
     /// Room for those that write and wait for a lock: never all of them.
     pub(super) lock_waits: Arc<Semaphore>,
-    /// What is known of SQLite's files.
+    /// The files of SQLite.
     sqlite: Option<Arc<SqliteFiles>>,
     maintenance: Arc<Mutex<Option<Maintenance>>>,
     damaged: Arc<AtomicBool>,
@@ -237,7 +237,7 @@ impl Database {
         self.sqlite.as_ref()?.space().disk()
     }
 
-    /// How many octets SQLite's write-ahead log has; none if there is no such thing.
+    /// Returns the octets of SQLite's write-ahead log; `None` if there is none.
     pub(crate) fn log_octets(&self) -> Option<u64> {
         self.sqlite.as_ref().map(|files| files.log_octets())
     }
@@ -253,7 +253,7 @@ impl Database {
         disk.free.saturating_add(self.unused_octets().await) >= needed
     }
 
-    /// How much of SQLite's file is not used.
+    /// Returns the unused octets of SQLite's file.
     async fn unused_octets(&self) -> u64 {
         raw::unused_octets(&self.read).await.unwrap_or_default()
     }
@@ -270,7 +270,7 @@ impl Database {
         is_full.then(|| Some(self.files()?.space().give_up_reserve()))?
     }
 
-    /// What is known of SQLite's files; none if this is another database.
+    /// Returns the files of SQLite; `None` for another database.
     pub(super) fn files(&self) -> Option<&SqliteFiles> {
         self.sqlite.as_deref()
     }
@@ -321,7 +321,7 @@ impl Database {
         self.write.close().await
     }
 
-    /// How each pool is used.
+    /// Returns the use of each pool.
     pub(crate) fn pool_use(&self) -> [PoolUse; 2] {
         [self.read.in_use("read"), self.write.in_use("write")]
     }
@@ -406,7 +406,7 @@ impl RowStream<'_> {
     /// The next row; none is the end.
     ///
     /// # Errors
-    /// If the database can't say.
+    /// If the database fails.
     pub(super) async fn next(&mut self) -> Result<Option<QueryResult>, StoreError> {
         let row = self.rows.next().await.map_err(StoreError::from);
         row.inspect_err(|error| self.database.note_damage(error))

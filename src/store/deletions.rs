@@ -25,12 +25,12 @@ use super::{Database, MaildropVersion, MessageId, StoreError, UserId, repeat};
 /// The most messages that one transaction moves.
 pub(super) const DELETED_AT_ONCE: usize = 5000;
 
-/// What is recorded about a deletion.
+/// The record of a deletion.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct DeletionRecord<'a> {
     /// The session that deletes the messages, if one does.
     pub(crate) session: Option<&'a str>,
-    /// How long they can be restored.
+    /// The time for which the messages can be restored.
     pub(crate) kept: Duration,
 }
 
@@ -223,7 +223,7 @@ impl Database {
     /// # Errors
     /// As those of [`Database::move_batch`].
     pub(super) async fn finish_deletions(&self, user: UserId) -> Result<(), StoreError> {
-        // What nobody may write to, such as a standby, can still be read when there is none.
+        // A database that can't be written, such as a standby, can still be read if there is none.
         if self.users_with_batches().await?.contains(&user) {
             self.move_batches(user).await?;
         }

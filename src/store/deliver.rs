@@ -14,28 +14,28 @@ use super::rows::{NewMessage, insert_copies, store_contents};
 use super::{ContentId, Database, StoreError, UserId};
 use crate::identity::new_unique_id;
 
-/// How long a copy waits for a maildrop that another transaction has locked.
+/// Maximum wait of a copy for a maildrop that another transaction has locked.
 pub(super) const DELIVERY_PATIENCE: Duration = Duration::from_secs(3);
 
-/// Who gets a message.
+/// A recipient of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipient {
     /// In whose maildrop.
     pub user: UserId,
-    /// What stands in front of the message there: whole header lines with CRLF, or nothing.
+    /// Header lines with CRLF in front of the message in this copy; may be empty.
     pub head: Vec<u8>,
 }
 
 /// A message on its way to its recipients.
 #[derive(Debug)]
 pub struct Delivery {
-    /// What it says.
+    /// The message.
     pub message: StagedMessage,
     /// The recipients. A user who is named twice gets one copy.
     pub recipients: Vec<Recipient>,
 }
 
-/// What became of a recipient's copy.
+/// The outcome of a recipient's copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// It is in the maildrop, durably.
@@ -54,18 +54,18 @@ pub enum Outcome {
 #[derive(Debug, Clone)]
 pub(super) struct Sending<'a> {
     delivery: &'a Delivery,
-    /// Which of its recipients get it now, by their places.
+    /// The indices of the recipients that get it now.
     recipients: Vec<usize>,
-    /// What the copies of the others share, if there are any.
+    /// The content that the copies of the others share, if there are any.
     content: Option<ContentId>,
 }
 
-/// What became of a [`Sending`].
+/// The outcome of a [`Sending`].
 #[derive(Debug, Default)]
 pub(super) struct Sent {
     /// Of each of its recipients, in their order.
     pub(super) outcomes: Vec<Outcome>,
-    /// What the copies share, if there are any.
+    /// The content that the copies share, if there are any.
     pub(super) content: Option<ContentId>,
 }
 
@@ -98,12 +98,12 @@ impl Database {
     /// Gives deliveries to their recipients, in one transaction; tells for each delivery what became of
     /// each recipient's copy, in their order.
     ///
-    /// It waits for no maildrop that is locked. What is [`Outcome::Stored`] is durable. A delivery
-    /// that nobody gets is not stored.
+    /// It waits for no locked maildrop. A copy that is [`Outcome::Stored`] is durable. A delivery
+    /// without a stored copy is not stored.
     ///
     /// # Errors
-    /// If the database refuses; then nothing is stored. Only when the connection broke at the very
-    /// end, nobody knows.
+    /// If the database fails; then nothing is stored. Only if the connection broke at the very
+    /// end, the outcome is unknown.
     pub async fn deliver(&self, deliveries: &[Delivery]) -> Result<Vec<Vec<Outcome>>, StoreError> {
         let sendings: Vec<Sending<'_>> = deliveries.iter().map(Sending::whole).collect();
         let sent = repeat(|| self.send(&sendings)).await?;
@@ -279,11 +279,11 @@ struct Maildrops {
     rooms: HashMap<UserId, Room>,
     /// Those that another transaction has locked.
     locked: HashSet<UserId>,
-    /// What time it was for the database when they were locked, in milliseconds since 1970.
+    /// The time of the database when they were locked, in milliseconds since 1970.
     now_ms: i64,
 }
 
-/// How much a maildrop may still take; nothing if it has more than its quota allows.
+/// The room that is left in a maildrop; zero if it is over its quota.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Room {
     /// Octets; none is no limit.
@@ -301,7 +301,7 @@ impl Room {
 }
 
 impl Maildrops {
-    /// Locks those of all recipients that nobody else has locked.
+    /// Locks the maildrops of all recipients that no other transaction has locked.
     async fn lock(
         transaction: &DatabaseTransaction,
         sendings: &[Sending<'_>],

@@ -18,7 +18,7 @@ use super::raw::clock;
 use super::removal::{PENDING_EXPIRES_AFTER, SeenPending};
 use super::{ContentId, Database, StoreError};
 
-/// How large the pieces are in which a message is stored, in octets.
+/// Size of the chunks in which a message is stored, in octets.
 ///
 /// SQLite streams 128 KiB pieces nearly as fast as larger ones, and a slow reader holds up two.
 pub const CHUNK_OCTETS: usize = 128 * 1024;
@@ -139,7 +139,7 @@ impl MessageWriter {
 }
 
 impl StagedMessage {
-    /// How many octets RETR will send, before byte-stuffing.
+    /// Returns the octets that RETR will send, before byte-stuffing.
     pub fn octets(&self) -> u64 {
         self.octets
     }
@@ -154,7 +154,7 @@ impl StagedMessage {
         &self.rest
     }
 
-    /// What of it is in the database already.
+    /// Returns the part of it that is in the database already.
     pub(super) fn written(&self) -> Option<Written> {
         self.written
     }
@@ -178,7 +178,7 @@ impl Database {
     /// all servers.
     ///
     /// # Errors
-    /// If the database can't say.
+    /// If the database fails.
     pub(super) async fn pending_contents(&self) -> Result<Vec<SeenPending>, StoreError> {
         let read = self.read();
         let pending = pending_content::Entity::find()
@@ -226,7 +226,7 @@ impl From<PendingNow> for SeenPending {
     }
 }
 
-/// Which pending content is removed.
+/// The pending content to remove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pending {
     /// Any.

@@ -13,7 +13,7 @@ use super::hot::Which;
 use super::locks::{LockedMaildrop, Purpose};
 use super::{SqlStore, StoreError, UserId, repeat};
 
-/// How many messages expire in one step, so that no login waits long for it.
+/// Number of messages that expire in one step, so that no login waits long for it.
 const EXPIRED_AT_ONCE: u64 = 1000;
 
 /// The session of expired messages, by which they are restored. No session has this name.

@@ -1,4 +1,4 @@
-//! What a fault of the database is about: a full disk, damage, or something else.
+//! The cause of a fault of the database: a full disk, damage, or something else.
 //!
 //! SQLite does not say why a write failed. So where it could be a quota or a limit on the size of
 //! files, the system is asked.
@@ -23,7 +23,7 @@ const SQLITE_SYSTEM: [u32; 2] = [10, 14];
 
 /// An error that may be one of the database.
 pub(crate) trait DatabaseFault {
-    /// What the database said, if it is one of the database.
+    /// Returns the error of the database, if it is one.
     fn database_error(&self) -> Option<&DbErr>;
 }
 
@@ -75,7 +75,7 @@ impl DatabaseFault for OpenError {
     }
 }
 
-/// What the driver says, if the error is one of the driver.
+/// Returns the error of the driver, if it is one.
 pub(super) fn sqlx_error(error: &DbErr) -> Option<&sqlx::Error> {
     let (DbErr::Conn(error) | DbErr::Exec(error) | DbErr::Query(error)) = error else {
         return None;
@@ -103,7 +103,7 @@ pub(super) fn is_damage(fault: &impl DatabaseFault) -> bool {
     })
 }
 
-/// What SQLite or PostgreSQL itself calls the fault.
+/// Returns the code of the fault in SQLite or PostgreSQL.
 pub(super) fn code(fault: &impl DatabaseFault) -> Option<String> {
     let error = sqlx_error(fault.database_error()?)?.as_database_error()?;
     error.code().map(|code| code.into_owned())

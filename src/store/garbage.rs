@@ -24,7 +24,7 @@ use super::raw::{clock, now};
 use super::removal::{self, DeletionKey, Plan, RemovalState, Seen, SeenDeletion};
 use super::{MaildropVersion, SqlStore, StoreError, UserId, repeat};
 
-/// How often [`super::Upkeep::collect_garbage`] is to be called.
+/// Interval at which [`super::Upkeep::collect_garbage`] is to be called.
 pub const GC_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long one call moves or removes; the next goes on. The other servers wait for this one's
@@ -34,13 +34,13 @@ pub(super) const WORKING_TIME: Duration = Duration::from_secs(2);
 /// The most deletions that one call reads, those that may go first.
 const DELETIONS_AT_ONCE: u64 = 50_000;
 
-/// How many deletions one statement names.
+/// Number of deletions that one statement names.
 const DELETIONS_PER_STATEMENT: usize = 100;
 
 /// The most messages that one transaction removes, so that no delivery waits long for it.
 const REMOVED_AT_ONCE: usize = 100;
 
-/// What a call of [`super::Upkeep::collect_garbage`] did.
+/// The result of a call of [`super::Upkeep::collect_garbage`].
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct GcReport {
     /// Deleted messages that were removed: no session could read them any more.
@@ -51,16 +51,16 @@ pub struct GcReport {
     pub expired: u64,
 }
 
-/// What this server remembers between two calls.
+/// The state that this server remembers between two calls.
 #[derive(Debug, Default)]
 pub(super) struct GcState {
     pub(super) removal: RemovalState,
-    /// What can't be removed because the database is damaged there: keys of deleted messages, of
+    /// Rows that can't be removed because the database is damaged: keys of deleted messages, of
     /// contents of broken deliveries, and of users.
     damaged: HashSet<(Damaged, i64)>,
 }
 
-/// What can't be removed.
+/// A kind of rows that can't be removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Damaged {
     /// A deleted message.
@@ -322,7 +322,7 @@ impl SqlStore {
         self.gc_state().damaged.contains(&what)
     }
 
-    /// What of one kind can't be removed.
+    /// Returns the rows of one kind that can't be removed.
     pub(super) fn damaged_of(&self, kind: Damaged) -> Vec<i64> {
         let gc_state = self.gc_state();
         let of_kind = gc_state.damaged.iter().filter(|(it, _)| *it == kind);
@@ -394,7 +394,7 @@ impl SqlStore {
     }
 
     pub(super) fn gc_state(&self) -> MutexGuard<'_, GcState> {
-        // What is remembered only ever delays a removal, so a half-made change does no harm.
+        // The state only ever delays a removal, so a half-made change does no harm.
         self.gc_state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,8 +1,8 @@
 //! The statements of login, RETR, QUIT and delivery, as text that is built once.
 //!
-//! To build a statement costs as much as SQLite needs to answer it. So each of these is built from
+//! Building a statement costs as much as SQLite needs to answer it. So each of these is built from
 //! the entities at its first use, once for each kind of database and each length of its lists, and
-//! later uses bring values alone (`docs/decisions/0008-sea-orm.md`). Debug builds compare each use
+//! later uses only bind values (`docs/decisions/0008-sea-orm.md`). Debug builds compare each use
 //! with a newly built statement, so the order of the values can't be wrong.
 
 mod accounts;
@@ -27,8 +27,8 @@ pub(super) use inserts::{
 };
 pub(super) use reading::{all_messages, beginning, chunks, first_chunks, newest_messages};
 
-/// The lengths of lists. Each list is filled up to the next, so that a database prepares a handful
-/// of statements and no more.
+/// The lengths of lists. Each list is padded to the next length, so that a database prepares only
+/// a handful of statements.
 const LENGTHS: [usize; 5] = [1, 4, 16, LONGEST_LIST, super::query::KEYS_PER_STATEMENT];
 
 /// The number of lengths.
@@ -45,8 +45,8 @@ impl<const N: usize> Texts<N> {
         Self([const { [const { OnceLock::new() }; N] }; 2])
     }
 
-    /// Returns the statement of a form with these values, which stand in the order of its places. A
-    /// form beyond the last is built each time.
+    /// Returns the statement of a form with these values, in the order of its placeholders. A form
+    /// beyond the last is built each time.
     fn statement<S: StatementBuilder>(
         &self,
         backend: DbBackend,
@@ -80,7 +80,7 @@ impl<const N: usize> Texts<N> {
     }
 }
 
-/// Fills a list up with the last of its values, to the next of [`LENGTHS`].
+/// Pads a list to the next of [`LENGTHS`] by repeating its last value.
 fn filled<T: Clone>(mut list: Vec<T>) -> Vec<T> {
     let length = LENGTHS.into_iter().find(|length| *length >= list.len());
     if let (Some(length), Some(last)) = (length, list.last().cloned()) {
@@ -89,13 +89,13 @@ fn filled<T: Clone>(mut list: Vec<T>) -> Vec<T> {
     list
 }
 
-/// The place of the length of a filled list among [`LENGTHS`].
+/// Returns the index in [`LENGTHS`] of the length of a padded list.
 fn form_of<T>(list: &[T]) -> usize {
     let place = LENGTHS.iter().position(|length| *length == list.len());
     place.unwrap_or(FORMS)
 }
 
-/// The same for two lists, the second of which may be empty; there are [`PAIRS`] forms.
+/// Does the same for two lists, the second of which may be empty; there are [`PAIRS`] forms.
 fn form_of_both<T, U>(list: &[T], other: &[U]) -> usize {
     let other = if other.is_empty() {
         0
@@ -112,7 +112,7 @@ fn form_of_both<T, U>(list: &[T], other: &[U]) -> usize {
 /// The number of forms of two lists.
 const PAIRS: usize = FORMS * (FORMS + 1);
 
-/// A list as values.
+/// Returns the items of a list as values.
 fn values<T: Clone + Into<Value>>(list: &[T]) -> impl Iterator<Item = Value> {
     list.iter().cloned().map(Into::into)
 }

@@ -22,19 +22,19 @@ use crate::identity::new_unique_id;
 /// A message to import.
 #[derive(Debug)]
 pub struct Import {
-    /// What it says.
+    /// The message.
     pub message: StagedMessage,
-    /// What it is known by when it is imported again: a SHA-256.
+    /// The SHA-256 by which it is recognized when it is imported again.
     pub identity: [u8; 32],
-    /// When it was received; messages are numbered in this order.
+    /// The time when it was received; messages are numbered in this order.
     pub received_at: SystemTime,
-    /// What UIDL called it where it comes from.
+    /// Its unique-id at the source.
     pub old_id: Option<UniqueId>,
-    /// What UIDL is to call it; a new name if none.
+    /// Its unique-id here; a new one if `None`.
     pub unique_id: Option<UniqueId>,
 }
 
-/// A message that was imported before anybody knew what UIDL called it.
+/// A message that was imported before its unique-id at the source was known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rename {
     /// The name that it got.
@@ -60,9 +60,9 @@ pub struct ImportHistory {
 
 #[derive(Debug)]
 struct Record {
-    /// What UIDL called it where it came from.
+    /// Its unique-id at the source.
     old_id: Option<String>,
-    /// Where it is; none if it is not there any more.
+    /// Its place in the maildrop; `None` if it was deleted.
     there: Option<Present>,
     /// What it was imported as is known by, or else the SHA-256 of its octets; none if it has a head
     /// that nobody has looked behind.
@@ -74,9 +74,9 @@ struct Record {
 /// A message that is in the maildrop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Present {
-    /// What UIDL calls it.
+    /// Its unique-id.
     pub unique_id: String,
-    /// When it was received.
+    /// The time when it was received.
     pub received_at: SystemTime,
     /// Was it imported without a name of its own?
     pub is_unnamed: bool,
@@ -239,7 +239,7 @@ impl Database {
     /// What is known of a maildrop when an import begins.
     ///
     /// # Errors
-    /// If the database can't say.
+    /// If the database fails.
     pub async fn known(&self, user: UserId) -> Result<ImportHistory, StoreError> {
         self.finish_deletions(user).await?;
         let mut known = ImportHistory::default();
@@ -276,7 +276,7 @@ impl Database {
     /// is done only when a message might be one of them.
     ///
     /// # Errors
-    /// If the database can't say.
+    /// If the database fails.
     pub async fn look_behind_heads(
         &self,
         known: &mut ImportHistory,

@@ -16,20 +16,20 @@ use tokio::sync::oneshot;
 use super::deliver::{DELIVERY_PATIENCE, Sending, Sent};
 use super::{ContentId, Database, Delivery, Outcome, StoreError, UserId, ask};
 
-/// How many deliveries share one commit at most.
+/// Maximum number of deliveries that share one commit.
 const LETTERS_AT_ONCE: usize = 64;
 
 /// When the copies for locked maildrops are tried again with others. Most locks are those of
 /// another server's deliveries, and last for a moment.
 const AGAIN_AFTER: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(60)];
 
-/// How long a copy waits at least that comes after others which have waited in vain.
+/// Minimum wait of a copy that comes after others which have waited in vain.
 const LEAST_PATIENCE: Duration = Duration::from_millis(50);
 
-/// What becomes of one delivery: an outcome for each recipient, or why nothing was stored.
+/// The result of a delivery: an outcome for each recipient, or the error if nothing was stored.
 type Answer = Result<Vec<Outcome>, Arc<StoreError>>;
 
-/// Where deliveries meet.
+/// The queue of group commit.
 #[derive(Debug, Clone)]
 pub struct Intake(Arc<Shared>);
 
@@ -52,7 +52,7 @@ struct Waiting {
     answer: oneshot::Sender<Result<Sent, Arc<StoreError>>>,
 }
 
-/// What has become of a delivery so far.
+/// The progress of a delivery.
 struct Progress {
     delivery: Arc<Delivery>,
     outcomes: Vec<Outcome>,
@@ -76,7 +76,7 @@ impl Intake {
 
     /// Gives a delivery to its recipients; tells what became of each copy, in their order.
     ///
-    /// It goes on when nobody waits for the answer any more.
+    /// The delivery goes on if the caller stops waiting.
     ///
     /// # Errors
     /// If the database refuses; then nothing of this delivery is stored, unless the connection broke
@@ -184,7 +184,7 @@ impl Shared {
         }
     }
 
-    /// Removes what a large delivery that nobody got has in the database; nobody waits for that.
+    /// Removes the stored part of a large delivery without a recipient, in the background.
     fn abandon(&self, delivery: Arc<Delivery>) {
         if delivery.message.written().is_none() {
             return;
@@ -228,7 +228,7 @@ impl Shared {
     }
 
     async fn try_to_store(&self, sendings: &[Sending<'_>]) -> Result<Vec<Sent>, StoreError> {
-        // What broke before its commit has stored nothing, and may be tried again.
+        // An attempt that broke before its commit has stored nothing, and may be repeated.
         let send = async || self.database.send(sendings).await;
         ask("delivering mail", send).await
     }
@@ -246,7 +246,7 @@ impl Waiting {
 }
 
 impl Progress {
-    /// Nobody has got anything yet.
+    /// Returns a delivery of which no copy is stored yet.
     fn new(delivery: Arc<Delivery>) -> Self {
         Self {
             outcomes: vec![Outcome::Locked; delivery.recipients.len()],

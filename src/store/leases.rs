@@ -1,4 +1,4 @@
-//! Which versions of which maildrops the sessions of this process can still read.
+//! The versions of maildrops that the sessions of this process can still read.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

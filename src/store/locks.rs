@@ -1,11 +1,11 @@
 //! Locks on maildrops. A transaction that changes a maildrop first locks the row of its user.
 //!
 //! On PostgreSQL that row may be locked for long: by a large QUIT or an import, by a server that is
-//! frozen, by an operator's psql. Nobody else is to feel it. So a lock is first tried without
-//! waiting. A transaction that must wait needs one of the places for that, of which there are fewer
-//! than connections; without one it gives its connection back and tries again a little later.
+//! frozen, by an operator's psql. Other maildrops must not be affected. So a lock is first tried
+//! without waiting. A transaction that must wait needs a permit to wait, of which there are fewer
+//! than connections; without one it returns its connection and tries again a little later.
 //!
-//! SQLite locks the whole database for each transaction that writes, and none of its rows.
+//! SQLite locks the whole database for each transaction that writes, and has no row locks.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -22,36 +22,36 @@ use super::postgres::wait_for_locks;
 use super::transaction::Transaction;
 use super::{Database, MaildropVersion, StoreError, UserId};
 
-/// How long a QUIT, an import or a command waits for a maildrop: longer than a frozen server keeps
-/// its locks.
+/// Maximum wait of a QUIT, an import or a command for a maildrop: longer than a frozen server
+/// keeps its locks.
 pub(super) const MAILDROP_PATIENCE: Duration = Duration::from_secs(15);
 
-/// What is known of a maildrop that a transaction has locked, and whose version it has raised.
+/// A maildrop that a transaction has locked, and whose version it has raised.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LockedMaildrop {
     /// The version, which no session has seen yet.
     pub(crate) version: MaildropVersion,
     pub(super) quota_octets: Option<i64>,
     pub(super) quota_messages: Option<i64>,
-    /// What time it was for the database, in milliseconds since 1970.
+    /// The time of the database, in milliseconds since 1970.
     pub(super) now_ms: i64,
 }
 
-/// What a lock is for.
+/// The purpose of a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// To change the maildrop, whose version is raised.
     Maildrop,
-    /// To change what else is known of the user.
+    /// To change other data of the user.
     Account,
 }
 
 impl Database {
-    /// Begins a transaction that has locked a maildrop and raised its version; none if there is no
-    /// such user.
+    /// Begins a transaction, locks a maildrop and raises its version; `None` if there is no such
+    /// user.
     ///
     /// # Errors
-    /// If another transaction keeps it locked for too long, or the database refuses.
+    /// If another transaction keeps it locked for too long, or the database fails.
     pub(crate) async fn lock_maildrop(
         &self,
         user: UserId,
@@ -60,20 +60,20 @@ impl Database {
             .await
     }
 
-    /// Begins a transaction that has locked a user, whose maildrop does not change; none if there
-    /// is no such user.
+    /// Begins a transaction and locks a user, without changing the maildrop; `None` if there is no
+    /// such user.
     ///
     /// # Errors
-    /// As those of [`Database::lock_maildrop`].
+    /// As for [`Database::lock_maildrop`].
     pub(crate) async fn lock_user(&self, user: UserId) -> Result<Option<Transaction>, StoreError> {
         let locked = self.lock_within(MAILDROP_PATIENCE, user, Purpose::Account);
         Ok(locked.await?.map(|(transaction, _)| transaction))
     }
 
-    /// The same for either purpose; others are waited for so long.
+    /// Does the same for either purpose, and waits for other transactions for up to `patience`.
     ///
     /// # Errors
-    /// As those of [`Database::lock_maildrop`].
+    /// As for [`Database::lock_maildrop`].
     pub(super) async fn lock_within(
         &self,
         patience: Duration,
@@ -111,8 +111,8 @@ impl Database {
     }
 }
 
-/// Locks users in the order of their keys, so that no two transactions wait for each other. Those
-/// that are not there are left out.
+/// Locks users in the order of their keys, so that no two transactions wait for each other.
+/// Users that do not exist are left out.
 pub(super) async fn lock_users(
     transaction: &DatabaseTransaction,
     users: &[UserId],
@@ -154,7 +154,7 @@ impl From<LockedUser> for LockedMaildrop {
     }
 }
 
-/// Returns those of these users that exist for a purpose, whether their rows are locked or not.
+/// Returns the users that exist for a purpose, also those whose rows are locked.
 pub(super) async fn existing(
     transaction: &DatabaseTransaction,
     users: &[UserId],

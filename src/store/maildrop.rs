@@ -1,4 +1,4 @@
-//! Open maildrops: what sessions see, and where the octets of its messages are.
+//! Open maildrops: the snapshot that sessions see, and where the octets of its messages are.
 
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ use super::{ContentId, MessageId, Stored, UserId};
 /// As in its snapshot, each property of a message is in a list of its own.
 #[derive(Debug)]
 pub struct SqlMaildrop {
-    /// Whose it is.
+    /// The owner of the maildrop.
     pub user: UserId,
-    /// What the protocol knows of it.
+    /// The maildrop as the protocol sees it.
     pub snapshot: Arc<Snapshot>,
     messages: Vec<MessageId>,
     contents: Vec<ContentId>,
@@ -21,12 +21,12 @@ pub struct SqlMaildrop {
 }
 
 impl SqlMaildrop {
-    /// The row of a message.
+    /// Returns the primary key of a message.
     pub fn message(&self, number: MessageNumber) -> Option<MessageId> {
         self.messages.get(number.index()).copied()
     }
 
-    /// Where the octets of a message are.
+    /// Returns where the octets of a message are stored.
     pub fn stored(&self, number: MessageNumber) -> Option<Stored> {
         let index = number.index();
         Some(Stored {
@@ -36,7 +36,7 @@ impl SqlMaildrop {
         })
     }
 
-    /// The octets of memory that it takes.
+    /// Returns the memory that it takes, in octets.
     pub fn memory_octets(&self) -> usize {
         size_of::<Self>()
             + self.snapshot.memory_octets()
@@ -75,7 +75,7 @@ impl MaildropBuilder {
         Ok(())
     }
 
-    /// The number of messages.
+    /// Returns the number of messages.
     pub(super) fn len(&self) -> usize {
         self.messages.len()
     }
@@ -88,7 +88,7 @@ impl MaildropBuilder {
         self.have_heads.reverse();
     }
 
-    /// Leaves out all messages but the first `count`.
+    /// Keeps only the first `count` messages.
     pub(super) fn truncate(&mut self, count: usize) {
         self.snapshot.truncate(count);
         self.messages.truncate(count);
@@ -96,7 +96,7 @@ impl MaildropBuilder {
         self.have_heads.truncate(count);
     }
 
-    /// The maildrop, which has so many older messages that a limit hides.
+    /// Returns the maildrop. `hidden` is the number of older messages that a limit hides.
     pub(super) fn finish(mut self, user: UserId, hidden: u64) -> SqlMaildrop {
         self.snapshot.hide(hidden);
         self.snapshot.shrink_to_fit();

@@ -35,12 +35,12 @@ pub struct SqlStore {
     pub(super) clock_guard: ClockGuard,
 }
 
-/// How long what could go is kept.
+/// Retention settings.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Retention {
-    /// How long what a QUIT deleted, or what expired, can be brought back.
+    /// The time for which a deleted or expired message can be restored.
     pub deleted: Duration,
-    /// How long a message stays in its maildrop; none is for ever.
+    /// The time for which a message stays in its maildrop; `None` is without an end.
     pub expire_after: Option<Duration>,
 }
 
@@ -72,7 +72,7 @@ impl SqlStore {
         Self { keeping, ..self }
     }
 
-    /// What watches the clock by which mail expires.
+    /// Returns the guard of the clock by which mail expires.
     pub(crate) fn clock_guard(&self) -> ClockGuard {
         self.clock_guard.clone()
     }
@@ -87,7 +87,7 @@ impl SqlStore {
     /// Opens a maildrop with its newest messages, at most `limit` of them; 0 means all.
     ///
     /// # Errors
-    /// If the database can't say.
+    /// If the database fails.
     pub async fn open(&self, user: UserId, limit: u32) -> Result<SqlMaildrop, StoreError> {
         self.database.open_maildrop(user, limit).await
     }
@@ -96,7 +96,7 @@ impl SqlStore {
     /// left out.
     ///
     /// # Errors
-    /// If the database can't say.
+    /// If the database fails.
     pub async fn first_chunks(
         &self,
         messages: &[Stored],
@@ -120,7 +120,7 @@ impl SqlStore {
     /// one chunk.
     ///
     /// # Errors
-    /// If the database can't say.
+    /// If the database fails.
     pub async fn beginning(&self, message: Stored, octets: u32) -> Result<Beginning, StoreError> {
         let octets = i32::try_from(octets).unwrap_or(i32::MAX);
         let backend = self.database.read().get_database_backend();
@@ -136,7 +136,7 @@ impl SqlStore {
     /// Reads the chunks of one content with these numbers, in order. Beyond the last there are none.
     ///
     /// # Errors
-    /// If the database can't say.
+    /// If the database fails.
     pub async fn chunks(
         &self,
         content: ContentId,
@@ -164,7 +164,7 @@ impl SqlStore {
     /// Deletes these messages of this user, all or none, durably; returns how many were still there.
     ///
     /// # Errors
-    /// If the database can't say; then nothing is deleted.
+    /// If the database fails; then nothing is deleted.
     pub async fn delete(
         &self,
         user: UserId,
@@ -184,7 +184,7 @@ impl SqlStore {
     /// Removes what no session can read any more, and what has expired.
     ///
     /// # Errors
-    /// If the database can't say; the next call goes on.
+    /// If the database fails; the next call goes on.
     pub async fn collect_garbage(&self) -> Result<GcReport, StoreError> {
         let collected = self.collect().await;
         let Some(_using) = self.database.reserve_for(&collected) else {
@@ -196,7 +196,7 @@ impl SqlStore {
     /// Tells other servers that this one has ended.
     ///
     /// # Errors
-    /// If the database can't say; the others will notice after a while.
+    /// If the database fails; the others will notice after a while.
     pub async fn leave(&self) -> Result<(), StoreError> {
         self.forget_server(&self.server_id).await
     }
@@ -227,7 +227,7 @@ impl SqlStore {
         messages: &[MessageId],
         session: &str,
     ) -> Result<usize, StoreError> {
-        // What takes long is done before the maildrop is locked, and after.
+        // Slow work is done before the maildrop is locked, and after.
         let later = messages.len() > DELETED_AT_ONCE;
         let batches = if later {
             self.database.batches_of(user, messages).await?
@@ -254,7 +254,7 @@ impl SqlStore {
     }
 }
 
-/// What a query for beginnings has found.
+/// A row of a query for the beginnings of messages.
 #[derive(Default)]
 struct Found {
     chunks: HashMap<ContentId, Bytes>,

@@ -37,7 +37,7 @@ impl Database {
     /// No more than some thousand rows are in memory at a time beside the snapshot.
     ///
     /// # Errors
-    /// If the database can't say.
+    /// If the database fails.
     pub(super) async fn open_maildrop(
         &self,
         user: UserId,

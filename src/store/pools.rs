@@ -1,7 +1,7 @@
-//! Pools of connections, and who waits for one.
+//! Connection pools that count their waiting callers.
 //!
-//! The driver does not tell how many wait, or for how long. So each pool here has room for as many
-//! users as it has connections, and a caller that finds none is counted.
+//! The driver does not report how many callers wait, or for how long. So each pool here has a
+//! permit for each connection, and a caller that finds none is counted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -24,7 +24,7 @@ use super::transaction::Transaction;
 pub(crate) struct Pool {
     connections: DatabaseConnection,
     room: Arc<Semaphore>,
-    /// Turns for reads that take long. There are fewer than connections, so that other reads find
+    /// Permits for long reads. There are fewer than connections, so that other reads find
     /// a connection at once.
     long_reads: Arc<Semaphore>,
     waits: Arc<Waits>,
@@ -36,18 +36,18 @@ struct Waits {
     waited_us: AtomicU64,
 }
 
-/// How a pool is used at this moment.
+/// The current use of a pool.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PoolUse {
     /// `read` or `write`.
     pub(crate) pool: &'static str,
-    /// Connections that somebody uses.
+    /// Connections in use.
     pub(crate) used: u64,
-    /// Connections that nobody uses.
+    /// Idle connections.
     pub(crate) idle: u64,
-    /// How many wait for one.
+    /// Number of waiting callers.
     pub(crate) waiting: u64,
-    /// How long all have waited for one since the start.
+    /// Total time that callers have waited since the start.
     pub(crate) waited: Duration,
 }
 
@@ -55,11 +55,11 @@ pub(crate) struct PoolUse {
 #[derive(Debug)]
 pub(super) struct Rows {
     rows: QueryStream,
-    /// Their connection's place in the pool.
+    /// The permit for their connection.
     _room: OwnedSemaphorePermit,
 }
 
-/// Counts as waiting while it lives.
+/// A caller that counts as waiting until this is dropped.
 struct Waiting<'a>(&'a Waits, Instant);
 
 impl Pool {
@@ -72,7 +72,7 @@ impl Pool {
         }
     }
 
-    /// Begins a transaction, for whose commit these files of SQLite are to be in place.
+    /// Begins a transaction. Its commit checks that these files of SQLite are in place.
     ///
     /// # Errors
     /// If there is no connection in time, or the database refuses.
@@ -86,7 +86,7 @@ impl Pool {
         Ok(Transaction::new(transaction, room, sqlite))
     }
 
-    /// The connections themselves, for what does not go through this.
+    /// Returns the connections, for operations that need no permit.
     pub(super) fn connections(&self) -> &DatabaseConnection {
         &self.connections
     }
@@ -94,7 +94,7 @@ impl Pool {
     /// Closes all connections.
     ///
     /// # Errors
-    /// If one ends with a fault.
+    /// If a connection can't be closed properly.
     pub(super) async fn close(self) -> Result<(), DbErr> {
         self.connections.close().await
     }
@@ -117,7 +117,7 @@ impl Pool {
         }
     }
 
-    /// Waits for a turn to read for long; half of the connections may do that at the same time.
+    /// Waits for a permit for a long read; half of the connections may do that at the same time.
     ///
     /// # Errors
     /// If the pool has been closed.
@@ -126,7 +126,7 @@ impl Pool {
         turn.map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed))
     }
 
-    /// Begins to read rows one by one. They have their connection until they are dropped.
+    /// Streams rows one by one. They hold their connection until they are dropped.
     ///
     /// # Errors
     /// If there is no connection in time.
@@ -151,10 +151,10 @@ impl Pool {
 }
 
 impl Rows {
-    /// The next row; none is the end.
+    /// Returns the next row; `None` at the end.
     ///
     /// # Errors
-    /// If the database can't say.
+    /// If the database fails.
     pub(super) async fn next(&mut self) -> Result<Option<QueryResult>, DbErr> {
         self.rows.try_next().await
     }

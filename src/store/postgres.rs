@@ -55,7 +55,7 @@ const SUSPICION: Duration = Duration::from_secs(60);
 /// Until when every connection is tested before it is used again.
 static SUSPECT_UNTIL: Mutex<Option<Instant>> = Mutex::new(None);
 
-/// What this program needs of a connection: it tells its name, and no parameter at its start that
+/// Sets the options that this program needs: its name, and no startup parameter that
 /// `PgBouncer` would refuse.
 pub(super) fn connect_options(options: PgConnectOptions) -> PgConnectOptions {
     let named = options.get_application_name().is_some();

@@ -36,7 +36,7 @@ fn clock_text(backend: DbBackend) -> &'static str {
 /// Asks for the time of the database, in milliseconds since 1970.
 ///
 /// # Errors
-/// If the database can't say.
+/// If the database fails.
 pub(crate) async fn now(connection: &impl ConnectionTrait) -> Result<i64, DbErr> {
     #[derive(FromQueryResult)]
     struct Now {
@@ -92,7 +92,7 @@ pub(super) async fn require_writable(transaction: &DatabaseTransaction) -> Resul
 /// Returns the octets of SQLite's file that no page uses.
 ///
 /// # Errors
-/// If the database can't say.
+/// If the database fails.
 pub(super) async fn unused_octets(connection: &impl ConnectionTrait) -> Result<u64, DbErr> {
     #[derive(FromQueryResult)]
     struct Unused {

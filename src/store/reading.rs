@@ -104,7 +104,7 @@ impl Reading {
     /// How many messages a maildrop holds, and their octets.
     ///
     /// # Errors
-    /// If the database can't say.
+    /// If the database fails.
     pub async fn size(&self, user: UserId) -> Result<(u64, u64), StoreError> {
         let row = self
             .transaction
@@ -119,7 +119,7 @@ impl Reading {
     /// end.
     ///
     /// # Errors
-    /// If the database can't say.
+    /// If the database fails.
     pub async fn messages_after(
         &self,
         user: UserId,
@@ -147,7 +147,7 @@ impl Reading {
     /// A piece of a message: its head is 0, its chunks follow. None is the end.
     ///
     /// # Errors
-    /// If the database can't say.
+    /// If the database fails.
     pub async fn piece(
         &self,
         message: &ExportedMessage,

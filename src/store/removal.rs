@@ -33,7 +33,7 @@ pub(super) struct DeletionKey {
     pub(super) version: MaildropVersion,
 }
 
-/// What a server remembers from round to round. To forget it delays removals, and does no harm.
+/// State that a server keeps from round to round. Losing it delays removals, and does no harm.
 #[derive(Debug, Clone, Default)]
 pub(super) struct RemovalState {
     /// The deletions that this server has seen.
@@ -60,7 +60,7 @@ struct Known {
     heartbeats: Option<Arc<HashMap<String, i64>>>,
 }
 
-/// What a server has seen in this round, in the order in which it has to look.
+/// A server's observations of a round, in the order in which they must be made.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Seen {
     /// The time by which retention ends: the database's.
@@ -97,7 +97,7 @@ pub(super) struct SeenPending {
     pub(super) now_ms: i64,
 }
 
-/// What is to be done.
+/// The actions of a round.
 #[derive(Debug, Default)]
 #[must_use]
 pub(super) struct Plan {
@@ -105,11 +105,11 @@ pub(super) struct Plan {
     pub(super) dead_servers: Vec<String>,
     /// The deletions whose messages may be removed.
     pub(super) removable: Vec<DeletionKey>,
-    /// What to remember until the next round.
+    /// The state to keep until the next round.
     pub(super) state: RemovalState,
 }
 
-/// What to change about the leases that this server has published.
+/// Changes to the leases that this server has published.
 #[derive(Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub(super) struct Publication {

@@ -1,4 +1,4 @@
-//! Brings back what a QUIT deleted or what has expired, while it is kept.
+//! Restores deleted and expired messages that are still retained.
 
 use std::time::Duration;
 
@@ -13,33 +13,33 @@ use super::query::from_select;
 use super::raw::{clock, now};
 use super::{Database, StoreError, UserId, allow_long_statements, repeat};
 
-/// Which deletions are undone.
+/// The deletions to undo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RestoreSelector<'a> {
-    /// All that this session's QUIT has deleted; [`EXPIRY`](super::EXPIRY) stands for what expired.
+    /// Messages that this session's QUIT deleted; [`EXPIRY`](super::EXPIRY) means expired ones.
     Session(&'a str),
-    /// All that any QUIT has deleted, or that has expired, since so long ago.
+    /// The messages that any QUIT deleted, or that expired, within this time.
     Since(Duration),
 }
 
-/// What one session has deleted, and can be brought back.
+/// The messages that one session deleted and that can still be restored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeletedBySession {
     /// The session's name, as in the log.
     pub session: String,
-    /// How many messages.
+    /// Number of messages.
     pub messages: u64,
-    /// When it deleted them, in milliseconds since 1970.
+    /// Time of the deletion, in milliseconds since 1970.
     pub deleted_at_ms: i64,
-    /// Until when they can be brought back.
+    /// Time until which they can be restored, in milliseconds since 1970.
     pub kept_until_ms: i64,
 }
 
 impl Database {
-    /// Puts deleted messages back into their maildrop, all or none, as they were; returns how many.
+    /// Moves deleted messages back into their maildrop unchanged, all or none; returns how many.
     ///
     /// # Errors
-    /// If the database refuses; then nothing has changed.
+    /// If the database fails; then nothing has changed.
     pub async fn restore(
         &self,
         user: UserId,
@@ -61,11 +61,11 @@ impl Database {
         if self.locks_rows() {
             allow_long_statements(&transaction).await?;
         }
-        // Asked once, so that both statements mean the same messages.
+        // Read once, so that both statements select the same messages.
         let now = now(&transaction).await?;
         let restored = insert_restored(&transaction, user, which, now).await?;
         if restored == 0 {
-            // The maildrop has not changed, and is not to be read again for nothing.
+            // Nothing changed: the rollback keeps the version, so the maildrop is not read again.
             return Ok(0);
         }
         // A message whose unique-id is in use again stays deleted.
@@ -82,10 +82,10 @@ impl Database {
         Ok(restored)
     }
 
-    /// What the sessions of a user have deleted and can be brought back, the latest first.
+    /// Returns the restorable deletions of a user, one for each session, the latest first.
     ///
     /// # Errors
-    /// If the database can't say.
+    /// If the database fails.
     pub async fn deletions(&self, user: UserId) -> Result<Vec<DeletedBySession>, StoreError> {
         self.finish_deletions(user).await?;
         let read = self.read();
@@ -107,7 +107,7 @@ impl Database {
     }
 }
 
-/// The messages that a session has deleted.
+/// A row of [`Database::deletions`].
 #[derive(FromQueryResult)]
 struct KeptOfSession {
     session: String,
@@ -127,8 +127,8 @@ impl From<KeptOfSession> for DeletedBySession {
     }
 }
 
-/// Copies deleted messages into their maildrop, stored now so that they do not expire at once;
-/// returns how many.
+/// Copies deleted messages into their maildrop and returns how many. They count as stored now, so
+/// that they do not expire at once.
 async fn insert_restored(
     transaction: &DatabaseTransaction,
     user: UserId,

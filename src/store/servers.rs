@@ -1,4 +1,4 @@
-//! What the servers on one database tell each other: that they live, and what their sessions can
+//! Data that the servers on one database share: that they live, and what their sessions can
 //! still read.
 //!
 //! A server registers when it starts. It raises its heartbeat when it has looked at the deletions,

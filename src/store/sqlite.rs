@@ -26,19 +26,19 @@ pub(crate) use space::Disk;
 use space::Space;
 pub(super) use space::Using;
 
-/// How many connections read from SQLite at a time; more were no faster on two cores.
+/// Number of connections that read from SQLite; more were no faster on two cores.
 pub(super) const READERS: u32 = 4;
 
-/// How long to wait for another process that writes to the same file.
+/// Maximum wait for another process that writes to the same file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long to wait until a file is tried again that another process has for itself.
+/// Pause before another try to open a file that another process has locked.
 const LOCKED_PAUSE: Duration = Duration::from_millis(50);
 
-/// How much of the file is mapped into memory for reading, in octets.
+/// Octets of the file that are mapped into memory for reading.
 const MAPPED_OCTETS: u64 = 1 << 30;
 
-/// Rows that SQLite's thread may be ahead of who reads them.
+/// Number of rows that SQLite's thread may read ahead.
 const ROW_BUFFER: usize = 1024;
 
 /// The connections to a file: the ones that read, and the one that writes.
@@ -48,8 +48,8 @@ pub(super) struct Opened {
     pub(super) files: SqliteFiles,
 }
 
-/// Opens the file that a URL names, and makes it and its folder if they are missing. What is made
-/// is for this user alone, under any umask.
+/// Opens the file that a URL names, and makes it and its folder if they are missing, accessible to
+/// this user alone under any umask.
 pub(super) async fn open(url: &str, file: &Path) -> Result<Opened, OpenError> {
     if !is_read_only(url) {
         files::make(file)?;
@@ -71,8 +71,8 @@ fn why_not_opened(error: DbErr, file: &Path) -> OpenError {
     OpenError::Connect(error)
 }
 
-/// Gives up a part of the reserve of this database, so that it can be opened on a full disk; false
-/// if there is none.
+/// Gives up a part of the reserve of this database, so that it can be opened on a full disk.
+/// Returns false if there is no reserve.
 pub(crate) fn give_up_some_reserve(url: &str) -> bool {
     let Ok(Some(file)) = sqlite_file(url) else {
         return false;
@@ -82,14 +82,14 @@ pub(crate) fn give_up_some_reserve(url: &str) -> bool {
 
 async fn open_files(url: &str, file: &Path) -> Result<Opened, OpenError> {
     let apart = Arc::<AtomicBool>::default();
-    // The writer first: it makes the tables' file and switches it to WAL.
+    // The writer connects first: it makes the file of the tables and switches it to WAL.
     let write = connect_when_unlocked(url, &apart).await?;
     let read = connect(options(url, READERS)).await?;
     let files = SqliteFiles::opened(url, file, apart);
     Ok(Opened { read, write, files })
 }
 
-/// What goes on beside the queries while a server runs. It ends when this is dropped.
+/// The background tasks of a running server on its database. They end when this is dropped.
 #[derive(Debug)]
 pub(super) struct Maintenance {
     stop: CancellationToken,
@@ -97,7 +97,7 @@ pub(super) struct Maintenance {
 }
 
 impl Maintenance {
-    /// Begins to empty the write-ahead log of this database, and to keep a reserve on its disk.
+    /// Starts to empty the write-ahead log of this database, and to keep a reserve on its disk.
     pub(super) fn start(files: &Arc<SqliteFiles>, write: &DatabaseConnection) -> Self {
         let writer = write.get_sqlite_connection_pool().clone();
         let stop = CancellationToken::new();
@@ -115,11 +115,11 @@ impl Maintenance {
         }
     }
 
-    /// Ends it, and waits until it has ended.
+    /// Stops the tasks and waits for their end.
     pub(super) async fn end(mut self) {
         self.stop.cancel();
         for task in &mut self.tasks {
-            // What has panicked has ended, too.
+            // A task that panicked has ended, too.
             let _ = task.await;
         }
     }
@@ -131,7 +131,7 @@ impl Drop for Maintenance {
     }
 }
 
-/// The file that a URL of SQLite names; none if it is of another database.
+/// Returns the file that a URL of SQLite names; `None` for another database.
 ///
 /// # Errors
 /// If the database would be in memory.
@@ -145,7 +145,7 @@ pub fn sqlite_file(url: &str) -> Result<Option<PathBuf>, OpenError> {
     if path.is_empty() || path == ":memory:" || in_memory {
         return Err(OpenError::NoFile);
     }
-    // As the driver reads it: %20 is a space.
+    // The driver decodes %20, too.
     let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
     Ok(Some(PathBuf::from(path.as_ref())))
 }
@@ -155,8 +155,8 @@ fn is_read_only(url: &str) -> bool {
     options.split('&').any(|option| option == "mode=ro")
 }
 
-/// Connects the one that writes. To switch a new file to WAL it must have the file for itself, and
-/// SQLite does not wait for that as it does elsewhere.
+/// Connects the writer. Switching a new file to WAL needs an exclusive lock, and SQLite does not
+/// wait for that one as it does elsewhere.
 async fn connect_when_unlocked(
     url: &str,
     apart: &Arc<AtomicBool>,
@@ -172,7 +172,7 @@ async fn connect_when_unlocked(
     }
 }
 
-/// Does another process have the file for itself (`SQLITE_BUSY`)?
+/// Returns true if another process has locked the file (`SQLITE_BUSY`).
 fn is_locked(error: &DbErr) -> bool {
     const BUSY: &str = "5";
     let DbErr::Conn(RuntimeErr::SqlxError(error)) = error else {
@@ -182,7 +182,7 @@ fn is_locked(error: &DbErr) -> bool {
     error.is_some_and(|error| error.code().is_some_and(|code| code == BUSY))
 }
 
-/// What a connection is told whose commits are to leave the write-ahead log alone.
+/// Keeps the commits of a connection from checkpointing the write-ahead log.
 const COMMIT_ALONE: &str = "PRAGMA wal_autocheckpoint = 0";
 
 fn writer_options(url: &str, apart: &Arc<AtomicBool>) -> ConnectOptions {
@@ -207,8 +207,8 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
     let mut options = common_options(url);
     options
         .max_connections(connections)
-        // Nothing is gained by a new connection to a file; and while one is open, nobody removes
-        // the write-ahead log.
+        // A new connection to a file gains nothing, and an open one keeps the write-ahead log from
+        // being removed.
         .idle_timeout(None)
         .max_lifetime(None)
         .map_sqlx_sqlite_opts(with_pragmas)
@@ -222,21 +222,21 @@ fn with_pragmas(options: SqliteConnectOptions) -> SqliteConnectOptions {
         .busy_timeout(BUSY_TIMEOUT)
         .row_buffer_size(ROW_BUFFER)
         .pragma("journal_mode", "WAL")
-        // What is answered +OK must survive a power cut: NORMAL does not sync at commit.
+        // A change that was answered +OK must survive a power cut: NORMAL does not sync at commit.
         .pragma("synchronous", "FULL")
         .pragma("foreign_keys", "ON")
         .pragma("mmap_size", MAPPED_OCTETS.to_string())
 }
 
-/// A full disk ends a transaction in SQLite without a word to the driver, whose ROLLBACK then
-/// fails. The driver would take such a connection for one inside a transaction from then on.
+/// On a full disk, SQLite ends a transaction without telling the driver, whose ROLLBACK then fails.
+/// The driver would take such a connection for one inside a transaction, so it is closed.
 fn closing_what_is_stuck(options: SqlitePoolOptions) -> SqlitePoolOptions {
     options.after_release(|connection, _| Box::pin(is_outside_transactions(connection)))
 }
 
 async fn is_outside_transactions(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     if connection.is_in_transaction() {
-        // The ROLLBACK of the transaction's end may still wait for the connection's thread.
+        // The ROLLBACK of the transaction may still wait for the connection's thread.
         connection.ping().await?;
     }
     Ok(!connection.is_in_transaction())

@@ -29,7 +29,7 @@ pub trait MailStore: Send + Sync {
     /// Finds out whose maildrop a client at this address may open.
     ///
     /// # Errors
-    /// If the store can't say.
+    /// If the store fails.
     async fn identify(
         &self,
         proof: &Proof,
@@ -42,7 +42,7 @@ pub trait MailStore: Send + Sync {
     /// It reads no message.
     ///
     /// # Errors
-    /// If the store can't say.
+    /// If the store fails.
     async fn open(&self, user: UserId, limit: u32) -> Result<Arc<dyn Maildrop>, StoreError>;
 
     /// Returns the keys that a client at this address may prove by SCRAM: those of the user of
@@ -50,7 +50,7 @@ pub trait MailStore: Send + Sync {
     /// is given and is no address of that user.
     ///
     /// # Errors
-    /// If the store can't say.
+    /// If the store fails.
     async fn candidates(
         &self,
         name: &str,
@@ -61,7 +61,7 @@ pub trait MailStore: Send + Sync {
     /// Returns which of these users and keys may still log in.
     ///
     /// # Errors
-    /// If the store can't say.
+    /// If the store fails.
     async fn login_status(
         &self,
         users: &HashSet<UserId>,
@@ -88,7 +88,7 @@ pub trait Maildrop: fmt::Debug + Send + Sync {
     /// this user's copy alone has in front. None stands for a message that is gone.
     ///
     /// # Errors
-    /// If the store can't say.
+    /// If the store fails.
     async fn read_first(
         &self,
         messages: &[MessageNumber],
@@ -97,7 +97,7 @@ pub trait Maildrop: fmt::Debug + Send + Sync {
     /// Reads on in one message: at least one octet and about `max_octets`, or nothing at its end.
     ///
     /// # Errors
-    /// [`StoreError::Gone`] if the message is gone; else if the store can't say.
+    /// [`StoreError::Gone`] if the message is gone; else if the store fails.
     async fn read(
         &self,
         message: MessageNumber,
@@ -113,7 +113,7 @@ pub trait Maildrop: fmt::Debug + Send + Sync {
     /// still read what it has open.
     ///
     /// # Errors
-    /// If the store can't say; then nothing is deleted.
+    /// If the store fails; then nothing is deleted.
     async fn delete(&self, messages: &[MessageNumber], session: &str) -> Result<usize, StoreError>;
 }
 
@@ -154,7 +154,7 @@ pub trait MailIntake: Send + Sync {
     /// Finds the user whom mail for the first of these addresses reaches that belongs to someone.
     ///
     /// # Errors
-    /// If the store can't say.
+    /// If the store fails.
     async fn find_recipient(&self, addresses: &[String]) -> Result<Option<Addressee>, StoreError>;
 
     /// Returns whether there is room for a message of so many octets.
@@ -225,7 +225,7 @@ pub trait Upkeep: Send + Sync {
     /// [`GC_INTERVAL`](super::GC_INTERVAL).
     ///
     /// # Errors
-    /// If the store can't say; the next call goes on.
+    /// If the store fails; the next call goes on.
     async fn collect_garbage(&self) -> Result<GcReport, StoreError>;
 
     /// Reads and writes as little as shows that both work.
@@ -256,7 +256,7 @@ pub struct Condition {
     pub is_low: bool,
     /// Something was found that the store can't have written.
     pub is_damaged: bool,
-    /// Whether the clock can be trusted.
+    /// True if the clock can be trusted.
     pub clock: ClockVerdict,
 }
 

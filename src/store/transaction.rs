@@ -15,7 +15,7 @@ use super::sqlite::SqliteFiles;
 #[derive(Debug)]
 pub(crate) struct Transaction {
     transaction: DatabaseTransaction,
-    /// What is to be in place when it commits.
+    /// Files that must be in place when it commits.
     sqlite: Option<Arc<SqliteFiles>>,
     /// Its connection's place in the pool.
     _room: OwnedSemaphorePermit,

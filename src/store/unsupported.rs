@@ -1,4 +1,4 @@
-//! What a store does not implement.
+//! Features that a store does not implement.
 
 use std::sync::Arc;
 

@@ -27,7 +27,7 @@ fn users_are_added_disabled_enabled_and_removed() {
         });
         assert_eq!(users["users"][0], listed);
         assert_eq!(users["users"][1]["messages"], 1);
-        // The command line says the same, in the same words.
+        // The command line prints the same.
         let told = cli::run(&place.url, "user list --json").ok();
         assert_eq!(
             serde_json::from_str::<serde_json::Value>(&told).unwrap(),

@@ -1,4 +1,4 @@
-//! Transactions that the database breaks off for the sake of others.
+//! Transactions that the database aborts in favour of others.
 
 use super::{Psql, Site};
 use crate::support::mail::message;
@@ -14,7 +14,7 @@ fn a_deletion_that_loses_a_deadlock_is_tried_again() {
     client.ok("DELE 1");
     client.ok("DELE 2");
     let mut psql = site.psql();
-    // It is never the one that gives way.
+    // So the database aborts the other side of the deadlock.
     psql.run("SET deadlock_timeout = '10min'");
     psql.lock("contents", "true");
     client.send("QUIT");
@@ -26,7 +26,7 @@ fn a_deletion_that_loses_a_deadlock_is_tried_again() {
     assert_eq!(site.count(&node, 0), 0);
 }
 
-/// Breaks the next transaction off that does this, and no other.
+/// Aborts the next transaction that does this, and no other.
 fn break_off_once(psql: &mut Psql, event: &str, table: &str, code: &str) {
     let row = if event == "DELETE" { "OLD" } else { "NEW" };
     psql.run(&format!(
@@ -130,7 +130,7 @@ fn garbage_collection_and_quit_do_not_wait_for_each_other() {
     }
     let contents = psql.run("SELECT id FROM contents ORDER BY id");
     let [first, second] = [&contents[0], &contents[1]];
-    // User 1 has them the other way round.
+    // User 1 has them in the opposite order.
     psql.run(&format!(
         "UPDATE messages SET content_id = {first} + {second} - content_id WHERE user_id = \
          (SELECT id FROM users WHERE address = 'u1@example.com')"
@@ -138,7 +138,7 @@ fn garbage_collection_and_quit_do_not_wait_for_each_other() {
     let mut quitting = site.login(&node, 1);
     quitting.ok("DELE 1");
     quitting.ok("DELE 2");
-    // What collects garbage comes to the second content late.
+    // Garbage collection has to wait for the second content.
     let mut holding = site.psql();
     holding.run(&format!(
         "BEGIN; SELECT 1 FROM contents WHERE id = {second} FOR KEY SHARE"

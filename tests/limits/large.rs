@@ -9,14 +9,14 @@ use crate::support::run;
 
 const MESSAGES: usize = 200_000;
 
-/// How much such a maildrop may add to the memory of a server. Its snapshot has 9 MB; the rows of
+/// Maximum memory that such a maildrop adds to a server. Its snapshot has 9 MB; the rows of
 /// its messages have more than 40 MB in the driver, and several times that with SQLite's.
 const BOUND_KIB: u64 = 32 * 1024;
 
-/// How many maildrops were read from the database.
+/// Number of maildrops that were read from the database.
 const READS: &str = "pop3_maildrops_read_total";
 
-/// Puts messages into a maildrop that no octets are stored of.
+/// Puts messages without stored octets into a maildrop.
 fn fill(place: &Place, user: &str) {
     let rows = format!(
         "INSERT INTO messages \
@@ -38,7 +38,7 @@ fn of_address(address: &str) -> String {
     format!("SELECT user_id FROM addresses WHERE address = '{address}'")
 }
 
-/// The lines of a listing.
+/// Returns the lines of a listing.
 fn listing(octets: impl Fn(usize) -> String) -> Vec<u8> {
     let line = |number| format!("{number} {}\r\n", octets(number));
     (1..=MESSAGES).map(line).collect::<String>().into_bytes()
@@ -51,7 +51,7 @@ fn a_login_to_many_messages_takes_the_memory_of_its_snapshot() {
         let ada = mail::fill(&place.url, ADA, &[]);
         fill(place, &of_address(ADA));
         let daemon = Daemon::start(&place.url);
-        // Each thread with sessions has served somebody.
+        // Each thread with sessions has served a login.
         let others: Vec<_> = (0..4).map(|_| daemon.login(BOB, &bob)).collect();
         let before = daemon.peak_kib();
         let mut client = daemon.login(ADA, &ada);
@@ -62,7 +62,7 @@ fn a_login_to_many_messages_takes_the_memory_of_its_snapshot() {
         assert!(client.body("LIST") == listing(|n| n.to_string()));
         let mut second = daemon.login(ADA, &ada);
         assert!(second.body("UIDL") == uidl);
-        // SQLite maps its file, so what is read of that counts.
+        // SQLite maps its file into memory, so the parts that were read count.
         let mapped = match place.kind {
             Kind::Sqlite => {
                 std::fs::metadata(place.url.trim_start_matches("sqlite://"))
@@ -117,7 +117,7 @@ fn logins_at_once(served: &Served, owner: &Owner) -> Vec<Wire> {
         wire.send(login(owner).as_bytes());
     }
     for wire in &mut wires {
-        // That of USER.
+        // The reply to USER.
         wire.line();
     }
     wires
@@ -138,7 +138,7 @@ fn logins_at_the_same_time_read_a_maildrop_once_and_later_ones_not_at_all() {
             assert_eq!(wire.ok("STAT"), expected);
         }
         assert_eq!(metric(&served, READS), 1);
-        // Nothing is asked of these rows while the version stays.
+        // These rows are not queried while the version is unchanged.
         run(async || {
             let sql = served.place.sql().await;
             sql.run("DELETE FROM messages").await;
@@ -168,7 +168,7 @@ fn a_maildrop_that_could_not_be_read_is_read_at_the_next_login() {
             assert!(reply.starts_with("-ERR [SYS/TEMP]"), "{reply}");
         }
         rename("elsewhere", "messages");
-        // One that goes away meanwhile is no matter either.
+        // A client that disconnects meanwhile does no harm.
         served.connect().send(login(&owner).as_bytes());
         for wire in &mut wires {
             wire.try_login(&owner);

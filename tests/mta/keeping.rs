@@ -1,4 +1,4 @@
-//! Nothing is lost, and nothing comes twice.
+//! No message is lost, and none is delivered twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,10 +9,10 @@ use super::site::{BOTH_WAYS, Site, Way};
 use super::smtp::{Smtp, stuffed};
 use crate::support::{DEADLINE, eventually, pause};
 
-/// How many messages a Postfix delivers while clients take them away.
+/// Number of messages that a Postfix delivers while clients delete them.
 const MESSAGES: usize = 1000;
 
-/// How many sessions give them to it.
+/// Number of sessions that submit them.
 const SENDERS: usize = 4;
 
 const USERS: [&str; 4] = [
@@ -22,18 +22,18 @@ const USERS: [&str; 4] = [
     "dan@example.com",
 ];
 
-/// A message that can be told from all others.
+/// Returns a message with its number in it.
 fn numbered(number: usize) -> Vec<u8> {
     let body = ".a line with a dot\r\n".repeat(number % 50);
     format!("Subject: {number}\r\nX-Token: token-{number}-\r\n\r\n{body}").into_bytes()
 }
 
-/// Whose it is; each sender has some for everybody.
+/// Returns the recipient of a message. Each sender has messages for each user.
 fn owner_of(number: usize) -> &'static str {
     USERS[(number / SENDERS) % USERS.len()]
 }
 
-/// Which of them this is.
+/// Returns the number of a message.
 fn number_of(message: &[u8]) -> usize {
     let text = String::from_utf8_lossy(message);
     let (_, behind) = text.split_once("X-Token: token-").unwrap();
@@ -47,14 +47,14 @@ fn number_of(message: &[u8]) -> usize {
     number
 }
 
-/// What stands below the header.
+/// Returns the body below the header.
 fn body(message: &[u8]) -> String {
     let text = String::from_utf8_lossy(message);
     let (_, body) = text.split_once("\r\n\r\n").unwrap();
     body.to_owned()
 }
 
-/// Downloads and deletes until everybody's mail has been seen; what came, and how often.
+/// Downloads and deletes until all mail has come; returns how often each message came.
 ///
 /// Each session deletes what it has read, so that nothing is read twice unless it is there twice.
 fn take_away(site: &Site, user: &str, expected: usize) -> BTreeMap<usize, usize> {
@@ -123,7 +123,7 @@ fn what_a_killed_server_has_not_taken_comes_again_and_nothing_is_lost() {
         let mut site = Site::open(&USERS, Some("postfix"));
         let postfix = Postfix::start(&site, way, "");
         for user in USERS {
-            // Postfix then knows that they exist, also while the server is away.
+            // Postfix then knows that they exist, also while the server is down.
             let mut smtp = Smtp::hello(postfix.port);
             smtp.expect("MAIL FROM:<sender@example.net>", "250");
             smtp.expect(&format!("RCPT TO:<{user}>"), "250");
@@ -147,7 +147,7 @@ fn what_a_killed_server_has_not_taken_comes_again_and_nothing_is_lost() {
             }
         });
         postfix.flush_until("an empty queue", || (postfix.waiting() == 0).then_some(()));
-        // One that was stored when the server died before it could say so came again.
+        // A message that was stored by a server that died before it replied is delivered again.
         let mut doubles = 0;
         let mut seen = BTreeSet::new();
         for user in USERS {
@@ -211,12 +211,12 @@ fn what_a_killed_server_has_answered_250_is_there_and_nothing_is_half_there() {
     let mut found = BTreeSet::new();
     for user in USERS {
         for message in site.messages(user) {
-            // Reads it to its end, too.
+            // This also checks that the message is complete.
             assert!(found.insert(number_of(&message)), "it is there twice");
         }
     }
     assert!(promised.is_subset(&found), "a promise is broken");
-    // Four were under way at each kill.
+    // Four deliveries were under way at each kill.
     assert!(found.len() <= promised.len() + 5 * 4);
 }
 

@@ -1,4 +1,4 @@
-//! What can't be delivered goes back, or waits, as it should; and each recipient has their own.
+//! Undeliverable mail is returned or deferred, and each recipient has their own headers.
 
 use restante::accounts::{Accounts, Quota};
 use restante::store::Database;
@@ -11,12 +11,12 @@ use super::smtp::{Smtp, stuffed};
 use crate::support::mail::{ADA, BOB};
 use crate::support::{eventually, place::Place, run};
 
-/// With all that a mail server would add if it were missing.
+/// A message with every header that a mail server would add if it were missing.
 const LETTER: &[u8] = b"From: ada@example.com\r\nTo: bob@example.com\r\n\
     Date: Sun, 29 Nov 2026 10:00:00 +0000\r\nMessage-ID: <1@example.com>\r\n\
     Subject: hello\r\n\r\nHow are you?\r\n";
 
-/// Lets a user have so many messages.
+/// Limits a user to this number of messages.
 fn allow(place: &Place, address: &str, messages: u64) {
     run(async || {
         let accounts = Accounts::new(Database::open(&place.url).await.unwrap());
@@ -28,7 +28,7 @@ fn allow(place: &Place, address: &str, messages: u64) {
     });
 }
 
-/// The recipe's times of this length for Postfix, as a second.
+/// Returns the recipe's settings of this time for Postfix, shortened to one second.
 fn sooner(time: &str) -> String {
     let recipe = recipe("main.cf: the domains, and who exists in them");
     let lines = recipe
@@ -104,7 +104,7 @@ fn exim_sends_back_what_is_for_nobody() {
     if !Exim::is_there() {
         return;
     }
-    // Over the socket it can't know before.
+    // Over the socket, Exim can't check recipients in advance.
     let site = Site::open(&[ADA, BOB], Some("Debian-exim"));
     let exim = Exim::start(&site, Way::Socket);
     let mut smtp = Smtp::hello(exim.port);
@@ -180,7 +180,7 @@ fn what_does_not_fit_into_a_maildrop_is_sent_back() {
         check(&site, Postfix::start(&site, Way::Tcp, "").unchecked_port);
     }
     if Exim::is_there() {
-        // Over the socket it can't know before.
+        // Over the socket, Exim can't check recipients in advance.
         let site = Site::open(&[ADA, BOB], Some("Debian-exim"));
         check(&site, Exim::start(&site, Way::Socket).port);
     }

@@ -1,4 +1,4 @@
-//! swaks, with which people try mail servers out.
+//! Delivery by swaks, a test client for mail servers.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +10,7 @@ use crate::support::mail::{ADA, BOB};
 
 const SWAKS: &str = "/usr/bin/swaks";
 
-/// Runs it; what it said of the conversation.
+/// Runs swaks and returns the conversation that it prints.
 fn swaks(site: &Site, way: Way, arguments: &[&str]) -> String {
     let mut swaks = Command::new(SWAKS);
     swaks.args(["--protocol", "LMTP", "--from", "stranger@example.net"]);
@@ -62,7 +62,7 @@ fn swaks_delivers_nasty_messages_octet_for_octet() {
     let last = b"Subject: a bare CR\r\n\r\n\r one \r two\r\r\nthree\r\n".to_vec();
     messages.push(last);
     for message in &messages {
-        // As it goes over the wire: what swaks makes of a message loses a last line of one dot.
+        // Stuffed here, since swaks loses a last line of one dot.
         std::fs::write(&file, stuffed(message)).unwrap();
         let data = format!("@{}", file.display());
         let raw = ["--to", ADA, "--no-data-fixup", "--data", &data];

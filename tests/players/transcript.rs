@@ -42,7 +42,7 @@ pub(super) enum Action {
 }
 
 impl Transcript {
-    /// Reads a file; the error names the line that can't be understood.
+    /// Parses a file; the error names the line that can't be parsed.
     pub(crate) fn read(file: &Path) -> Result<Self, String> {
         let name = name(file);
         let text = std::fs::read_to_string(file);
@@ -144,7 +144,7 @@ impl Transcript {
     }
 }
 
-/// The name of a transcript: that of its file without `.txt`.
+/// Returns the name of a transcript: that of its file without `.txt`.
 pub(crate) fn name(file: &Path) -> String {
     file.file_stem()
         .unwrap_or_default()
@@ -172,7 +172,7 @@ pub(super) fn octets(text: &str) -> Option<Vec<u8>> {
     rest.is_empty().then_some(octets)
 }
 
-/// The octets up to the closing quote, and what stands behind it.
+/// Returns the octets up to the closing quote, and the rest of the text.
 fn quoted_octets(text: &str) -> Option<(Vec<u8>, &str)> {
     let mut octets = Vec::new();
     let mut characters = text.chars();

@@ -1,4 +1,4 @@
-//! What a collector of OpenTelemetry gets. The test is the collector.
+//! Export to a collector of OpenTelemetry, which is part of the test.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -15,13 +15,13 @@ use crate::support::mail::{ADA, fill, message};
 use crate::support::place::sqlite;
 use crate::support::postgres::free_port;
 
-/// Takes what is sent to it over HTTP, for as long as the test goes on.
+/// Receives requests over HTTP until the test ends.
 struct Collector {
     url: String,
     received: Arc<Mutex<Requests>>,
 }
 
-/// The path and the body of each.
+/// The path and the body of each request.
 type Requests = Vec<(String, Vec<u8>)>;
 
 impl Collector {
@@ -39,7 +39,7 @@ impl Collector {
         Self { url, received }
     }
 
-    /// The bodies that came to this path.
+    /// Returns the bodies that were sent to this path.
     fn bodies(&self, path: &str) -> Vec<Vec<u8>> {
         let received = self.received.lock().unwrap();
         let here = received.iter().filter(|(to, _)| to == path);
@@ -105,7 +105,7 @@ fn a_session_is_a_span_with_a_span_for_each_command() {
     let collector = Collector::start();
     let mut daemon = Daemon::start_with(
         &place.url,
-        // What is logged and what is exported are two questions.
+        // The log level does not affect the export.
         &[
             ("Otel__Endpoint", &collector.url),
             ("Log__Level", "restante=info"),
@@ -164,7 +164,7 @@ fn a_session_is_a_span_with_a_span_for_each_command() {
             .iter()
             .any(|it| it.span_id == load.parent_span_id)
     );
-    // Only these, and nothing of what clients say or are.
+    // There are no other spans, and none has data of clients.
     assert!(
         spans
             .iter()
@@ -208,7 +208,7 @@ fn a_collector_gets_the_metrics_too() {
 fn a_collector_that_is_down_or_never_answers_stops_nothing() {
     let place = sqlite();
     let key = fill(&place.url, ADA, &[message(1, 100)]);
-    // The system takes connections for it, and nobody ever reads them.
+    // The system accepts connections for it, which are never read.
     let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     for port in [free_port(), silent.local_addr().unwrap().port()] {
         let url = format!("http://127.0.0.1:{port}");

@@ -10,7 +10,7 @@ use super::eventually;
 use super::http::Http;
 use super::postgres::free_port;
 
-/// A browser with one page. It is ended when this is dropped.
+/// A browser with one page, which is ended on drop.
 pub(crate) struct Browser {
     driver: Child,
     http: Http,
@@ -24,7 +24,7 @@ pub(crate) const ENTER: char = '\u{e007}';
 pub(crate) const ESCAPE: char = '\u{e00c}';
 
 impl Browser {
-    /// Starts one; none if this machine has no Chromium.
+    /// Starts a browser; `None` if this machine has no Chromium or no chromedriver.
     pub(crate) fn start() -> Option<Self> {
         let there = |program: &str| {
             let mut asked = Command::new(program);
@@ -89,12 +89,12 @@ impl Browser {
         self.tell("url", &json!({"url": url}));
     }
 
-    /// What a script in the page returns.
+    /// Runs a script in the page and returns its result.
     pub(crate) fn script(&self, script: &str) -> Value {
         self.tell("execute/sync", &json!({"script": script, "args": []}))
     }
 
-    /// Waits until a script in the page returns something true.
+    /// Waits until an expression in the page is neither null nor false, and returns its value.
     pub(crate) fn until(&self, script: &str) -> Value {
         eventually(script, || {
             let value = self.script(&format!("return {script}"));
@@ -102,7 +102,7 @@ impl Browser {
         })
     }
 
-    /// Types on the keyboard, wherever the focus is.
+    /// Types keys into the element that has the focus.
     pub(crate) fn keys(&self, keys: impl AsRef<str>) {
         let press = |key: char| {
             ["keyDown", "keyUp"].map(|kind| json!({"type": kind, "value": key.to_string()}))
@@ -112,12 +112,12 @@ impl Browser {
         self.tell("actions", &json!({"actions": [keyboard]}));
     }
 
-    /// What the page has complained about.
+    /// Returns the entries of the browser's console log.
     pub(crate) fn complaints(&self) -> Value {
         self.tell("se/log", &json!({"type": "browser"}))
     }
 
-    /// Asks Chromium itself.
+    /// Runs a command of the Chrome DevTools Protocol.
     pub(crate) fn chromium(&self, command: &str, parameters: &Value) -> Value {
         self.tell(
             "goog/cdp/execute",

@@ -206,7 +206,7 @@ pub fn unquote(local: &str) -> String {
     meant
 }
 
-/// Whether it is the address of a machine, such as `[192.0.2.1]` or `[IPv6:2001:db8::1]`.
+/// Returns true if it is the address of a machine, such as `[192.0.2.1]` or `[IPv6:2001:db8::1]`.
 pub fn is_address_literal(text: &str) -> bool {
     const IPV6: &str = "IPv6:";
     let inside = text.strip_prefix('[').and_then(|it| it.strip_suffix(']'));

@@ -27,7 +27,7 @@ pub(crate) struct Mail {
     pub(crate) sender: Option<ReversePath>,
     /// The approximate size in octets (RFC 1870).
     pub(crate) octets: Option<u64>,
-    /// Whether addresses and header may hold more than ASCII (RFC 6531).
+    /// True if addresses and header may hold more than ASCII (RFC 6531).
     pub(crate) utf8: bool,
 }
 

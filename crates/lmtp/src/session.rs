@@ -18,8 +18,8 @@ pub use envelope::{Answer, Envelope, MAX_RECIPIENT_OCTETS, MAX_RECIPIENTS};
 
 /// The longest command line with its line end, in octets.
 ///
-/// RFC 5321 asks for 512, and MTAs hand on more: Postfix takes 2048 from its clients, and what
-/// forwarders (SRS) and lists (VERP) put into an address grows with each of them.
+/// RFC 5321 asks for 512, but MTAs relay longer lines: Postfix takes 2048 from its clients, and
+/// forwarders (SRS) and lists (VERP) make an address longer at each hop.
 pub const MAX_LINE_OCTETS: usize = 8192;
 
 /// The name in Received of a client whose own name is malformed.
@@ -57,7 +57,7 @@ enum State<R> {
     Chunks(Envelope<R>),
 }
 
-/// What is to be done about a line.
+/// The step to take after a line.
 #[derive(Debug)]
 #[must_use = "a step has to be taken, or the client waits without an answer"]
 pub enum Step<R> {
@@ -67,9 +67,9 @@ pub enum Step<R> {
     Lookup(Lookup<R>),
     /// Send this, receive the message by [`wire::Unstuffing`], then hand the result to the step.
     Receive(Reply, Incoming<R>),
-    /// Receive so many octets, then hand the result to the step.
+    /// Receive the octets of a chunk, then hand the result to the step.
     Chunk(Chunk<R>),
-    /// Read and discard so many octets, then send this and read on.
+    /// Read and discard this number of octets, then send the reply and read on.
     Skip(u64, Reply, Session<R>),
     /// Send this and close.
     Close(Reply),
@@ -99,7 +99,7 @@ pub struct Chunk<R> {
 }
 
 impl<R> Session<R> {
-    /// A session that has just been greeted.
+    /// Returns a session that has just been greeted.
     pub fn new(rules: Arc<Rules>) -> Self {
         Self {
             rules,
@@ -108,7 +108,7 @@ impl<R> Session<R> {
         }
     }
 
-    /// Whether a transaction has begun.
+    /// Returns true if a transaction has begun.
     pub fn is_in_transaction(&self) -> bool {
         match self.state {
             State::Greeted | State::Ready { .. } => false,
@@ -116,8 +116,8 @@ impl<R> Session<R> {
         }
     }
 
-    /// Refuses any line that ends with LF alone (RFC 5321, section 2.3.8). Accepted, LF.CRLF behind
-    /// it could end a message.
+    /// Refuses a line that ends with LF alone (RFC 5321, section 2.3.8). If they were accepted,
+    /// LF.CRLF could end a message.
     pub fn refuse_bare_line_feed(self) -> Step<R> {
         self.bad(Reply::new(500, "5.5.2", "lines must end with CRLF"))
     }
@@ -200,7 +200,7 @@ impl<R> Session<R> {
         let State::Envelope(envelope) = &self.state else {
             return self.bad(out_of_order("need MAIL before RCPT"));
         };
-        // It is one recipient of perhaps many, so it counts as no bad command.
+        // It may be one recipient of many, so it does not count as a bad command.
         let Ok(recipient) = recipient else {
             let text = "invalid recipient address";
             return self.good(Reply::new(550, "5.1.3", text));
@@ -242,7 +242,7 @@ impl<R> Session<R> {
                 size,
                 first,
             }),
-            // The octets come all the same (RFC 3030, section 2).
+            // The client sends the octets even so (RFC 3030, section 2).
             Err(reply) => {
                 self.bad_commands = self.bad_commands.saturating_add(1);
                 if self.bad_commands < MAX_BAD_COMMANDS {
@@ -254,8 +254,8 @@ impl<R> Session<R> {
         }
     }
 
-    /// Takes the envelope for the message that follows; returns whether it begins now. Without a
-    /// further change of state, the transaction is over.
+    /// Takes the envelope for the message that follows; the bool is true if the message begins now.
+    /// The state is then `Ready`: the transaction is over unless the caller sets another state.
     fn take_envelope(&mut self) -> Result<(Envelope<R>, bool), Reply> {
         match &self.state {
             State::Greeted | State::Ready { .. } => Err(out_of_order("need MAIL and RCPT first")),
@@ -309,7 +309,7 @@ impl<R> Session<R> {
         Reply::new(552, "5.3.4", text)
     }
 
-    /// One reply for each recipient, in the order of RCPT (RFC 2033, section 4.2).
+    /// Returns one reply for each recipient, in the order of RCPT (RFC 2033, section 4.2).
     fn replies(&self, envelope: &Envelope<R>, answers: &[Answer]) -> Vec<Reply> {
         let answers = answers
             .iter()

@@ -26,7 +26,7 @@ pub struct Authorization {
     bad_commands: u32,
 }
 
-/// What the next line is.
+/// The meaning of the next line.
 #[derive(Debug)]
 enum Expected {
     /// A command.
@@ -37,7 +37,7 @@ enum Expected {
     Response(Exchange),
 }
 
-/// What is to be done about a line in AUTHORIZATION.
+/// The step to take after a line in AUTHORIZATION.
 #[derive(Debug)]
 #[must_use = "a step has to be taken, or the client waits without an answer"]
 pub enum AuthorizationStep {
@@ -79,7 +79,7 @@ impl Authorization {
         }
     }
 
-    /// Whether the next line is a response of AUTH rather than a command.
+    /// Returns true if the next line is a response of AUTH rather than a command.
     pub fn expects_response(&self) -> bool {
         matches!(self.expected, Expected::Response(_))
     }

@@ -1,4 +1,4 @@
-//! What CAPA announces (RFC 2449, section 6).
+//! The capabilities that CAPA announces (RFC 2449, section 6).
 
 use crate::policy::Policy;
 use crate::reply::Reply;

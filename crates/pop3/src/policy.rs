@@ -1,32 +1,32 @@
-//! What a session may offer and how much a client may do.
+//! The offers of a session and the limits of a client.
 
 use crate::sasl::{ChannelBinding, Mechanism, Mechanisms};
 
-/// What a session may offer on its connection.
+/// The offers of a session on its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// Whether STLS is possible: there is a certificate, and no TLS yet.
+    /// True if STLS is possible: there is a certificate, and no TLS yet.
     pub stls_offered: bool,
-    /// Whether a client may send its secret: inside TLS, or where plaintext is allowed.
+    /// True if a client may send its secret: inside TLS, or where plaintext is allowed.
     pub secrets_allowed: bool,
-    /// Whether a client may prove its key by SCRAM.
+    /// True if a client may prove its key by SCRAM.
     pub scram_offered: bool,
-    /// Whether SCRAM can be bound to the TLS connection.
+    /// True if SCRAM can be bound to the TLS connection.
     pub channel_bound: bool,
     /// The mechanisms that the operator allows.
     pub mechanisms: Mechanisms,
     /// Whether the bound form of SCRAM is announced, and whether it is accepted.
     pub channel_binding: ChannelBinding,
-    /// Whether the client has presented a valid certificate with an address in it.
+    /// True if the client has presented a valid certificate with an address in it.
     pub certified: bool,
     /// The number of whole days after which messages expire; `None` if they never do.
     pub expire_days: Option<u64>,
-    /// How much a client may do.
+    /// The limits of a client.
     pub limits: Limits,
 }
 
 impl Policy {
-    /// Whether the operator allows this mechanism, possible on the connection or not.
+    /// Returns true if the operator allows this mechanism, possible on the connection or not.
     pub(crate) fn allows(&self, mechanism: Mechanism) -> bool {
         let binds = mechanism == Mechanism::ScramSha256Plus;
         let never = binds && self.channel_binding == ChannelBinding::Never;
@@ -42,7 +42,7 @@ impl Policy {
     }
 }
 
-/// How much a client may do.
+/// The limits of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// The number of consecutive bad commands that ends a session.
@@ -52,7 +52,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Whether so many consecutive bad commands end the session.
+    /// Returns true if so many consecutive bad commands end the session.
     pub(crate) fn are_exceeded_by(&self, bad_commands: u32) -> bool {
         bad_commands >= self.bad_commands
     }

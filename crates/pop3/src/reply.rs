@@ -73,12 +73,12 @@ impl Reply {
         Self::err("too many bad commands, goodbye")
     }
 
-    /// The octets to send.
+    /// Returns the octets to send.
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
 
-    /// Whether it begins with `+OK`.
+    /// Returns true if it begins with `+OK`.
     pub fn is_ok(&self) -> bool {
         self.0.starts_with("+OK")
     }

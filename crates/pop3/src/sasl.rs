@@ -58,7 +58,7 @@ impl Mechanism {
         Self::ALL.into_iter().find(named)
     }
 
-    /// Whether AUTH accepts it on this connection.
+    /// Returns true if AUTH accepts it on this connection.
     pub(crate) fn is_accepted(self, policy: &Policy) -> bool {
         policy.allows(self)
             && match self {
@@ -96,7 +96,7 @@ impl Mechanisms {
     /// All mechanisms.
     pub const ALL: Self = Self(u8::MAX);
 
-    /// Whether this one is in the set.
+    /// Returns true if this one is in the set.
     pub const fn contains(self, mechanism: Mechanism) -> bool {
         self.0 & mechanism.bit() != 0
     }

@@ -189,7 +189,7 @@ impl Snapshot {
         self.sizes.len()
     }
 
-    /// Whether there is no message.
+    /// Returns true if there is no message.
     pub fn is_empty(&self) -> bool {
         self.sizes.is_empty()
     }
@@ -229,7 +229,7 @@ pub struct Marks {
 impl Marks {
     const BITS: usize = u64::BITS as usize;
 
-    /// Whether this message is marked.
+    /// Returns true if this message is marked.
     pub fn contains(&self, number: MessageNumber) -> bool {
         let word = self.words.get(number.index() / Self::BITS);
         word.is_some_and(|word| word & Self::bit(number) != 0)
@@ -240,7 +240,7 @@ impl Marks {
         self.count
     }
 
-    /// Whether no message is marked.
+    /// Returns true if no message is marked.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }

@@ -1,4 +1,4 @@
-//! Where TOP ends (RFC 1939, section 7).
+//! The end of TOP (RFC 1939, section 7).
 
 /// Lets through the header of a message, the blank line and so many lines of the body.
 ///
@@ -38,7 +38,7 @@ impl Top {
         octets.get(..taken).unwrap_or_default()
     }
 
-    /// Whether all that TOP sends has been taken.
+    /// Returns true if all that TOP sends has been taken.
     pub fn is_done(&self) -> bool {
         self.done
     }

@@ -32,7 +32,7 @@ pub struct Transaction {
     bad_commands: u32,
 }
 
-/// What is to be done about a line in TRANSACTION.
+/// The step to take after a line in TRANSACTION.
 #[derive(Debug)]
 #[must_use = "a step has to be taken, or the client waits without an answer"]
 pub enum TransactionStep {

@@ -51,7 +51,7 @@ impl LenientUnstuffing {
         }
     }
 
-    /// Whether the message has ended.
+    /// Returns true if the message has ended.
     pub fn has_ended(&self) -> bool {
         self.place == Place::Ended
     }

@@ -9,7 +9,7 @@ pub enum Line<'a> {
     TooLong,
 }
 
-/// The received octets that were not yet taken out.
+/// Received octets that have not been taken out yet.
 ///
 /// The longest line is an argument of each call, since it depends on the state of the session. An
 /// empty buffer holds no memory; if all lines are taken out before more is read, it never holds more
@@ -28,12 +28,12 @@ impl LineBuffer {
         self.octets.extend_from_slice(octets);
     }
 
-    /// Whether all received octets were taken out.
+    /// Returns true if all received octets were taken out.
     pub fn is_empty(&self) -> bool {
         self.octets.is_empty()
     }
 
-    /// Whether there is a whole line. If not, octets that can't become one are thrown away.
+    /// Returns true if there is a whole line. If not, octets that can't become one are discarded.
     pub fn has_line(&mut self, max_octets: usize) -> bool {
         let whole = self.find_end().is_some();
         if !whole {
@@ -42,7 +42,7 @@ impl LineBuffer {
         whole
     }
 
-    /// Takes the next whole line out; `None` means that more must be read.
+    /// Takes the next whole line out; `None` if more must be read.
     ///
     /// A line ends with LF, and a CR before it belongs to the line end: people who type into
     /// `nc` send bare LF, and no POP3 command has a use for one.
@@ -62,7 +62,7 @@ impl LineBuffer {
         Some(Line::Text(line.strip_suffix(b"\r").unwrap_or(line)))
     }
 
-    /// Whether the next line ends with LF alone. POP3 accepts that, other protocols do not.
+    /// Returns true if the next line ends with LF alone. POP3 accepts that, other protocols do not.
     pub fn next_ends_with_lf_alone(&mut self) -> bool {
         let Some(length) = self.find_end() else {
             return false;
@@ -71,12 +71,12 @@ impl LineBuffer {
         !line.ends_with(b"\r\n")
     }
 
-    /// The received octets that were not yet taken out, for data that does not come in lines.
+    /// Returns the received octets that were not taken out yet, for data that is not in lines.
     pub fn octets(&self) -> &[u8] {
         self.octets.get(self.start..).unwrap_or_default()
     }
 
-    /// Takes out so many octets.
+    /// Takes out this number of octets.
     pub fn consume(&mut self, octets: usize) {
         self.start = (self.start + octets).min(self.octets.len());
         self.searched = 0;
@@ -86,7 +86,7 @@ impl LineBuffer {
         }
     }
 
-    /// The octets of the next line with its line end.
+    /// Returns the length of the next line with its line end.
     fn find_end(&self) -> Option<usize> {
         let unread = self.octets.get(self.start..).unwrap_or_default();
         let unsearched = unread.get(self.searched..).unwrap_or_default();
@@ -112,7 +112,7 @@ mod tests {
     use crate::pieces::cut;
     use proptest::prelude::*;
 
-    /// What RFC 2449, section 4 allows.
+    /// The limit of RFC 2449, section 4.
     const MAX_LINE_OCTETS: usize = 255;
 
     fn lines(cuts: &[&[u8]]) -> Vec<Option<Vec<u8>>> {

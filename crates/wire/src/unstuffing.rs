@@ -55,7 +55,7 @@ impl Unstuffing {
         octets.len() - rest.len()
     }
 
-    /// Whether the message has ended.
+    /// Returns true if the message has ended.
     pub fn has_ended(&self) -> bool {
         self.0 == State::Ended
     }

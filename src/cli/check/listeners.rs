@@ -135,7 +135,7 @@ fn refused(about: &'static str, error: &BindError) -> Finding {
     Finding::problem(about, message, fix)
 }
 
-/// Whether a server of the same settings listens there.
+/// Returns true if a server of the same settings listens there.
 fn greets_as_we_do(settings: &Pop3Settings, port: u16) -> bool {
     let greeting = greeting(SocketAddr::new(here(settings), port));
     greeting.is_ok_and(|line| line == Reply::greeting(&settings.server_name).as_bytes())

@@ -39,9 +39,9 @@ pub(super) struct Importer {
     in_source: HashSet<String>,
     /// Those of them that were met. Who has one of them again is another message.
     met: HashSet<String>,
-    /// Whether the source has the order in which its server had the messages.
+    /// True if the source has the order in which its server had the messages.
     ordered: bool,
-    /// Whether the source itself lists their unique-ids.
+    /// True if the source itself lists their unique-ids.
     has_uid_list: bool,
     /// The time of the last message, which the next one's is not before if there is an order.
     last_received_at: Option<SystemTime>,

@@ -1,8 +1,8 @@
-//! Writes log lines by a thread of its own.
+//! Writes log lines on a thread of its own.
 //!
 //! The reader of stderr may stop reading: a pipe holds 64 KiB, and then a write to it blocks.
-//! So this thread writes, and no session. `tracing-appender` does the same, but the message that it prints
-//! when it ends late goes to the pipe that is stuck.
+//! So this thread writes, and no session. `tracing-appender` does the same, but its message about
+//! a late end goes to the pipe that is stuck.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -15,7 +15,7 @@ use std::time::Duration;
 /// The size of the queue in octets; further lines are dropped.
 const WAITING_OCTETS: usize = 4 * 1024 * 1024;
 
-/// How long the last lines may take when the program ends.
+/// Timeout for the last lines when the program ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The queue of lines for the thread.
@@ -38,7 +38,7 @@ struct Queue {
 struct Waiting {
     lines: VecDeque<Vec<u8>>,
     octets: usize,
-    /// Whether the thread is writing lines that it has taken out.
+    /// True while the thread writes lines that it has taken out.
     is_writing: bool,
 }
 
@@ -72,7 +72,7 @@ impl Lines {
         self.0.dropped.load(Relaxed)
     }
 
-    /// Returns whether there is room again after lines were dropped.
+    /// Returns true if there is room again after lines were dropped.
     pub(in crate::cli) fn flows(&self) -> bool {
         self.0.waiting().octets < self.0.most / 2
     }
@@ -124,7 +124,7 @@ impl Queue {
             let lines = std::mem::take(&mut waiting.lines);
             drop(waiting);
             for line in lines {
-                // There is no place to report it.
+                // An error can't be reported anywhere.
                 let _ = output.write_all(&line);
             }
         }
@@ -141,7 +141,7 @@ mod tests {
 
     use super::*;
 
-    /// A reader that takes a line when it is allowed to, and shows it.
+    /// An output that accepts a line when the test allows it, and passes it on to the test.
     struct Slow(Receiver<()>, Sender<Vec<u8>>);
 
     impl Write for Slow {

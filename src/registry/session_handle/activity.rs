@@ -87,7 +87,7 @@ impl Activity {
             .store(self.command.load(Relaxed) | WAITING, Relaxed);
     }
 
-    /// Whether the client is waited for.
+    /// Returns true if the client is waited for.
     pub(super) fn waits(&self) -> bool {
         self.command.load(Relaxed) & WAITING != 0
     }

@@ -9,7 +9,7 @@ use jiff::tz::Offset;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Dated {
     pub(super) at: SystemTime,
-    /// Whether it names the day of the week.
+    /// True if it names the day of the week.
     pub(super) has_weekday: bool,
 }
 

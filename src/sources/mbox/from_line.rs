@@ -39,7 +39,7 @@ pub(super) enum Form {
 pub(super) struct FromLine {
     pub(super) form: Form,
     pub(super) date: Option<SystemTime>,
-    /// Whether Thunderbird or another Mozilla writes such lines.
+    /// True if Thunderbird or another Mozilla writes such lines.
     pub(super) is_mozilla: bool,
     /// Did a program of this machine write the message?
     pub(super) is_daemon: bool,

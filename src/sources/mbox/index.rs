@@ -56,9 +56,9 @@ pub(super) struct Found {
     /// From where on its header belongs to the program that has written the length, as far as such
     /// programs write it.
     pub(super) stores_from: u64,
-    /// Whether its writer has put a `>` in front of lines that begin with "From ".
+    /// True if its writer has put a `>` in front of lines that begin with "From ".
     pub(super) is_quoted: bool,
-    /// Whether Thunderbird has written it.
+    /// True if Thunderbird has written it.
     pub(super) is_mozilla: bool,
 }
 

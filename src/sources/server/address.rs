@@ -9,7 +9,7 @@ use super::ServerError;
 /// The address of a maildrop, with its user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ServerAddress {
-    /// Whether TLS begins with the first octet.
+    /// True if TLS begins with the first octet.
     pub(super) tls: bool,
     pub(super) user: String,
     pub(super) host: String,
@@ -21,7 +21,7 @@ pub(crate) struct ServerAddress {
 pub(crate) struct ServerAccess {
     /// The file with a private authority that certifies it.
     pub authority: Option<PathBuf>,
-    /// Whether the password may go in clear to another machine.
+    /// True if the password may go in clear to another machine.
     pub in_clear: bool,
 }
 

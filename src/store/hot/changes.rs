@@ -14,7 +14,7 @@ use super::super::query::{maildrop_size, without_index};
 use super::super::raw::{clock, returned_clock};
 use super::{FORMS, Texts, filled, form_of, values};
 
-/// What a statement that locks users does about rows that other transactions have locked.
+/// Treatment of rows that other transactions have locked, in a statement that locks users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) enum LockedRows {
     /// It waits, for as long as the transaction's `lock_timeout`.
@@ -160,7 +160,7 @@ pub(in crate::store) fn begin_deletion(
     TEXTS.statement(backend, usize::from(is_kept), insert, values)
 }
 
-/// Which of some messages a deletion moves.
+/// The messages that a deletion moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) enum Which {
     /// All.

@@ -7,7 +7,7 @@ use sea_orm::DatabaseBackend::{Postgres, Sqlite};
 use super::super::{ContentId, MessageId, Stored};
 use super::*;
 
-/// Each statement, with few values; its name says what runs it.
+/// Returns each statement with a few values, named after the operation that runs it.
 fn statements(backend: DbBackend) -> Vec<(&'static str, Statement)> {
     let message = |id, has_head| Stored {
         message: MessageId(id),

@@ -1,5 +1,5 @@
-//! Several servers on one database: none removes what a session can still read, and all the rest
-//! goes in the end.
+//! Several servers on one database: none removes messages that a session can still read, and all
+//! others are removed in the end.
 
 use std::collections::BTreeMap;
 
@@ -8,27 +8,27 @@ use proptest::sample::Index;
 
 use super::*;
 
-/// A login takes its lease at most so long after it has read the version.
+/// Maximum time from reading the version to taking the lease in a login.
 const SLOWEST_LOGIN_MS: u64 = 3500;
 
-/// A server finishes a round at least so often; longer stops are deaths. Three rounds are shorter than
-/// the time after which it is dead: one that finds no deletions, such as after a jump of the clock,
-/// raises no heartbeat, and the look of another server may have begun before.
+/// Maximum time between the rounds of a live server. Three rounds are shorter than the time after
+/// which it counts as dead: a round that finds no deletions, such as after a jump of the clock,
+/// raises no heartbeat, and another server may have begun its round before.
 const LATEST_ROUND: Duration = Duration::from_secs(7);
 
-/// The clock of the database does not jump back and forth faster than servers look.
+/// Minimum time between two jumps of the database's clock, longer than a round.
 const JUMP_PAUSE: Duration = Duration::from_secs(60);
 
 const USERS: [UserId; 2] = [UserId::from_row(1), UserId::from_row(2)];
 
-/// What happens next.
+/// An event of the simulation.
 #[derive(Debug, Clone)]
 enum Event {
     /// Time goes by, in milliseconds.
     Wait(u64),
-    /// A server starts; how its clock is wrong, and how fast it runs, in percent.
+    /// A server starts, with an error of its clock, and a rate of it in percent.
     Start { clock_ms: u32, rate: u32 },
-    /// A login reads the version of a maildrop, and takes its lease so much later.
+    /// A login reads the version of a maildrop, and takes its lease after this delay.
     Login {
         server: Index,
         user: Index,
@@ -36,7 +36,7 @@ enum Event {
     },
     /// A session ends.
     Close(Index),
-    /// Messages are deleted, and can be restored for so long.
+    /// Messages are deleted, and can be restored for this time.
     Delete { user: Index, kept_ms: i64 },
     /// A server does the next step of its round; its transaction may be lost.
     Step { server: Index, fate: Fate },
@@ -48,11 +48,11 @@ enum Event {
     Leave(Index),
     /// The clock of the database jumps.
     Jump(i64),
-    /// A server does not trust that clock any more, or again.
+    /// A server stops trusting that clock, or trusts it again.
     Doubt(Index),
 }
 
-/// What becomes of a transaction.
+/// The outcome of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Committed,
@@ -62,19 +62,19 @@ enum Fate {
     Unheard,
 }
 
-/// What all servers share.
+/// The state that all servers share.
 #[derive(Debug, Default)]
 struct Shared {
     versions: BTreeMap<UserId, i64>,
-    /// Until when each deletion can be restored.
+    /// The time until which each deletion can be restored.
     deletions: BTreeMap<DeletionKey, i64>,
     heartbeats: HashMap<String, i64>,
     leases: HashSet<(String, DeletionKey)>,
-    /// How far the clock is ahead of the true time, in milliseconds.
+    /// The clock's lead over the true time, in milliseconds.
     clock_ahead_ms: i64,
 }
 
-/// Where a server is in its round.
+/// The position of a server in its round.
 #[derive(Debug, Default)]
 enum Step {
     #[default]
@@ -98,11 +98,11 @@ struct Server {
     started: Duration,
     base: Instant,
     rate: u32,
-    /// When it began to look, by its own clock.
+    /// The start of its round, by its own clock.
     looked_at: Instant,
     /// The time that is certain for it, if it does not trust the database's clock.
     doubts_since_ms: Option<i64>,
-    /// When its last round ended, in true time.
+    /// The end of its last round, in true time.
     round_ended: Duration,
 }
 
@@ -111,7 +111,7 @@ struct Session {
     server: String,
     user: UserId,
     version: i64,
-    /// When it has its lease, in true time.
+    /// The time when it takes its lease, in true time.
     leased_at: Duration,
 }
 
@@ -207,7 +207,7 @@ impl World {
         }
     }
 
-    /// Lets time go by. A server that lives does not stop for long.
+    /// Advances the time. Live servers do not pause for long.
     fn wait(&mut self, time: Duration) {
         let until = self.now + time;
         while self.now < until {

@@ -27,26 +27,26 @@ const WORTH_MOVING: i64 = 1000;
 /// From so many pages on, the log is to begin anew.
 const LOG_PAGES: i64 = 4000;
 
-/// How many pages are moved while no commit runs; if commits are faster than that, more each time.
+/// Number of pages moved while no commit runs; if commits are faster than that, more each time.
 const FINISHED_PAGES: i64 = 1000;
 
 /// How large the file of the log may stay once it has begun anew, in octets. To make a file longer
 /// again costs each commit more than to write over what is there.
 const LOG_FILE_OCTETS: u64 = 64 << 20;
 
-/// How much the file is shortened by at once, in octets: commits wait meanwhile.
+/// Number of octets by which the file is shortened at once: commits wait meanwhile.
 const SHORTENED_OCTETS: u64 = 32 << 20;
 
-/// How long commits are gathered before the log is looked at.
+/// Time for which commits are gathered before the log is checked.
 const GATHER: Duration = Duration::from_millis(100);
 
 /// How long to wait until it is tried again, when a reader still needs what is in the log.
 const READER_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long to wait after a fault, such as a full disk.
+/// Pause after a fault, such as a full disk.
 const FAULT_PAUSE: Duration = Duration::from_secs(5);
 
-/// How long readers are waited for while no commit runs.
+/// Maximum wait for readers while no commit runs.
 const READERS_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// Empties the log of one database.
@@ -59,7 +59,7 @@ pub(super) struct Checkpointer {
     faults: LogThrottle,
 }
 
-/// When to look again.
+/// The time of the next check.
 enum Next {
     /// When something has been committed.
     AfterCommit,
@@ -117,7 +117,7 @@ impl Checkpointer {
         raw_sql(COMMIT_ALONE).execute(&self.writer).await?;
         let worked = stop.run_until_cancelled(self.look_again_and_again(&mut connection));
         let worked = worked.await;
-        // If it is dropped, nobody knows when it is closed.
+        // If it were only dropped, the time when it is closed would be unknown.
         let closed = connection.close().await;
         match worked {
             Some(Err(error)) => Err(error),
@@ -178,7 +178,7 @@ impl Checkpointer {
     /// Lets the log begin anew, and shortens its file if it is long: a part of it, since commits
     /// wait for that. False if it could not be done now.
     async fn begin_anew(&mut self, connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-        // While we have it, nobody here writes.
+        // While the writer is held, nothing in this process writes.
         let mut writer = self.writer.acquire().await?;
         let left = checkpoint(connection, "NOOP").await?.left();
         if left > self.allowed {

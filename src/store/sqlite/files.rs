@@ -14,13 +14,13 @@ use tokio::sync::Notify;
 use super::super::database::OpenError;
 use super::space::Space;
 
-/// What the database's folder is made with.
+/// The mode of the database's folder.
 const FOLDER_MODE: u32 = 0o700;
 
-/// What the database's file is made with; SQLite makes those beside it with the same.
+/// The mode of the database's file; SQLite makes the files beside it with the same.
 pub(super) const FILE_MODE: u32 = 0o600;
 
-/// What users other than the owner have of a mode.
+/// The bits of a mode for users other than the owner.
 const OF_OTHERS: u32 = 0o077;
 const OF_OTHERS_TO_WRITE: u32 = 0o022;
 
@@ -100,7 +100,7 @@ impl SqliteFiles {
         self.written.notified().await;
     }
 
-    /// How many octets the file of the write-ahead log has.
+    /// Returns the octets of the write-ahead log's file.
     pub(in crate::store) fn log_octets(&self) -> u64 {
         fs::metadata(&self.log).map_or(0, |log| log.len())
     }
@@ -125,7 +125,7 @@ pub(super) fn side_file(database: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Makes the file and its folder if they are missing, so that nobody else may read them, from the
+/// Makes the file and its folder if they are missing, readable for this user only, from the
 /// first moment on and under any umask.
 pub(super) fn make(file: &Path) -> Result<(), OpenError> {
     if let Some(folder) = file.parent() {
@@ -180,8 +180,8 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What of a database users other than its owner may get at: its folder, and its files. The folder
-/// counts if it is the owner's, or anybody could put another file there.
+/// Returns the files of a database, and its folder, that other users may access. The folder
+/// counts if it is the owner's, since other users could put files there.
 pub fn open_to_others(database: &Path) -> Vec<PathBuf> {
     let Ok(of_database) = fs::metadata(database) else {
         return Vec::new();

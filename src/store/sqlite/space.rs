@@ -1,8 +1,8 @@
 //! Room on the disk: how much there is, how much must be left, and a reserve.
 //!
-//! A deletion needs room before it gives some back. So a server keeps a file of some octets beside
-//! the database, and gives it up when the disk is full: then what deletes goes on, and mail is not
-//! taken in until there is room again.
+//! A deletion needs room before it frees any. So a server keeps a reserve file beside the
+//! database, and removes it when the disk is full: then deletions go on, and no mail is
+//! accepted until there is room again.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -17,28 +17,28 @@ use rustix::process::{Resource, getrlimit};
 
 use super::files::{FILE_MODE, LOG, side_file};
 
-/// How large the reserve is, in octets; on a small disk a part of it.
+/// Size of the reserve in octets; on a small disk, 1/`RESERVE_PART` of the disk.
 const RESERVE_OCTETS: u64 = 16 << 20;
 const RESERVE_PART: u64 = 16;
 
-/// How much is to be free for mail to be taken in unless it is set, in octets; on a small disk a
-/// part of it.
+/// Free octets that are needed to accept mail, unless set; on a small disk, 1/`MIN_FREE_PART` of
+/// the disk.
 const MIN_FREE_OCTETS: u64 = 256 << 20;
 const MIN_FREE_PART: u64 = 20;
 
-/// It is not set how much is to be free.
+/// No minimum is set: it depends on the size of the disk.
 const BY_THE_DISK: u64 = u64::MAX;
 
-/// How often a server looks whether its reserve is whole.
+/// Interval at which a server checks whether its reserve is complete.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The least that a reserve has, in octets; with less, no page could be written.
+/// Minimum size of a reserve in octets; with less, no page could be written.
 const SMALLEST_RESERVE: u64 = 64 * 1024;
 
-/// How many octets the system is asked for to see whether it gives any.
+/// Number of octets that are written to see whether the system has room.
 const PROBE_OCTETS: usize = 64 * 1024;
 
-/// How much of the reserve is written at once where the file system can't set octets aside.
+/// Number of octets written at once where the file system can't allocate the reserve.
 const WRITTEN_AT_ONCE: usize = 64 * 1024;
 
 /// The disk that a database is on.
@@ -47,34 +47,34 @@ pub(in crate::store) struct Space {
     database: PathBuf,
     reserve: PathBuf,
     min_free: AtomicU64,
-    /// Does this process keep a reserve, and can it?
+    /// True if this process keeps a reserve, and can.
     kept: AtomicBool,
-    /// Has this process given it up, and not made it anew?
+    /// True if this process has given it up and not restored it.
     given_up: AtomicBool,
-    /// How many use what was given up of it.
+    /// Number of operations that use the space of the reserve.
     users: AtomicUsize,
 }
 
-/// What a disk has, in octets.
+/// The space on a disk, in octets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Disk {
     /// Free for this user.
     pub(crate) free: u64,
-    /// How much must be free for mail to be taken in.
+    /// Free octets that are needed to accept mail.
     pub(crate) min_free: u64,
-    /// Was the reserve given up, and is not whole yet?
+    /// True if the reserve was given up and is not complete yet.
     pub(crate) is_full: bool,
     total: u64,
 }
 
-/// Somebody deletes by what was given up of the reserve; meanwhile it is not made anew.
+/// An operation that uses the space of the reserve, which is not restored meanwhile.
 pub(in crate::store) struct Using<'a>(&'a Space);
 
 impl Drop for Using<'_> {
     fn drop(&mut self) {
         let last = self.0.users.fetch_sub(1, Relaxed) == 1;
         let given_up = self.0.given_up.swap(false, Relaxed);
-        // At once, or others take what is left of it.
+        // At once, before others take the rest of the space.
         if last
             && (given_up || self.0.kept.load(Relaxed))
             && let Err(error) = self.0.fill_reserve()
@@ -96,12 +96,12 @@ impl Space {
         }
     }
 
-    /// Sets how much must be free for mail to be taken in; none is by the size of the disk.
+    /// Sets the free octets that are needed to accept mail; `None` goes by the size of the disk.
     pub(in crate::store) fn set_min_free(&self, octets: Option<u64>) {
         self.min_free.store(octets.unwrap_or(BY_THE_DISK), Relaxed);
     }
 
-    /// What the disk has now; none if the system does not say.
+    /// Returns the current space on the disk; `None` if the system does not tell.
     pub(in crate::store) fn disk(&self) -> Option<Disk> {
         let disk = statvfs(&self.database).ok()?;
         let total = disk.f_blocks.saturating_mul(disk.f_frsize);
@@ -117,12 +117,12 @@ impl Space {
         })
     }
 
-    /// Was the reserve given up, and is not whole yet?
+    /// Returns true if the reserve was given up and is not complete yet.
     pub(super) fn is_full(&self) -> bool {
         self.disk().is_some_and(|disk| disk.is_full)
     }
 
-    /// Gives the reserve up, for something that deletes.
+    /// Gives the reserve up for an operation that deletes.
     pub(in crate::store) fn give_up_reserve(&self) -> Using<'_> {
         self.users.fetch_add(1, Relaxed);
         match fs::remove_file(&self.reserve) {
@@ -139,8 +139,8 @@ impl Space {
         Using(self)
     }
 
-    /// Gives up half of the reserve, or all of a small one, so that the database can be opened; false
-    /// if there is none.
+    /// Gives up half of the reserve, or all of a small one, so that the database can be opened.
+    /// Returns false if there is no reserve.
     pub(super) fn give_up_some_reserve(&self) -> bool {
         let left = self.reserved() / 2;
         let given_up = if left < SMALLEST_RESERVE {
@@ -158,8 +158,8 @@ impl Space {
         given_up.is_ok()
     }
 
-    /// Does the system refuse to make files here longer than the database's are? It is tried: no
-    /// count of free octets knows of quotas and of limits on files.
+    /// Returns true if the system refuses files longer than the database's here. It is tried,
+    /// since the number of free octets does not include quotas and limits on files.
     pub(in crate::store) fn refuses_octets(&self) -> bool {
         let probe = side_file(&self.database, "-probe");
         let octets = |file: &Path| fs::metadata(file).map_or(0, |it| it.len());
@@ -171,7 +171,7 @@ impl Space {
         probed.is_err_and(|error| is_refusal(&error))
     }
 
-    /// Keeps a reserve, and makes it anew when there is room again.
+    /// Keeps a reserve, and restores it when there is room again.
     pub(super) async fn keep_reserve(&self) -> io::Error {
         self.kept.store(true, Relaxed);
         loop {
@@ -183,7 +183,7 @@ impl Space {
         }
     }
 
-    /// Makes the reserve as large as it is to be, or as there is room for it.
+    /// Fills the reserve to its full size, or as far as there is room.
     fn fill_reserve(&self) -> io::Result<()> {
         let (Some(disk), reserved) = (self.disk(), self.reserved()) else {
             // The database may have been moved away, and come back.
@@ -215,13 +215,13 @@ impl Space {
     }
 }
 
-/// How large the reserve is to be on a disk of this size.
+/// Returns the full size of the reserve on a disk of this size.
 fn wanted(total: u64) -> u64 {
     let largest_file = getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX);
     RESERVE_OCTETS.min(total / RESERVE_PART).min(largest_file)
 }
 
-/// Opens a file that nobody else may read, and no link in its place.
+/// Opens a file that only this user may read, and does not follow a symbolic link.
 fn open_reserve(file: &Path, options: &mut OpenOptions) -> io::Result<File> {
     options
         .mode(FILE_MODE)
@@ -229,7 +229,7 @@ fn open_reserve(file: &Path, options: &mut OpenOptions) -> io::Result<File> {
         .open(file)
 }
 
-/// Does the system say that it has no more octets for this file?
+/// Returns true if the system has no more octets for this file.
 fn is_refusal(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -237,7 +237,7 @@ fn is_refusal(error: &io::Error) -> bool {
     )
 }
 
-/// Makes a file so long, of octets that are its own.
+/// Extends a file to `octets` octets of allocated space.
 fn set_aside(mut reserve: &File, from: u64, octets: u64) -> io::Result<()> {
     reserve.set_permissions(Permissions::from_mode(FILE_MODE))?;
     match fallocate(reserve, FallocateFlags::empty(), from, octets - from) {
@@ -247,7 +247,7 @@ fn set_aside(mut reserve: &File, from: u64, octets: u64) -> io::Result<()> {
     let mut left = octets - from;
     let mut piece = vec![0; WRITTEN_AT_ONCE];
     while left > 0 {
-        // What compresses well might take no room.
+        // Compressible data might take no room.
         getrandom::fill(&mut piece).map_err(io::Error::other)?;
         let some = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         reserve.write_all(piece.get(..some).unwrap_or_default())?;

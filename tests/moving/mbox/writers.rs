@@ -1,4 +1,4 @@
-//! What real programs write as an mbox, read back.
+//! Imports mbox files written by real programs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::support::cli;
 use crate::support::mail::ADA;
 use crate::support::place::sqlite;
 
-/// A message that says "From " in each way, and how some writers change it.
+/// A message with each kind of "From " line that some mbox writers quote.
 const FERRY: &str = "From: ada@example.org\nSubject: one\nDate: Wed, 01 Feb 2006 19:00:04 +0000\n\
     Message-ID: <1@example.org>\n\nHello\n\nFrom the quay we took the early ferry.\n\
     in a paragraph\nFrom here\n\nFrom eve@example.org Wed Feb  1 19:02:04 2006\n\
@@ -21,11 +21,11 @@ const FERRY: &str = "From: ada@example.org\nSubject: one\nDate: Wed, 01 Feb 2006
 const SHORT: &str = "From: bob@example.org\nSubject: two\nDate: Wed, 01 Feb 2006 19:01:04 +0000\n\
     Message-ID: <2@example.org>\n\n.\nlast\n";
 
-/// What was quoted by its sender comes back from those that quote nothing, or quote it too.
+/// A message whose sender has already quoted such lines, for writers that preserve them.
 const QUOTED: &str = "From: eve@example.org\nSubject: three\nDate: Wed, 01 Feb 2006 19:02:04 +0000\n\
     Message-ID: <3@example.org>\n\n>From me\n>>From you\n";
 
-/// A folder with the messages in the ways that the programs take them.
+/// A folder with the messages as single files, as MH and as Maildir.
 struct Letters {
     folder: TempDir,
     messages: Vec<&'static str>,
@@ -34,7 +34,7 @@ struct Letters {
 impl Letters {
     fn new(messages: &[&'static str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // Mutt asks whether to make Mail.
+        // Without this folder, Mutt asks whether to make it.
         for name in ["md/cur", "md/new", "md/tmp", "mh", "Mail"] {
             fs::create_dir_all(folder.path().join(name)).unwrap();
         }
@@ -54,7 +54,7 @@ impl Letters {
         self.folder.path().join(name)
     }
 
-    /// Runs a program in the folder, with a message on its stdin or nothing; returns what it prints.
+    /// Runs a program in the folder, with an optional file on stdin, and returns its stdout.
     fn run(&self, command: &mut Command, stdin: Option<&Path>) -> String {
         let command = command.current_dir(self.folder.path());
         let command = command.env("HOME", self.folder.path()).env("TERM", "xterm");
@@ -64,7 +64,7 @@ impl Letters {
         };
         let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        // A terminal that hears the end of its input passes it on as a key.
+        // Stdin stays open: a terminal passes the end of its input on as a key press.
         let open_end = child.stdin.take();
         let output = child.wait_with_output().unwrap();
         drop(open_end);
@@ -72,7 +72,7 @@ impl Letters {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Imports the file and compares.
+    /// Imports the file and compares the maildrop with the messages.
     fn read_back(&self, name: &str) {
         let place = sqlite();
         cli::run(&place.url, "user add ada@example.com").ok();
@@ -104,7 +104,7 @@ fn what_mutt_and_neomutt_save_is_read_back() {
             saved.display()
         );
         fs::write(letters.path("rc"), settings).unwrap();
-        // They want a terminal.
+        // Both programs need a terminal, which `script` provides.
         let words = format!("{program} -n -F rc -f md");
         letters.run(
             Command::new("script").args(["-qec", &words, "/dev/null"]),

@@ -24,7 +24,7 @@ pub struct Envelope<R> {
     pub sender: Option<ReversePath>,
     /// The approximate size that the client has announced (SIZE), in octets.
     pub octets: Option<u64>,
-    /// Whether addresses and header may hold more than ASCII (SMTPUTF8).
+    /// True if addresses and header may hold more than ASCII (SMTPUTF8).
     pub utf8: bool,
     /// The accepted recipients, in their order.
     pub recipients: Vec<(Address, R)>,
@@ -50,7 +50,7 @@ pub enum Answer {
 }
 
 impl<R> Envelope<R> {
-    /// Whether the message may have this recipient too.
+    /// Returns true if the message may have this recipient too.
     pub(super) fn has_room_for(&self, recipient: &Address) -> bool {
         let octets = |(recipient, _): &(Address, R)| recipient.as_bytes().len();
         let before: usize = self.recipients.iter().map(octets).sum();

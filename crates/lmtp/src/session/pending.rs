@@ -6,17 +6,17 @@ use super::{
 use crate::reply::Reply;
 
 impl<R> Lookup<R> {
-    /// The address to look up. It has no `@` if the client named no domain.
+    /// Returns the address to look up. It has no `@` if the client named no domain.
     pub fn address(&self) -> &str {
         self.recipient.meaning()
     }
 
-    /// The approximate size of the message in octets, if the client has announced it.
+    /// Returns the approximate size of the message in octets, if the client has announced it.
     pub fn octets(&self) -> Option<u64> {
         self.envelope().and_then(|envelope| envelope.octets)
     }
 
-    /// The user exists.
+    /// Accepts the recipient, with the caller's data about the user.
     pub fn found(mut self, known: R) -> (Reply, Session<R>) {
         let reply = self.about(250, "2.1.5", "accepted");
         if let State::Envelope(envelope) = &mut self.session.state {
@@ -25,13 +25,13 @@ impl<R> Lookup<R> {
         self.say(reply)
     }
 
-    /// The user's maildrop is full.
+    /// Refuses the recipient: the maildrop is full.
     pub fn full(self) -> (Reply, Session<R>) {
         let reply = self.about(552, "5.2.2", FULL);
         self.say(reply)
     }
 
-    /// The user's maildrop has no room for the announced size.
+    /// Refuses the recipient: the maildrop has no room for the announced size.
     pub fn too_large(self) -> (Reply, Session<R>) {
         let octets = self.octets().unwrap_or_default();
         let text = format!("the maildrop has no room for {octets} octets");
@@ -39,7 +39,7 @@ impl<R> Lookup<R> {
         self.say(reply)
     }
 
-    /// No user has this address.
+    /// Refuses the recipient: no user has this address.
     pub fn unknown(self) -> (Reply, Session<R>) {
         let text = if self.address().contains('@') {
             UNKNOWN
@@ -50,13 +50,13 @@ impl<R> Lookup<R> {
         self.say(reply)
     }
 
-    /// The server's disk is full.
+    /// Refuses the recipient for now: the server's disk is full.
     pub fn no_space(self) -> (Reply, Session<R>) {
         let reply = self.about(452, "4.3.1", NO_SPACE);
         self.say(reply)
     }
 
-    /// The lookup failed.
+    /// Refuses the recipient for now: the lookup failed.
     pub fn failed(self) -> (Reply, Session<R>) {
         let reply = self.about(451, "4.3.0", "cannot look up the user now, try again later");
         self.say(reply)
@@ -81,12 +81,12 @@ impl<R> Lookup<R> {
 }
 
 impl<R> Incoming<R> {
-    /// The sender and the recipients.
+    /// Returns the sender and the recipients.
     pub fn envelope(&self) -> &Envelope<R> {
         &self.envelope
     }
 
-    /// The message is complete, with this answer for each recipient, in their order.
+    /// Completes the message, with an answer for each recipient in their order.
     pub fn answered(self, answers: &[Answer]) -> (Vec<Reply>, Session<R>) {
         let replies = self.session.replies(&self.envelope, answers);
         (replies, self.session)
@@ -94,27 +94,27 @@ impl<R> Incoming<R> {
 }
 
 impl<R> Chunk<R> {
-    /// The sender and the recipients.
+    /// Returns the sender and the recipients.
     pub fn envelope(&self) -> &Envelope<R> {
         &self.envelope
     }
 
-    /// The octets of the chunk.
+    /// Returns the size of the chunk in octets.
     pub fn octets(&self) -> u64 {
         self.size.octets
     }
 
-    /// Whether the message begins with it.
+    /// Returns true if the message begins with this chunk.
     pub fn is_first(&self) -> bool {
         self.first
     }
 
-    /// Whether the message ends with it.
+    /// Returns true if the message ends with this chunk.
     pub fn is_last(&self) -> bool {
         self.size.last
     }
 
-    /// The chunk was received, and more follow.
+    /// Accepts a chunk after which more follow.
     pub fn taken(mut self) -> (Reply, Session<R>) {
         let text = format!("{} octets received", self.size.octets);
         self.session.bad_commands = 0;
@@ -122,19 +122,19 @@ impl<R> Chunk<R> {
         (Reply::new(250, "2.0.0", text), self.session)
     }
 
-    /// The message is refused; the rest of it is thrown away.
+    /// Refuses the message; the rest of it is discarded.
     pub fn refused(self, why: Answer) -> (Vec<Reply>, Session<R>) {
         let mut replies = self
             .session
             .replies(&self.envelope, &vec![why; self.envelope.recipients.len()]);
         if !self.size.last {
-            // It answers one command, not the recipients.
+            // The reply answers the command and not the recipients.
             replies.truncate(1);
         }
         (replies, self.session)
     }
 
-    /// The message is complete, with this answer for each recipient, in their order.
+    /// Completes the message, with an answer for each recipient in their order.
     pub fn answered(self, answers: &[Answer]) -> (Vec<Reply>, Session<R>) {
         let replies = self.session.replies(&self.envelope, answers);
         (replies, self.session)

@@ -63,7 +63,7 @@ impl Credentials {
     }
 }
 
-/// What a session may do with its maildrop.
+/// The access of a session to its maildrop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// Read messages and delete them.

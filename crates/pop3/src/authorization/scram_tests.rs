@@ -166,7 +166,7 @@ fn a_client_that_has_seen_no_binding_where_there_is_tls_was_deceived() {
             },
             false,
         ),
-        // Where the server has not announced it, the client tells the truth.
+        // If the server has not announced it, the client's claim is true.
         (binding(TLS, ChannelBinding::Auto), false),
         (binding(CLEAR, ChannelBinding::Auto), false),
         (binding(TLS, ChannelBinding::Never), false),

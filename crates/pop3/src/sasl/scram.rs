@@ -33,10 +33,10 @@ pub struct Verifier {
 #[error("a verifier has the form SCRAM-SHA-256$iterations:salt$stored-key:server-key")]
 pub struct BadVerifier;
 
-/// The keys of a user that a client's proof may fit.
+/// The keys of a user, one of which a client may prove.
 ///
-/// All have one salt and one number of iterations, which the client is told before it proves
-/// anything. Without a key no proof fits, which is indistinguishable from a wrong proof.
+/// All share one salt and one number of iterations, which the client gets before it proves
+/// anything. If there is no key, every proof fails in the same way as a wrong one.
 #[derive(Clone)]
 pub struct Candidates {
     salt: Vec<u8>,
@@ -45,11 +45,11 @@ pub struct Candidates {
 }
 
 impl Candidates {
-    /// The most keys, and the number of trials for each proof: so the time that a proof takes does
-    /// not tell how many keys a user has.
+    /// Maximum number of keys, and the number of trials for each proof. So the duration of a proof
+    /// does not reveal how many keys a user has.
     pub const MAX: usize = 64;
 
-    /// No keys yet.
+    /// Returns an empty set of keys.
     pub fn new(salt: &[u8], iterations: NonZeroU32) -> Self {
         Self {
             salt: salt.to_vec(),
@@ -69,17 +69,17 @@ impl Candidates {
         added
     }
 
-    /// The keys, in the order in which they were added.
+    /// Returns the keys, in the order in which they were added.
     pub fn keys(&self) -> impl ExactSizeIterator<Item = (u128, &Verifier)> {
         self.keys.iter().map(|(key, verifier)| (*key, verifier))
     }
 
-    /// Returns the salt in base64 and the number of iterations, which the client is told.
+    /// Returns the salt in base64 and the number of iterations, for the client.
     pub fn told(&self) -> (String, NonZeroU32) {
         (BASE64.encode(&self.salt), self.iterations)
     }
 
-    /// Returns the key that this proof fits, in a time that does not depend on it.
+    /// Returns the key that this proof belongs to. The duration does not depend on the key.
     fn proven_by(&self, proof: &Hash, signed: &[&[u8]]) -> Option<&(u128, Verifier)> {
         let no_key = Hash::default();
         let mut found = None;
@@ -102,7 +102,7 @@ impl fmt::Debug for Candidates {
 }
 
 impl Verifier {
-    /// The verifier of a secret.
+    /// Computes the verifier of a secret.
     ///
     /// The iterations slow down guessing, which matters for secrets that can be guessed.
     pub fn new(secret: &Secret, salt: &[u8], iterations: NonZeroU32) -> Self {
@@ -117,7 +117,7 @@ impl Verifier {
     }
 }
 
-/// The form in which PostgreSQL keeps them, too.
+/// Writes the form in which PostgreSQL stores verifiers, too.
 impl fmt::Display for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [salt, stored_key, server_key] =
@@ -156,7 +156,7 @@ impl fmt::Debug for Verifier {
     }
 }
 
-/// An exchange that can't go on, with any secret.
+/// An exchange that fails with any secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ScramError {
     #[error("malformed SCRAM message (RFC 5802, section 7)")]
@@ -178,7 +178,7 @@ pub(crate) struct ClientFirst {
     pub(crate) name: String,
     /// The address of the user whose maildrop is to be opened, if it is given.
     pub(crate) identity: Option<String>,
-    /// How the channel is bound, such as `tls-exporter`.
+    /// The type of channel binding, such as `tls-exporter`.
     pub(crate) binding: Option<String>,
     gs2_header: String,
     bare: String,
@@ -186,8 +186,8 @@ pub(crate) struct ClientFirst {
 }
 
 impl ClientFirst {
-    /// Reads the message. `announces_binding` tells whether the client should know of the -PLUS
-    /// form: if it has not seen that, an attacker has removed it.
+    /// Parses the message. `announces_binding` is true if the client should know of the -PLUS form:
+    /// if the client has not seen it, an attacker has removed it.
     pub(crate) fn read(
         message: &Secret,
         mechanism: Mechanism,
@@ -305,7 +305,7 @@ impl Proving {
     }
 }
 
-/// The most octets that a message may have: each candidate's key signs all of them.
+/// Maximum octets of a message: each candidate's key signs all of them.
 const MAX_MESSAGE_OCTETS: usize = 2048;
 
 fn message_text(message: &Secret) -> Result<String, ScramError> {
@@ -314,7 +314,7 @@ fn message_text(message: &Secret) -> Result<String, ScramError> {
 }
 
 fn hmac(key: &Hash, parts: &[&[u8]]) -> Hash {
-    // A hash is one of the keys of any length that HMAC takes, so this is never the default.
+    // HMAC takes keys of any length, so this never fails.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
         return Hash::default();
     };
@@ -324,7 +324,7 @@ fn hmac(key: &Hash, parts: &[&[u8]]) -> Hash {
     mac.finalize().into_bytes().into()
 }
 
-/// A name with `=2C` for a comma and `=3D` for an equals sign.
+/// Decodes a name with `=2C` for a comma and `=3D` for an equals sign.
 fn saslname(text: &str) -> Option<String> {
     let mut parts = text.split('=');
     let mut name = parts.next().unwrap_or_default().to_owned();
@@ -338,7 +338,7 @@ fn saslname(text: &str) -> Option<String> {
     name_of(name.as_bytes())
 }
 
-/// Printable ASCII without a comma, and some of it.
+/// Returns true for printable ASCII that is not empty. Its commas were split off before.
 fn is_nonce(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_graphic())
 }

@@ -4,12 +4,12 @@ use super::Transaction;
 use crate::reply::{Reply, ResponseCode};
 use crate::snapshot::MessageNumber;
 
-/// The part of a message that is wanted.
+/// The requested part of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// RETR: all of it.
     Whole,
-    /// TOP: the header, the blank line and so many lines of the body.
+    /// TOP: the header, the blank line and this number of lines of the body.
     Top(u32),
 }
 
@@ -23,7 +23,7 @@ pub struct Retrieve {
     transaction: Transaction,
 }
 
-/// Why a message can't be sent.
+/// The reason why a message can't be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetrieveRefusal {
     /// It is no longer stored.
@@ -47,17 +47,17 @@ impl Retrieve {
         }
     }
 
-    /// The message that is wanted.
+    /// Returns the number of the requested message.
     pub fn number(&self) -> MessageNumber {
         self.number
     }
 
-    /// The part of it that is wanted.
+    /// Returns the requested part of it.
     pub fn part(&self) -> Part {
         self.part
     }
 
-    /// The octets of the whole message.
+    /// Returns the size of the whole message in octets.
     pub fn octets(&self) -> u64 {
         self.octets
     }
