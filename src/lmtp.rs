@@ -65,7 +65,8 @@ impl Protocol for LmtpContext {
         connection: AdmittedConnection,
         signals: Rc<SessionSignals>,
     ) -> EndReason {
-        LmtpSession::new(self, connection, signals).run().await
+        // Boxed, it is not copied into each future around it.
+        Box::pin(LmtpSession::new(self, connection, signals).run()).await
     }
 
     fn refusal(&self, _: AdmissionRefusal) -> Vec<u8> {

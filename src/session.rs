@@ -59,7 +59,8 @@ impl Protocol for SessionContext {
         connection: AdmittedConnection,
         signals: Rc<SessionSignals>,
     ) -> EndReason {
-        let session = converse(self, connection, Rc::clone(&signals));
+        // Boxed, it is not copied into each future around it.
+        let session = Box::pin(converse(self, connection, Rc::clone(&signals)));
         let ending = signals.until_killed(session).await;
         ending.unwrap_or(EndReason::Killed)
     }
@@ -106,9 +107,9 @@ async fn converse(
         Ok(authorization) => authorization,
         Err(ending) => return ending,
     };
-    // Boxed, the first phase takes no memory during the second.
+    // Boxed, one phase takes no memory during the other.
     match Box::pin(authorization.run()).await {
-        Ok((transaction, state)) => transaction.run(state).await,
+        Ok((transaction, state)) => Box::pin(transaction.run(state)).await,
         Err(ending) => ending,
     }
 }

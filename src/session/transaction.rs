@@ -73,6 +73,12 @@ impl TransactionPhase {
     /// Talks until the session ends.
     pub(super) async fn run(mut self, state: Transaction) -> EndReason {
         let next = self.talk(state).await;
+        // Boxed, it takes no memory in an idle session.
+        Box::pin(self.end(next)).await
+    }
+
+    /// Commits, or says why the session ends, and closes the connection.
+    async fn end(self, next: Result<TransactionEnd, EndReason>) -> EndReason {
         let Self {
             mut client,
             maildrop,
@@ -81,7 +87,7 @@ impl TransactionPhase {
         } = self;
         let ending = match next {
             Ok(TransactionEnd::Commit(commit)) => {
-                Box::pin(Update::new(&mut client, maildrop).run(commit)).await
+                Update::new(&mut client, maildrop).run(commit).await
             }
             Ok(TransactionEnd::Close(reply, ending)) => {
                 // The slot is free before the last reply: a client may log in again at once.
@@ -95,7 +101,7 @@ impl TransactionPhase {
                     ResponseCode::SysTemp,
                     "idle session ended by a new login with the same key; nothing was deleted",
                 );
-                Box::pin(client.say_goodbye(&goodbye)).await;
+                client.say_goodbye(&goodbye).await;
                 EndReason::Superseded
             }
             Err(ending) => {
