@@ -113,7 +113,8 @@ pub trait Maildrop: fmt::Debug + Send + Sync {
     /// still read what it has open.
     ///
     /// # Errors
-    /// If the store fails; then nothing is deleted.
+    /// If the store fails; then nothing is deleted, unless the error is one of
+    /// [`StoreError::is_uncertain`].
     async fn delete(&self, messages: &[MessageNumber], session: &str) -> Result<usize, StoreError>;
 }
 
