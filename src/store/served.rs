@@ -80,8 +80,10 @@ impl MailIntake for SqlStore {
     async fn find_recipient(&self, addresses: &[String]) -> Result<Option<Addressee>, StoreError> {
         match self.accounts.first_addressee(addresses).await {
             Ok(addressee) => Ok(Some(addressee)),
+            Err(AccountError::NoSuchUser(_) | AccountError::NotAnAddress(_)) => Ok(None),
             Err(AccountError::Database(error)) => Err(error.into()),
-            Err(_) => Ok(None),
+            // A failure must not become a permanent refusal of the mail.
+            Err(error) => Err(StoreError::Other(Box::new(error))),
         }
     }
 
