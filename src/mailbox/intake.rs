@@ -1,5 +1,8 @@
 //! Mail that comes in.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use super::{MailService, Query};
@@ -65,13 +68,13 @@ impl Query for WriteMessage {
 
     async fn run(self, service: Arc<MailService>) -> Self::Answer {
         // Clients need not say beforehand how large a message is.
-        let has_room = service.has_room_for(0).await;
-        let message = service.write(self.message, &self.octets).await?;
-        if !has_room {
-            service.discard(message).await;
-            return Err(IntakeFault::NoSpace);
+        if service.has_room_for(0).await {
+            return service.write(self.message, &self.octets).await;
         }
-        Ok(message)
+        if let Some(message) = self.message {
+            service.discard(message).await;
+        }
+        Err(IntakeFault::NoSpace)
     }
 }
 
