@@ -56,7 +56,7 @@ pub use expiry::EXPIRY;
 pub use garbage::{GC_INTERVAL, GcReport};
 pub use ids::{InvalidId, KeyId, UserId};
 pub use imports::{Import, ImportHistory, Match, Present, Rename};
-pub use intake::Intake;
+pub use intake::{Delivered, Intake};
 pub use leases::VersionLease;
 pub(crate) use locks::LockedMaildrop;
 pub use login::{Identified, Lease, LoginStatus, Proof, Revision, Verified, WrongCredentials};

@@ -6,7 +6,7 @@ mod tests;
 use std::sync::Arc;
 
 use super::{MailService, Query};
-use crate::store::{Addressee, IncomingMessage, Outcome, Recipient, StoreError};
+use crate::store::{Addressee, Delivered, IncomingMessage, Outcome, Recipient, StoreError};
 
 /// Finds the user whom mail for an address reaches.
 #[derive(Debug, Clone)]
@@ -94,7 +94,12 @@ impl Query for Deliver {
     async fn run(self, service: Arc<MailService>) -> Self::Answer {
         let message = service.write(self.message, &self.octets).await?;
         let delivered = message.deliver(self.recipients).await;
-        delivered.map_err(|error| service.intake_fault("delivering mail", &error))
+        let Delivered { outcomes, fault } =
+            delivered.map_err(|error| service.intake_fault("delivering mail", &error))?;
+        if let Some(fault) = fault {
+            service.note_fault("delivering mail to some of its recipients", &fault);
+        }
+        Ok(outcomes)
     }
 }
 

@@ -14,7 +14,7 @@ use super::traits::{
     Condition, Directory, IncomingMessage, MailIntake, MailStore, Maildrop, Store, Upkeep,
 };
 use super::{
-    Addressee, Delivery, GcReport, Intake, KeyId, MessageWriter, Outcome, Recipient, SqlStore,
+    Addressee, Delivered, Delivery, GcReport, Intake, KeyId, MessageWriter, Recipient, SqlStore,
     StoreError, UserId,
 };
 use crate::accounts::{AccountError, Accounts, Key, KeyOptions, NewKey, Quota, QuotaChange, User};
@@ -118,7 +118,7 @@ impl IncomingMessage for SqlMessage {
     async fn deliver(
         self: Box<Self>,
         recipients: Vec<Recipient>,
-    ) -> Result<Vec<Outcome>, Arc<StoreError>> {
+    ) -> Result<Delivered, Arc<StoreError>> {
         let message = self.writer.finish();
         let delivery = Delivery {
             message,

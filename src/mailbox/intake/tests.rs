@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::*;
 use crate::identity::new_name;
 use crate::metrics::Metrics;
-use crate::store::{Condition, Database, GcReport, MailIntake, SqlStore, Store, Upkeep};
+use crate::store::{Condition, Database, GcReport, MailIntake, SqlStore, Store, Upkeep, UserId};
 
 /// A store that remembers what it was asked.
 #[derive(Debug, Clone, Default)]
@@ -55,8 +55,14 @@ impl IncomingMessage for Recorder {
     async fn deliver(
         self: Box<Self>,
         recipients: Vec<Recipient>,
-    ) -> Result<Vec<Outcome>, Arc<StoreError>> {
-        Ok(vec![Outcome::Stored; recipients.len()])
+    ) -> Result<Delivered, Arc<StoreError>> {
+        let mut outcomes = vec![Outcome::Stored; recipients.len()];
+        if let [_, others @ ..] = outcomes.as_mut_slice() {
+            others.fill(Outcome::Failed);
+        }
+        let has_failed = outcomes.contains(&Outcome::Failed);
+        let fault = has_failed.then(|| Arc::new(StoreError::Corrupt("injected".into())));
+        Ok(Delivered { outcomes, fault })
     }
 
     async fn discard(self: Box<Self>) -> Result<(), StoreError> {
@@ -115,5 +121,33 @@ async fn nothing_is_written_to_a_store_without_room() {
         assert_eq!(written.err(), Some(IntakeFault::NoSpace));
         let discarded: &[_] = if has_begun { &["discard"] } else { &[] };
         assert_eq!(recorder.calls(), discarded);
+    }
+}
+
+#[actix_rt::test]
+async fn a_fault_after_the_first_copies_is_counted_and_told_to_the_store() {
+    for (count, faults) in [(1, 0), (3, 1)] {
+        let recorder = Recorder::default();
+        let (service, _folder) = service(&recorder).await;
+        let recipient = |number| Recipient {
+            user: UserId::from_row(number),
+            head: Vec::new(),
+        };
+        let deliver = Deliver {
+            message: None,
+            octets: b"hi\r\n".to_vec(),
+            recipients: (0..count).map(recipient).collect(),
+        };
+        let outcomes = deliver.run(Arc::clone(&service)).await.unwrap();
+        let stored = |outcome: &&Outcome| **outcome == Outcome::Stored;
+        assert_eq!(outcomes.iter().filter(stored).count(), 1);
+        let noted = recorder.calls();
+        assert_eq!(
+            noted.iter().filter(|call| **call == "fault").count(),
+            faults
+        );
+        let metrics = service.metrics.render().unwrap();
+        let counted = format!("restante_database_errors_total {faults}\n");
+        assert!(metrics.contains(&counted), "{metrics}");
     }
 }
