@@ -43,7 +43,7 @@ mod unsupported;
 
 use bytes::Bytes;
 
-pub(crate) use asking::{ask, repeat};
+pub(crate) use asking::{ask, ask_once, repeat};
 pub use clock_guard::ClockVerdict;
 pub(crate) use clock_guard::{ClockGuard, shown_days};
 pub use clock_record::ClockRecord;

@@ -6,7 +6,9 @@ mod tests;
 use std::sync::Arc;
 
 use super::{MailService, Query};
-use crate::store::{Addressee, Delivered, IncomingMessage, Outcome, Recipient, StoreError};
+use crate::store::{
+    Addressee, Delivered, IncomingMessage, Outcome, Recipient, StoreError, ask_once,
+};
 
 /// Finds the user whom mail for an address reaches.
 #[derive(Debug, Clone)]
@@ -121,16 +123,19 @@ impl MailService {
         octets: &[u8],
     ) -> Result<Box<dyn IncomingMessage>, IntakeFault> {
         let mut message = message.unwrap_or_else(|| self.store.intake.new_message());
-        if let Err(error) = message.write(octets).await {
-            let fault = self.intake_fault("taking a message in", &error);
+        let Err(error) = ask_once(message.write(octets)).await else {
+            return Ok(message);
+        };
+        let fault = self.intake_fault("taking a message in", &error);
+        // A store that does not answer is not asked again: what it has of the message expires.
+        if !matches!(error, StoreError::TimedOut(_)) {
             self.discard(message).await;
-            return Err(fault);
         }
-        Ok(message)
+        Err(fault)
     }
 
     async fn discard(&self, message: Box<dyn IncomingMessage>) {
-        if let Err(error) = message.discard().await {
+        if let Err(error) = ask_once(message.discard()).await {
             self.note_fault("throwing a message away", &error);
         }
     }
