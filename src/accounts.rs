@@ -6,6 +6,7 @@ mod authentication;
 mod key_form;
 mod keys;
 mod login_status;
+pub(crate) mod relate;
 mod report;
 mod scram;
 
@@ -125,6 +126,12 @@ pub enum AccountError {
     /// This store keeps no users of its own.
     #[error("this store keeps its users elsewhere")]
     Unsupported,
+    /// It is done elsewhere; the sentence says where.
+    #[error("{0}")]
+    Elsewhere(&'static str),
+    /// Several users have this address.
+    #[error("several users have the address {0}: give the id of one instead of it")]
+    Ambiguous(String),
     /// Another transaction keeps the user's row locked.
     #[error("another transaction has kept the user locked for too long; try again later")]
     Locked,

@@ -70,7 +70,8 @@ impl<P: Protocol> Actor for SessionActor<P> {
         }
         let span = span(connection.listener.protocol(), &self.handle);
         let protocol = Arc::clone(&self.protocol);
-        let conversation = protocol.serve(connection, Rc::clone(&self.signals));
+        // Boxed, it is not copied into each future around it.
+        let conversation = Box::pin(protocol.serve(connection, Rc::clone(&self.signals)));
         let session = async move {
             let ending = conversation.await;
             tracing::Span::current().record("ending", ending.as_str());
