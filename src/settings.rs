@@ -30,7 +30,7 @@ use section::sections;
 use value::SettingValue;
 
 pub use admin::AdminSettings;
-pub use database::DatabaseSettings;
+pub use database::{DatabaseSettings, RelateSettings};
 pub use live::{Live, LiveConfig, Reloaded};
 pub use lmtp::LmtpSettings;
 pub use load::{ConfigError, Loaded};
@@ -38,7 +38,10 @@ pub use observability::{LogSettings, OtelSettings};
 pub use pop3::Pop3Settings;
 pub use sasl::AuthMechanisms;
 pub use section::{Change, Setting};
-pub use types::{Domain, ExpireAfter, FileMode, LogFormat, PlaintextAuth, SecretText, SecretUrl};
+pub use types::{
+    DatabaseSchema, Domain, ExpireAfter, FileMode, LogFormat, PlaintextAuth, RelateDelete,
+    SecretText, SecretUrl,
+};
 
 /// The longest domain (RFC 5321, section 4.5.3.1.2).
 const LONGEST_DOMAIN_OCTETS: usize = 255;
@@ -53,6 +56,8 @@ sections! {
         pop3: Pop3Settings,
         /// Where the mail is.
         database: DatabaseSettings,
+        /// What the server does in a database of Relate.
+        relate: RelateSettings,
         /// The HTTP endpoint for operators.
         admin: AdminSettings,
         /// Delivery over LMTP.

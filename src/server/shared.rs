@@ -57,7 +57,7 @@ impl Shared {
                 store,
                 Arc::clone(&metrics),
                 pop3.require_authentication,
-                pop3.max_messages_per_session,
+                pop3.max_messages(true),
             ),
             table: Table::new(limits, max_lmtp, Arc::clone(&metrics)),
             settings,

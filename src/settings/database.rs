@@ -1,7 +1,7 @@
-//! The settings of the database.
+//! The settings of the database, and of the database of Relate.
 
 use super::section::section;
-use super::types::SecretUrl;
+use super::types::{DatabaseSchema, RelateDelete, SecretUrl};
 
 /// The schemes of a database URL.
 const SCHEMES: [&str; 3] = ["sqlite:", "postgres://", "postgresql://"];
@@ -23,5 +23,15 @@ section! {
             refuse |most| !(2..=1000).contains(most) =>
                 "PostgreSQL needs a connection that reads and one that writes: the least is 2, and \
                  the most 1000";
+        /// Whose tables the database has.
+        restart schema: DatabaseSchema = DatabaseSchema::Auto;
+    }
+}
+
+section! {
+    /// What the server does in a database of Relate.
+    pub struct RelateSettings in "relate" {
+        /// What QUIT does with the messages that a session deletes.
+        restart delete: RelateDelete = RelateDelete::Remove;
     }
 }

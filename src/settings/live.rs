@@ -178,6 +178,8 @@ mod tests {
             "sqlite://other.db",
             "offer",
             "PLAIN",
+            "own",
+            "hide",
         ];
         let configs = texts.iter().filter_map(|text| {
             let line = format!("{} = \"{text}\"", setting.path);

@@ -97,8 +97,9 @@ section! {
         restart auth_failure_delay: Option<Duration> = None;
         /// The longest delay after failed logins.
         restart max_auth_failure_delay: Duration = 15 * SECOND;
-        /// How many messages a session sees, the newest; 0 is all.
-        restart max_messages_per_session: u32 = 0;
+        /// How many messages a session sees, the newest; 0 is all. `None` is chosen by the kind of
+        /// database: [`Pop3Settings::max_messages`].
+        restart max_messages_per_session: Option<u32> = None;
         /// How long open sessions may go on when the server stops.
         reload shutdown_timeout: Duration = 30 * SECOND;
         /// How long a deleted message can be restored.
@@ -125,12 +126,23 @@ impl Pop3Settings {
     /// The delay after the first failed login unless it is set.
     pub const AUTH_FAILURE_DELAY: Duration = Duration::from_secs(2);
 
+    /// The largest number of messages that a session sees on Relate's database unless it is set: that
+    /// of its own POP3 host, whose clients know no others.
+    const MAX_MESSAGES_OF_RELATE: u32 = 1000;
+
     /// Returns how much a client may do in a session.
     pub fn limits(&self) -> Limits {
         Limits {
             bad_commands: self.max_bad_commands,
             line_octets: usize::try_from(self.max_line_octets).unwrap_or(usize::MAX),
         }
+    }
+
+    /// Returns how many messages a session sees, the newest; 0 is all. `own` is whether the database
+    /// has the schema of Restante, not that of Relate.
+    pub fn max_messages(&self, own: bool) -> u32 {
+        let by_database = if own { 0 } else { Self::MAX_MESSAGES_OF_RELATE };
+        self.max_messages_per_session.unwrap_or(by_database)
     }
 
     /// Returns after how many days a message expires, as CAPA tells it.
@@ -162,5 +174,24 @@ impl Pop3Settings {
             "clients that choose SCRAM-SHA-256-PLUS and can't bind to TLS are locked out: mutt and \
              NeoMutt as Debian builds them, async-pop and others (Pop3__ChannelBinding is offer)",
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_sees_all_messages_or_on_the_database_of_relate_the_newest_1000() {
+        let max = |set| {
+            let settings = Pop3Settings {
+                max_messages_per_session: set,
+                ..Pop3Settings::default()
+            };
+            [true, false].map(|own| settings.max_messages(own))
+        };
+        assert_eq!(max(None), [0, 1000]);
+        assert_eq!(max(Some(0)), [0, 0]);
+        assert_eq!(max(Some(7)), [7, 7]);
     }
 }
