@@ -45,7 +45,7 @@ mod unsupported;
 
 use bytes::Bytes;
 
-pub(crate) use asking::{ask, repeat};
+pub(crate) use asking::{ask, ask_once, repeat};
 pub use clock_guard::ClockVerdict;
 pub(crate) use clock_guard::{ClockGuard, shown_days};
 pub use clock_record::ClockRecord;
@@ -58,7 +58,7 @@ pub use expiry::EXPIRY;
 pub use garbage::{GC_INTERVAL, GcReport};
 pub use ids::{InvalidId, KeyId, UserId};
 pub use imports::{Import, ImportHistory, Match, Present, Rename};
-pub use intake::Intake;
+pub use intake::{Delivered, Intake};
 pub use leases::VersionLease;
 pub(crate) use locks::LockedMaildrop;
 pub use login::{Identified, Lease, LoginStatus, Proof, Revision, Verified, WrongCredentials};

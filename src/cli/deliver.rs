@@ -74,8 +74,8 @@ async fn deliver(command: Deliver, database: &Database) -> anyhow::Result<ExitCo
         recipients: vec![Recipient { user, head }],
     };
     // The exit status promises that the message is stored, so it follows the commit.
-    let outcomes = Intake::new(database.clone()).deliver(delivery).await?;
-    Ok(match outcomes.first() {
+    let delivered = Intake::new(database.clone()).deliver(delivery).await?;
+    Ok(match delivered.outcomes.first() {
         Some(Outcome::Stored) => ExitCode::SUCCESS,
         Some(Outcome::OverQuota) => {
             eprintln!(

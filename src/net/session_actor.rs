@@ -111,14 +111,15 @@ impl<P: Protocol> Handler<Kill> for SessionActor<P> {
         #[cfg(test)]
         crate::faults::panic_if_doomed(self.handle.id());
         let goes_on = match self.handle.state() {
-            // A commit has begun: the session ends by itself, and its client learns the outcome.
-            State::Update => true,
+            // The session ends by itself, and its client learns the outcome.
+            State::Update if self.handle.commit_is_last() => true,
             State::Transaction if why == EndReason::Superseded => {
                 self.make_way_if_idle();
                 true
             }
-            // It may have logged in meanwhile, and blocks no slot before login any more.
-            State::Transaction => why == EndReason::Evicted,
+            // It may have logged in meanwhile, and blocks no slot before login any more. In UPDATE it
+            // sees the signal after its commit, when it waits for its client.
+            State::Transaction | State::Update => why == EndReason::Evicted,
             // An idle session can say goodbye.
             State::Authorization => why == EndReason::Evicted && self.signals.interrupt(),
         };

@@ -156,15 +156,15 @@ impl Shared {
         self.listen("listener", sockets, acceptor)
     }
 
-    /// Begins to accept LMTP sessions on the threads of these workers, if there is a socket.
+    /// Begins to accept LMTP sessions on the threads of these workers; `None` if there is no socket.
     pub(super) fn accept_lmtp(
         &mut self,
         sockets: Vec<ListeningSocket>,
         pop3: &[Worker<SessionContext>],
         registry: Supervised<RegistryActor>,
-    ) {
+    ) -> Option<Supervised<ListenerActor<LmtpContext>>> {
         if sockets.is_empty() {
-            return;
+            return None;
         }
         let workers = pop3.iter().map(|pop3| {
             let mailbox = pop3.protocol().mailbox.clone();
@@ -182,7 +182,7 @@ impl Shared {
             Arc::clone(&self.metrics),
             Reserve::of_lmtp(),
         );
-        self.listen("LMTP listener", sockets, acceptor);
+        Some(self.listen("LMTP listener", sockets, acceptor))
     }
 
     /// Spawns a listener on this thread.
