@@ -224,7 +224,7 @@ impl TransactionPhase {
             };
             match read {
                 Ok(read) => {
-                    client.heard(read)?;
+                    read?;
                     if client.lines.has_line(max_octets) {
                         return Ok(None);
                     }
