@@ -12,6 +12,7 @@
 //! | [`OpenMaildrop`] | its messages, unless they are remembered | 0 or 1 |
 //! | [`ReadFirst`] | the beginnings of up to 64 messages | 1 |
 //! | [`Read`] | more of one message | 1 |
+//! | [`MarkRetrieved`] | to mark messages as read, if it wants to know | 0 |
 //! | [`CommitDeletions`] | QUIT: all or none, durably | one transaction of 3, on SQLite 4 |
 //! | [`KeyUsed`] | nothing: it is recorded every 30 seconds for all | 0 |
 //! | [`FindRecipient`] | the user of an address, and whether there is room | 1 |
@@ -50,7 +51,7 @@ use snapshots::{REMEMBERED_OCTETS, Snapshots};
 
 pub use directory::InDirectory;
 pub use intake::{Deliver, DiscardMessage, FindRecipient, Found, IntakeFault, WriteMessage};
-pub use reading::{CommitDeletions, Read, ReadFirst};
+pub use reading::{CommitDeletions, MarkRetrieved, Read, ReadFirst};
 pub use sessions::{CheckLogins, FindCandidates, Identify, KeyUsed, LoggedIn, OpenMaildrop};
 pub use upkeep::{CheckStore, CollectGarbage, NoteKeyUse, StoreCondition};
 

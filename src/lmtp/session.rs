@@ -102,16 +102,13 @@ impl LmtpSession {
 
     /// Waits for the next command. A server that stops takes no further one.
     async fn wait(&mut self) -> Result<(), EndReason> {
-        let read = tokio::select! {
+        tokio::select! {
             biased;
-            () = self.signals.killed() => return Err(self.say_killed()),
-            () = self.context.drain.cancelled() => return Err(EndReason::Shutdown),
+            () = self.signals.killed() => Err(self.say_killed()),
+            () = self.context.drain.cancelled() => Err(EndReason::Shutdown),
             read = self.transport.read(&mut self.lines) => read,
-            () = tokio::time::sleep(self.context.session_timeout) => {
-                return Err(EndReason::TimedOut);
-            }
-        };
-        self.heard(read)
+            () = tokio::time::sleep(self.context.session_timeout) => Err(EndReason::TimedOut),
+        }
     }
 
     /// Reads more of a message.
@@ -121,24 +118,13 @@ impl LmtpSession {
             drain.cancelled().await;
             tokio::time::sleep(DRAIN_SILENCE).await;
         };
-        let read = tokio::select! {
+        tokio::select! {
             biased;
-            () = self.signals.killed() => return Err(self.say_killed()),
+            () = self.signals.killed() => Err(self.say_killed()),
             read = self.transport.read(&mut self.lines) => read,
-            () = tokio::time::sleep(self.context.session_timeout) => {
-                return Err(EndReason::TimedOut);
-            }
-            () = stopping => return Err(EndReason::Shutdown),
-        };
-        self.heard(read)
-    }
-
-    fn heard(&self, read: std::io::Result<usize>) -> Result<(), EndReason> {
-        if read? == 0 {
-            return Err(EndReason::Disconnected);
+            () = tokio::time::sleep(self.context.session_timeout) => Err(EndReason::TimedOut),
+            () = stopping => Err(EndReason::Shutdown),
         }
-        self.handle.activity().note();
-        Ok(())
     }
 
     /// Sends the reason for which the server ends the session.

@@ -52,12 +52,14 @@ impl Shared {
         let limits = settings.derive(|config| AdmissionLimits::from(&config.pop3));
         let (pop3, lmtp) = (&settings.current().pop3, &settings.current().lmtp);
         let max_lmtp = lmtp.max_connections;
+        let max_messages = pop3.max_messages_per_session;
+        let max_messages = max_messages.unwrap_or(store.default_max_messages);
         Self {
             mail: MailService::new(
                 store,
                 Arc::clone(&metrics),
                 pop3.require_authentication,
-                pop3.max_messages_per_session,
+                max_messages,
             ),
             table: Table::new(limits, max_lmtp, Arc::clone(&metrics)),
             settings,

@@ -17,7 +17,7 @@ use super::deliver::{DELIVERY_PATIENCE, Sending, Sent};
 use super::{ContentId, Database, Delivery, Outcome, StoreError, UserId, ask};
 
 /// Maximum number of deliveries that share one commit.
-const LETTERS_AT_ONCE: usize = 64;
+const DELIVERIES_PER_COMMIT: usize = 64;
 
 /// When the copies for locked maildrops are tried again with others. Most locks are those of
 /// another server's deliveries, and last for a moment.
@@ -183,7 +183,7 @@ impl Shared {
         let _turn = self.turn.lock().await;
         let together = {
             let mut waiting = self.waiting();
-            let count = waiting.len().min(LETTERS_AT_ONCE);
+            let count = waiting.len().min(DELIVERIES_PER_COMMIT);
             waiting.drain(..count).collect::<Vec<_>>()
         };
         if together.is_empty() {
@@ -213,7 +213,7 @@ impl Shared {
     async fn store(&self, sendings: &[Sending<'_>]) -> Vec<Result<Sent, Arc<StoreError>>> {
         match self.try_to_store(sendings).await {
             Ok(sent) => sent.into_iter().map(Ok).collect(),
-            Err(error) if sendings.len() > 1 && is_of_one_letter(&error) => {
+            Err(error) if sendings.len() > 1 && is_of_one_delivery(&error) => {
                 self.store_each(sendings).await
             }
             Err(error) => {
@@ -318,7 +318,7 @@ fn lost() -> Arc<StoreError> {
 }
 
 /// May it be the fault of a single delivery, so that the others can be stored without it?
-fn is_of_one_letter(error: &StoreError) -> bool {
+fn is_of_one_delivery(error: &StoreError) -> bool {
     match error {
         StoreError::DeliveryExpired
         | StoreError::Gone

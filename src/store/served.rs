@@ -28,6 +28,7 @@ impl From<SqlStore> for Store {
             intake: store.clone(),
             directory,
             upkeep: store,
+            default_max_messages: 0,
         }
     }
 }

@@ -116,6 +116,20 @@ pub trait Maildrop: fmt::Debug + Send + Sync {
     /// If the store fails; then nothing is deleted, unless the error is one of
     /// [`StoreError::is_uncertain`].
     async fn delete(&self, messages: &[MessageNumber], session: &str) -> Result<usize, StoreError>;
+
+    /// Returns true if the store wants to know which messages were retrieved.
+    fn tracks_retrieval(&self) -> bool {
+        false
+    }
+
+    /// Notes that RETR has sent these messages whole.
+    ///
+    /// # Errors
+    /// If the store refuses.
+    async fn mark_retrieved(&self, messages: &[MessageNumber]) -> Result<(), StoreError> {
+        let _ = messages;
+        Ok(())
+    }
 }
 
 /// Some octets of a message.
@@ -273,6 +287,9 @@ pub struct Store {
     pub directory: Arc<dyn Directory>,
     /// For the server itself.
     pub upkeep: Arc<dyn Upkeep>,
+    /// How many messages of a maildrop a session sees unless a setting says so, the newest; 0 is
+    /// all.
+    pub default_max_messages: u32,
 }
 
 impl Store {
@@ -284,6 +301,7 @@ impl Store {
             intake: unsupported.clone(),
             directory: unsupported.clone(),
             upkeep: unsupported,
+            default_max_messages: 0,
         }
     }
 }
