@@ -30,6 +30,7 @@ mod postgres;
 mod query;
 mod raw;
 mod reading;
+mod relate;
 mod removal;
 mod removed_users;
 mod restoring;

@@ -1,0 +1,3 @@
+//! Storage in the live database of Relate Mail.
+
+mod composition;
