@@ -7,6 +7,7 @@ mod error;
 mod key_form;
 mod keys;
 mod login_status;
+pub(crate) mod relate;
 mod report;
 mod scram;
 

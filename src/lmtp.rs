@@ -67,8 +67,7 @@ impl Protocol for LmtpContext {
         connection: AdmittedConnection,
         signals: Rc<SessionSignals>,
     ) -> EndReason {
-        // Boxed, it is not copied into each future around it.
-        Box::pin(LmtpSession::new(self, connection, signals).run()).await
+        LmtpSession::new(self, connection, signals).run().await
     }
 
     fn refusal(&self, _: AdmissionRefusal) -> Vec<u8> {

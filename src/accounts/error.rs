@@ -55,6 +55,12 @@ pub enum AccountError {
     /// This store keeps no users of its own.
     #[error("this store keeps its users elsewhere")]
     Unsupported,
+    /// It is done elsewhere; the sentence says where.
+    #[error("{0}")]
+    Elsewhere(&'static str),
+    /// Several users have this address.
+    #[error("several users have the address {0}: give the id of one instead of it")]
+    Ambiguous(String),
     /// Another transaction keeps the user's row locked.
     #[error("another transaction has kept the user locked for too long; try again later")]
     Locked,

@@ -72,7 +72,8 @@ impl<P: Protocol> Actor for SessionActor<P> {
             span.record("peer", tracing::field::display(peer));
         }
         let protocol = Arc::clone(&self.protocol);
-        let conversation = protocol.serve(connection, Rc::clone(&self.signals));
+        // Boxed, it is not copied into each future around it.
+        let conversation = Box::pin(protocol.serve(connection, Rc::clone(&self.signals)));
         let session = async move {
             let ending = conversation.await;
             tracing::Span::current().record("ending", ending.as_str());
@@ -93,14 +94,15 @@ impl<P: Protocol> Handler<Kill> for SessionActor<P> {
         #[cfg(test)]
         crate::faults::panic_if_doomed(self.handle.id());
         let goes_on = match self.handle.state() {
-            // A commit has begun: the session ends by itself, and its client learns the outcome.
-            State::Update => true,
+            // The session ends by itself, and its client learns the outcome.
+            State::Update if self.handle.commit_is_last() => true,
             State::Transaction if why == EndReason::Superseded => {
                 self.make_way_if_idle();
                 true
             }
-            // It may have logged in meanwhile, and blocks no slot before login any more.
-            State::Transaction => why == EndReason::Evicted,
+            // It may have logged in meanwhile, and blocks no slot before login any more. In UPDATE it
+            // sees the signal after its commit, when it waits for its client.
+            State::Transaction | State::Update => why == EndReason::Evicted,
             // An idle session can say goodbye.
             State::Authorization => why == EndReason::Evicted && self.signals.interrupt(),
         };

@@ -86,7 +86,8 @@ fn letters_that_come_at_once_are_all_stored_once() {
             ));
         }
         for delivery in deliveries {
-            assert_eq!(delivery.await.unwrap().unwrap(), [Outcome::Stored]);
+            let delivered = delivery.await.unwrap().unwrap();
+            assert_eq!(delivered.outcomes, [Outcome::Stored]);
         }
         let maildrop = server.open(ada, 0).await.unwrap();
         assert_eq!(maildrop.snapshot.len(), DELIVERIES);
@@ -128,8 +129,8 @@ fn a_letter_that_can_not_be_stored_takes_no_other_with_it() {
         let mut stored = 0;
         for delivery in deliveries {
             match delivery.await.unwrap() {
-                Ok(outcomes) => {
-                    assert_eq!(outcomes, [Outcome::Stored]);
+                Ok(delivered) => {
+                    assert_eq!(delivered.outcomes, [Outcome::Stored]);
                     stored += 1;
                 }
                 Err(error) => assert!(matches!(*error, StoreError::DeliveryExpired), "{error}"),

@@ -53,6 +53,26 @@ pub enum OpenError {
     /// The schema can't be brought up to date.
     #[error("the database's schema can't be brought up to date: {0}")]
     Migrate(DbErr),
+    /// The database is in use by another program.
+    #[error(
+        "the database holds tables of another program ({0}), and nothing was changed: set \
+         Database__Url to a database of its own, or Database__Schema=own if Restante's tables are \
+         to be made beside them"
+    )]
+    ForeignTables(String),
+    /// The database is one of Relate Mail, of another version.
+    #[error(
+        "this looks like a database of Relate Mail, but not like one that this version knows: it has \
+         {0}, and known are the four changes from 20260131230315_InitialCreate to \
+         20260209000000_AddOutboundEmailTables; nothing was changed. Bring the suite to that version, \
+         or set Database__Schema=own if Restante's own tables are to be made there"
+    )]
+    UnknownRelate(String),
+    /// The database is not one of Relate Mail.
+    #[error(
+        "Database__Schema is relate, but the schema public of the database has {0}; nothing was changed"
+    )]
+    NotRelate(String),
 }
 
 impl OpenError {
@@ -67,7 +87,10 @@ impl OpenError {
             | Self::Folder { .. }
             | Self::File { .. }
             | Self::DiskFull(_)
-            | Self::Damaged(_) => false,
+            | Self::Damaged(_)
+            | Self::ForeignTables(_)
+            | Self::UnknownRelate(_)
+            | Self::NotRelate(_) => false,
         }
     }
 }
