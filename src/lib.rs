@@ -36,6 +36,8 @@ pub mod tls;
 pub mod accounts;
 // Writes mail out: mbox, Maildir, .eml files.
 mod exports;
+// From_ lines, of an mbox and of a message that an MTA pipes.
+mod from_line;
 // The delays after failed logins.
 mod login_throttle;
 // The mailbox actor: the only door to the store in a running server.

@@ -3,14 +3,13 @@
 //! A first reading finds out where they are and what their store knows of them, a second one
 //! fetches them.
 
-mod date;
-mod from_line;
 mod header;
 mod index;
 mod last_fields;
 mod lock;
 mod message;
 mod pages;
+mod separator;
 mod uids;
 
 use std::fs::File;
@@ -19,16 +18,16 @@ use std::path::{Path, PathBuf};
 
 use super::uidl_format::{Facts, UidlFormat};
 use super::{Item, OldId};
-use from_line::FromLine;
+use crate::from_line::FromLine;
 use index::{Found, Index};
 use lock::{Held, Lock};
 use message::Reading;
 use pages::Pages;
 
-pub(super) use from_line::octets_of_from_line;
+pub(super) use separator::octets_of_from_line;
 
 /// Octets of a file that show whether it is an mbox.
-pub(super) const BEGINNING_OCTETS: usize = from_line::MAX_OCTETS + from_line::BEHIND_OCTETS;
+pub(super) const BEGINNING_OCTETS: usize = separator::MAX_OCTETS + separator::BEHIND_OCTETS;
 
 /// An mbox file whose messages are known.
 #[derive(Debug)]
@@ -55,7 +54,7 @@ pub(super) fn first_from_line(beginning: &[u8]) -> Option<u64> {
     let text = beginning.strip_prefix(b"\xef\xbb\xbf").unwrap_or(beginning);
     let is_end = |octet: &&u8| matches!(**octet, b'\r' | b'\n');
     let empty = text.iter().take_while(is_end).count();
-    let is_one = from_line::begins_mbox(text.get(empty..)?);
+    let is_one = separator::begins_mbox(text.get(empty..)?);
     is_one.then_some((beginning.len() - text.len() + empty) as u64)
 }
 
@@ -180,7 +179,7 @@ impl<R: Read + Seek> Mbox<R> {
 
     /// The From_ line here, which must still be where it was.
     fn look_at_from_line(&mut self, offset: u64) -> io::Result<FromLine> {
-        let octets = self.pages.at(offset, from_line::MAX_OCTETS)?;
+        let octets = self.pages.at(offset, separator::MAX_OCTETS)?;
         let line = octets.split(|octet| *octet == b'\n').next();
         let line = line.and_then(FromLine::of);
         line.ok_or_else(|| io::Error::other("it was changed meanwhile; run the import again"))

@@ -3,6 +3,8 @@
 //! It is no part of the message: it says from whom it came, as Return-Path does in a maildrop.
 //! Exim, Postfix (`flags=F`), Sendmail and procmail write one.
 
+use crate::from_line::{Form, FromLine, field, is_field, line_of, sender_of};
+
 /// Octets of a message that are looked at: From_ lines and the line behind them.
 pub(super) const LOOKED_AT_OCTETS: usize = 16 * 1024;
 
@@ -11,10 +13,6 @@ const MAX_LINES: usize = 8;
 
 /// The sender of bounces, by the name that stands in a From_ line for `<>`.
 const NOBODY: &[u8] = b"MAILER-DAEMON";
-
-const MONTHS: [&str; 12] = [
-    "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
-];
 
 /// The beginning of a message without its From_ lines.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,7 +30,8 @@ pub(super) fn strip(beginning: &[u8]) -> Envelope<'_> {
     let mut message = beginning;
     for count in 0..MAX_LINES {
         let (line, behind) = line_of(message);
-        let Some(found) = sender_of(line, behind) else {
+        let is_whole = line.len() + behind.len() < message.len();
+        let Some(found) = sender_before(line, behind).filter(|_| is_whole) else {
             break;
         };
         if count == 0 {
@@ -42,23 +41,27 @@ pub(super) fn strip(beginning: &[u8]) -> Envelope<'_> {
     }
     // The mail server has said it itself, and may know better.
     let (first, _) = line_of(message);
-    if field_name(first).is_some_and(|name| name.eq_ignore_ascii_case(b"Return-Path")) {
+    if field(first).is_some_and(|(name, _)| name.eq_ignore_ascii_case(b"Return-Path")) {
         sender = None;
     }
     Envelope { sender, message }
 }
 
-/// The sender of a From_ line, which may be none; nothing if the line is not one.
-fn sender_of<'a>(line: &'a [u8], behind: &[u8]) -> Option<Option<&'a [u8]>> {
+/// Returns the sender of a From_ line with this text behind it, which may be none; nothing if the
+/// line is not one.
+fn sender_before<'a>(line: &'a [u8], behind: &[u8]) -> Option<Option<&'a [u8]>> {
     let line = line.strip_prefix(b">").unwrap_or(line);
-    let text = line.strip_prefix(b"From ")?.trim_ascii();
-    let (sender, rest) = text.split_at(end_of_sender(text));
+    let (sender, _) = sender_of(line)?;
     // "From : bob@example.org" is an old spelling of a header field.
     if sender.is_empty() || sender.starts_with(b":") {
         return None;
     }
-    let alone = rest.is_empty() && field_name(line_of(behind).0).is_some();
-    if !(alone || has_date(rest)) {
+    let is_one = match FromLine::of(line)?.form {
+        Form::Sure | Form::Likely | Form::Loose => true,
+        Form::Bare | Form::Undated => is_field(line_of(behind).0),
+        Form::Prose => false,
+    };
+    if !is_one {
         return None;
     }
     let unbracketed = sender
@@ -71,55 +74,6 @@ fn sender_of<'a>(line: &'a [u8], behind: &[u8]) -> Option<Option<&'a [u8]>> {
         _ if sender.iter().any(u8::is_ascii_control) => None,
         _ => Some(sender),
     })
-}
-
-/// Returns the end of the sender, which is one word but for blanks in quotes.
-fn end_of_sender(text: &[u8]) -> usize {
-    let (mut quoted, mut escaped) = (false, false);
-    let ends = |octet: &u8| {
-        match octet {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            _ => return !quoted && octet.is_ascii_whitespace(),
-        }
-        false
-    };
-    let end = text.iter().position(ends);
-    // A quote that does not close is one character of a name.
-    end.or_else(|| text.iter().position(u8::is_ascii_whitespace))
-        .unwrap_or(text.len())
-}
-
-/// Returns whether it has a date: a month and a time, in any order.
-fn has_date(text: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(text).to_ascii_lowercase();
-    let mut words = text.split(|c: char| c.is_ascii_whitespace() || c == ',' || c == '-');
-    let is_number = |part: &str| {
-        (1..=2).contains(&part.len()) && part.bytes().all(|octet| octet.is_ascii_digit())
-    };
-    let is_time = |word: &str| {
-        let parts = word.split(':');
-        (2..=3).contains(&parts.clone().count()) && parts.into_iter().all(is_number)
-    };
-    words.clone().any(|word| MONTHS.contains(&word)) && words.any(is_time)
-}
-
-/// The first line without its end, and what stands behind it; no line if it has no end.
-fn line_of(octets: &[u8]) -> (&[u8], &[u8]) {
-    let Some(end) = memchr::memchr(b'\n', octets) else {
-        return (&[], octets);
-    };
-    let (line, behind) = octets.split_at(end);
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    (line, behind.get(1..).unwrap_or_default())
-}
-
-/// The name of a header field, if the line begins one.
-fn field_name(line: &[u8]) -> Option<&[u8]> {
-    let (name, _) = line.split_at_checked(memchr::memchr(b':', line)?)?;
-    let is_name = !name.is_empty() && name.iter().all(u8::is_ascii_graphic);
-    is_name.then_some(name)
 }
 
 #[cfg(test)]
@@ -195,6 +149,14 @@ mod tests {
             ("From - Mon Jan  1 00:00:00 2024", None),
             ("From bob\u{1}@example.com Mon Jan  1 00:00:00 2024", None),
             ("From bob@example.com", Some("bob@example.com")),
+            (
+                "From bob@example.com 2024-01-01T00:00:00Z",
+                Some("bob@example.com"),
+            ),
+            (
+                "From bob@example.com Jan 00:00, in no order",
+                Some("bob@example.com"),
+            ),
         ] {
             let text = format!("{line}\nSubject: hi\n\nFrom me Mon Jan  1 00:00:00 2024\n");
             let (found, message) = stripped(&text);

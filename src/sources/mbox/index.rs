@@ -9,17 +9,18 @@ use std::io::{self, Read, Seek};
 
 use memchr::{memchr_iter, memmem};
 
-use super::from_line::{self, BEHIND_OCTETS, FROM, Form, FromLine};
 use super::header::{Base, FIELD_OCTETS, Facts};
 use super::last_fields::LastFields;
 use super::pages::Pages;
+use super::separator::{self, BEHIND_OCTETS};
 use super::uids;
+use crate::from_line::{FROM, Form, FromLine};
 
 /// Maximum number of messages in a file.
 const MAX_MESSAGES: usize = 10_000_000;
 
 /// Octets that are looked at to recognise a From_ line.
-const LOOK_OCTETS: usize = from_line::MAX_OCTETS + BEHIND_OCTETS;
+const LOOK_OCTETS: usize = separator::MAX_OCTETS + BEHIND_OCTETS;
 
 /// Maximum octets of empty lines between a message and the next From_ line.
 const MAX_EMPTY_OCTETS: usize = 64;
@@ -110,7 +111,7 @@ pub(super) fn read<R: Read + Seek>(pages: &mut Pages<R>, first: u64) -> io::Resu
 }
 
 fn line_at<R: Read + Seek>(pages: &mut Pages<R>, offset: u64) -> io::Result<Option<FromLine>> {
-    let octets = pages.at(offset, from_line::MAX_OCTETS)?;
+    let octets = pages.at(offset, separator::MAX_OCTETS)?;
     let line = octets.split(|octet| *octet == b'\n').next();
     Ok(line.and_then(FromLine::of))
 }
@@ -242,7 +243,7 @@ impl<R: Read + Seek> Scan<'_, R> {
         let octets = octets
             .get(..LOOK_OCTETS.min(octets.len()))
             .unwrap_or(octets);
-        let found = from_line::separator(octets, is_behind_empty_line, self.has_undated);
+        let found = separator::separator(octets, is_behind_empty_line, self.has_undated);
         Ok(found.is_some())
     }
 

@@ -4,10 +4,10 @@ use std::io::{self, Read, Seek};
 
 use memchr::memchr;
 
-use super::from_line::FROM;
 use super::header::{self, FIELD_OCTETS};
 use super::index::Found;
 use super::pages::Pages;
+use crate::from_line::FROM;
 
 /// A message on its way.
 #[derive(Debug)]

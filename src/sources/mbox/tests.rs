@@ -1,8 +1,8 @@
 use std::io::Cursor;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::from_line::FROM;
 use super::*;
+use crate::from_line::FROM;
 use proptest::prelude::*;
 
 /// The size of what is in memory, in tests that do not vary it.
