@@ -7,6 +7,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use futures_util::future::join_all;
 use serde::{Serialize, Serializer};
+use serde_json::Value as Json;
 use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
@@ -40,9 +41,9 @@ pub(super) enum Status {
 pub(super) struct Report {
     /// The status of the worst check.
     status: Status,
-    /// How long all of them took, as `hh:mm:ss.fffffff`.
-    #[serde(serialize_with = "time_span")]
-    #[schema(value_type = String)]
+    /// How long all of them took, in milliseconds.
+    #[serde(serialize_with = "milliseconds")]
+    #[schema(value_type = f64)]
     total_duration: Duration,
     /// The checks.
     checks: Vec<Check>,
@@ -56,12 +57,38 @@ pub(super) struct Check {
     name: &'static str,
     /// Its status.
     status: Status,
-    /// How long it took, as `hh:mm:ss.fffffff`.
-    #[serde(serialize_with = "time_span")]
-    #[schema(value_type = String)]
+    /// How long it took, in milliseconds.
+    #[serde(serialize_with = "milliseconds")]
+    #[schema(value_type = f64)]
     duration: Duration,
     /// The status in words.
-    description: String,
+    description: Option<String>,
+    /// The error, if the check failed with one.
+    exception: Option<String>,
+    /// None: no check is in a group.
+    #[schema(value_type = Vec<String>)]
+    tags: [String; 0],
+    /// Nothing more: the caller needs no token.
+    #[schema(value_type = Object)]
+    data: serde_json::Map<String, Json>,
+}
+
+impl Check {
+    fn new(
+        name: &'static str,
+        duration: Duration,
+        (status, description): (Status, String),
+    ) -> Self {
+        Self {
+            name,
+            status,
+            duration,
+            description: Some(description),
+            exception: None,
+            tags: [],
+            data: serde_json::Map::new(),
+        }
+    }
 }
 
 /// Checks the server, and reuses the results for a moment.
@@ -142,7 +169,7 @@ impl Health {
         };
         if let Some((status, concern)) = concern(condition) {
             database.status = status;
-            database.description = concern.to_owned();
+            database.description = Some(concern.to_owned());
         }
         let clock = check_clock(condition.clock);
         std::iter::once(database).chain(clock).collect()
@@ -186,15 +213,15 @@ async fn check(
     let began = Instant::now();
     let tested = tokio::time::timeout(CHECK_TIMEOUT, test).await;
     let late = || Err(format!("no answer within {} s", CHECK_TIMEOUT.as_secs()));
-    let (status, description) = match tested.unwrap_or_else(|_| late()) {
+    let result = tested.unwrap_or_else(|_| late());
+    let exception = result.as_ref().err().cloned();
+    let described = match result {
         Ok(()) => (Status::Healthy, good),
         Err(bad) => (Status::Unhealthy, bad),
     };
     Check {
-        name,
-        status,
-        duration: began.elapsed(),
-        description,
+        exception,
+        ..Check::new(name, began.elapsed(), described)
     }
 }
 
@@ -211,19 +238,15 @@ fn check_clock(verdict: ClockVerdict) -> Option<Check> {
             format!("it has come {gap} since it was last looked at: nothing expires for a day")
         }
     };
-    Some(Check {
-        name: "clock",
-        status: Status::Degraded,
-        duration: Duration::ZERO,
-        description: why,
-    })
+    let described = (Status::Degraded, why);
+    Some(Check::new("clock", Duration::ZERO, described))
 }
 
 /// Returns how long the certificates are valid: the time of the first that ends.
 fn check_certificates(certificates: &[CertificateReport], now: SystemTime) -> Check {
     let began = Instant::now();
     let first = certificates.iter().min_by_key(|it| it.not_after);
-    let (status, description) = match first {
+    let described = match first {
         None => (Status::Unhealthy, "there is none".to_owned()),
         // A caller needs no token, and is not told where files are; `restante check` tells it.
         Some(first) => match first.not_after.duration_since(now) {
@@ -239,12 +262,7 @@ fn check_certificates(certificates: &[CertificateReport], now: SystemTime) -> Ch
             }
         },
     };
-    Check {
-        name: "certificate",
-        status,
-        duration: began.elapsed(),
-        description,
-    }
+    Check::new("certificate", began.elapsed(), described)
 }
 
 /// Checks the server as a client, and its database.
@@ -296,14 +314,9 @@ pub(super) async fn readyz(admin: web::Data<Admin>) -> Result<HttpResponse, Prob
         .body("ready\n"))
 }
 
-/// Formats a duration as .NET writes a `TimeSpan`.
-fn time_span<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    let seconds = duration.as_secs();
-    let (minutes, ticks) = (seconds / 60, duration.subsec_nanos() / 100);
-    let (hours, minutes, seconds) = (minutes / 60, minutes % 60, seconds % 60);
-    serializer.collect_str(&format_args!(
-        "{hours:02}:{minutes:02}:{seconds:02}.{ticks:07}"
-    ))
+/// Writes a duration as a number of milliseconds, as the service that monitors know wrote it.
+fn milliseconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64() * 1000.0)
 }
 
 #[cfg(test)]

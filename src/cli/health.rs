@@ -20,12 +20,17 @@ pub(super) fn run(json: bool, config: &Config) -> anyhow::Result<ExitCode> {
         print(&format!("{:#}", answer.body))?;
     } else {
         let columns = ["name", "status", "duration", "description"];
-        let row = |check: &Value| columns.map(|column| text(check, column));
+        let row = |check: &Value| {
+            columns.map(|column| match column {
+                "duration" => milliseconds(check, column),
+                _ => text(check, column),
+            })
+        };
         let mut rows: Vec<_> = checks.iter().map(row).collect();
         rows.push([
             "all".to_owned(),
             status,
-            text(&answer.body, "totalDuration"),
+            milliseconds(&answer.body, "totalDuration"),
             String::new(),
         ]);
         print_table(["CHECK", "STATUS", "DURATION", "DESCRIPTION"], &rows)?;
@@ -40,4 +45,9 @@ pub(super) fn run(json: bool, config: &Config) -> anyhow::Result<ExitCode> {
 fn text(value: &Value, field: &str) -> String {
     let text = value.get(field).and_then(Value::as_str);
     text.unwrap_or_default().to_owned()
+}
+
+fn milliseconds(value: &Value, field: &str) -> String {
+    let duration = value.get(field).and_then(Value::as_f64);
+    duration.map_or_else(String::new, |duration| format!("{duration:.1} ms"))
 }
