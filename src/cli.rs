@@ -5,6 +5,7 @@
 mod check;
 mod clock;
 mod config;
+mod database;
 mod deliver;
 mod demo;
 mod endpoint;
@@ -32,7 +33,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use tokio::signal::unix::SignalKind;
 
 use crate::settings::{Config, Loaded};
-use crate::store::{Database, OpenError, give_up_some_reserve};
+use database::{migrate, open, open_by_reserve};
 
 /// The exit status of a command that failed (`sysexits.h` has none for any failure).
 const FAILED: u8 = 1;
@@ -45,7 +46,7 @@ const FAILED: u8 = 1;
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100, after_long_help = SETTINGS)]
 struct Cli {
-    /// The file with the settings (TOML).
+    /// The file with the settings: TOML, or JSON if its name ends in .json.
     #[arg(long, value_name = "FILE", global = true, env = "RESTANTE_CONFIG")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -220,8 +221,14 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             users::run(command, &open_by_reserve(&configured()?).await?).await
         }
         Command::Key(command) => keys::run(command, &open_by_reserve(&configured()?).await?).await,
-        Command::Deliver(command) => deliver::run(command, open(&configured()?).await?).await,
-        Command::Import(command) => import::run(command, open(&configured()?).await?).await,
+        Command::Deliver(command) => {
+            let opened = open(&configured()?).await?;
+            deliver::run(command, opened.own(deliver::ELSEWHERE)?).await
+        }
+        Command::Import(command) => {
+            let opened = open(&configured()?).await?;
+            import::run(command, opened.own(deliver::ELSEWHERE)?).await
+        }
         Command::Export(command) => {
             export::run(command, open_by_reserve(&configured()?).await?).await
         }
@@ -230,7 +237,10 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Sessions(command) => sessions::run(&command, &configured()?),
         Command::Health { json } => health::run(json, &configured()?),
-        Command::Clock(command) => clock::run(&command, &open(&configured()?).await?).await,
+        Command::Clock(command) => {
+            let opened = open(&configured()?).await?;
+            clock::run(&command, &opened.own(clock::ELSEWHERE)?).await
+        }
         Command::Migrate => migrate(&configured()?).await,
         Command::Check { json } => check::run(file, json).await,
         Command::Config { json } => config::run(&load(file)?, json),
@@ -262,46 +272,6 @@ fn log_warnings(loaded: &Loaded) {
 
 fn load(file: Option<&Path>) -> anyhow::Result<Loaded> {
     Ok(Config::load(file, std::env::vars_os())?)
-}
-
-/// Opens the configured database with its schema up to date.
-async fn open(config: &Config) -> anyhow::Result<Database> {
-    Ok(open_and_migrate(config).await?.0)
-}
-
-/// Opens the database for a command that stores no mail: a full disk has the reserve for it.
-async fn open_by_reserve(config: &Config) -> anyhow::Result<Database> {
-    Ok(migrate_by_reserve(config).await?.0)
-}
-
-/// Opens the database; returns the number of changes of the schema that were applied.
-async fn migrate_by_reserve(config: &Config) -> Result<(Database, usize), OpenError> {
-    loop {
-        match open_and_migrate(config).await {
-            Err(OpenError::DiskFull(_)) if give_up_some_reserve(&config.database.url) => {}
-            opened => return opened,
-        }
-    }
-}
-
-async fn open_and_migrate(config: &Config) -> Result<(Database, usize), OpenError> {
-    let (url, max_connections) = (&config.database.url, config.database.max_connections);
-    let database = Database::open_with(url, max_connections).await?;
-    let applied = database.migrate().await?;
-    database.set_min_free_space(config.database.min_free_space);
-    Ok((database, applied))
-}
-
-async fn migrate(config: &Config) -> anyhow::Result<ExitCode> {
-    let (database, applied) = migrate_by_reserve(config).await?;
-    database
-        .close()
-        .await
-        .context("while closing the database")?;
-    output::print(&format!(
-        "{applied} schema changes applied, the schema is up to date"
-    ))?;
-    Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(test)]

@@ -14,11 +14,13 @@ use std::time::Duration;
 
 use lmtp::{Reply, Rules};
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
+use tracing::field::Empty;
 
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
 use crate::net::{AdmittedConnection, ListenerKind, ListeningSocket, Protocol, SessionSignals};
-use crate::registry::{AdmissionRefusal, EndReason};
+use crate::registry::{AdmissionRefusal, EndReason, SessionHandle};
 use crate::settings::{Config, LmtpSettings};
 use session::LmtpSession;
 
@@ -65,8 +67,7 @@ impl Protocol for LmtpContext {
         connection: AdmittedConnection,
         signals: Rc<SessionSignals>,
     ) -> EndReason {
-        // Boxed, it is not copied into each future around it.
-        Box::pin(LmtpSession::new(self, connection, signals).run()).await
+        LmtpSession::new(self, connection, signals).run().await
     }
 
     fn refusal(&self, _: AdmissionRefusal) -> Vec<u8> {
@@ -76,6 +77,33 @@ impl Protocol for LmtpContext {
 
     fn write_timeout(&self) -> Duration {
         self.session_timeout
+    }
+
+    fn span(&self, handle: &SessionHandle) -> Span {
+        tracing::info_span!(
+            "lmtp.session",
+            session.id = handle.id(),
+            peer = Empty,
+            ending = Empty
+        )
+    }
+
+    fn log_end(&self, handle: &SessionHandle, ending: &'static str, seconds: u64) {
+        let (id, peer) = (handle.id(), handle.client_or_peer().host());
+        let (delivered, refused) = handle.activity().deliveries();
+        // Health checks of an MTA come all the time.
+        if delivered + refused == 0 {
+            return tracing::debug!(session.id = id, %peer, ending, seconds, "LMTP session ended without a message");
+        }
+        tracing::info!(
+            session.id = id,
+            %peer,
+            ending,
+            seconds,
+            stored = delivered,
+            refused,
+            "LMTP session ended"
+        );
     }
 
     fn metrics(&self) -> &Arc<Metrics> {

@@ -12,10 +12,12 @@
 //! | [`OpenMaildrop`] | its messages, unless they are remembered | 0 or 1 |
 //! | [`ReadFirst`] | the beginnings of up to 64 messages | 1 |
 //! | [`Read`] | more of one message | 1 |
-//! | [`CommitDeletions`] | QUIT: all or none, durably | one transaction of some 6 |
+//! | [`MarkRetrieved`] | to mark messages as read, if it wants to know | 0 |
+//! | [`CommitDeletions`] | QUIT: all or none, durably | one transaction of 3, on SQLite 4 |
 //! | [`KeyUsed`] | nothing: it is recorded every 30 seconds for all | 0 |
 //! | [`FindRecipient`] | the user of an address, and whether there is room | 1 |
 //! | [`WriteMessage`] | to stage what a large message has brought | 1 transaction for each MiB |
+//! | [`DiscardMessage`] | to remove what it has staged of a message | 0, or 1 transaction |
 //! | [`Deliver`] | to store a message for its recipients | one transaction, shared with others |
 //! | [`CheckLogins`] | which sessions may go on, every 3 seconds | 2 for each 1000 users and keys |
 //! | [`InDirectory`] | users and keys, for operators | 1 to 8 |
@@ -23,7 +25,8 @@
 //! | [`CheckStore`] | a read and an empty transaction, for health checks | 3 |
 //! | [`StoreCondition`] | whether it is full, damaged, or its clock wrong | 0 or 1 |
 //!
-//! A query that has begun goes on when its session has ended, so a commit is never broken off.
+//! A query that has begun goes on when its session has ended, so a commit is never broken off. When
+//! the server stops, it closes the store by [`MailService::close`], after the actors have ended.
 
 mod directory;
 mod intake;
@@ -48,7 +51,7 @@ use snapshots::{REMEMBERED_OCTETS, Snapshots};
 
 pub use directory::InDirectory;
 pub use intake::{Deliver, DiscardMessage, FindRecipient, Found, IntakeFault, WriteMessage};
-pub use reading::{CommitDeletions, Read, ReadFirst};
+pub use reading::{CommitDeletions, MarkRetrieved, Read, ReadFirst};
 pub use sessions::{CheckLogins, FindCandidates, Identify, KeyUsed, LoggedIn, OpenMaildrop};
 pub use upkeep::{CheckStore, CollectGarbage, NoteKeyUse, StoreCondition};
 

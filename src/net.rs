@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::metrics::Metrics;
-use crate::registry::{Admission, AdmissionRefusal, EndReason};
+use crate::registry::{Admission, AdmissionRefusal, EndReason, SessionHandle};
 use crate::tls::{Alpn, Tls};
 
 pub use acceptor::{Acceptor, Worker};
@@ -59,6 +59,17 @@ pub trait Protocol: Send + Sync + Sized + 'static {
     /// The idle time after which a session ends for the next one of its device; 0 is never.
     fn evict_idle_after(&self) -> Duration {
         Duration::ZERO
+    }
+
+    /// Makes the span of a session, with the empty fields `peer` and `ending`.
+    fn span(&self, handle: &SessionHandle) -> tracing::Span;
+
+    /// Logs the end of a session that took so many seconds.
+    fn log_end(&self, handle: &SessionHandle, ending: &'static str, seconds: u64);
+
+    /// Returns true if the octets that are sent to clients are counted.
+    fn counts_octets(&self) -> bool {
+        false
     }
 
     /// The counters.

@@ -15,6 +15,7 @@ use actix_web::dev::ServerHandle;
 use tokio::time::Instant;
 
 use crate::admin::{self, Admin, Endpoint, Health};
+use crate::lmtp::LmtpContext;
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
 use crate::net::{ListenAddress, ListenerActor, ListenerKind, ListeningSocket, Worker};
@@ -45,6 +46,7 @@ pub struct Server {
     lmtp_addresses: Vec<ListenAddress>,
     pub(crate) registry: Supervised<RegistryActor>,
     pub(crate) listener: Supervised<ListenerActor<SessionContext>>,
+    lmtp_listener: Option<Supervised<ListenerActor<LmtpContext>>>,
     pub(crate) workers: Arc<Vec<Worker<SessionContext>>>,
     renewal: Option<Supervised<RenewalActor>>,
     admin: Option<ServerHandle>,
@@ -81,7 +83,7 @@ impl Server {
         let arbiters: Vec<_> = (0..cores).map(|_| Arbiter::new()).collect();
         let workers = shared.workers(&arbiters, &registry);
         let listener = shared.accept_pop3(parts.pop3, Arc::clone(&workers), registry.clone());
-        shared.accept_lmtp(parts.lmtp, &workers, registry.clone());
+        let lmtp_listener = shared.accept_lmtp(parts.lmtp, &workers, registry.clone());
         let health = Health::new(
             listeners,
             shared.self_tests.clone(),
@@ -98,6 +100,7 @@ impl Server {
             lmtp_addresses,
             registry,
             listener,
+            lmtp_listener,
             workers,
             renewal,
             admin,
@@ -190,6 +193,9 @@ impl Server {
         let stops = &self.shared.stops;
         stops.listening.cancel();
         self.listener.ended().await;
+        if let Some(lmtp_listener) = &self.lmtp_listener {
+            lmtp_listener.ended().await;
+        }
         stops.drain.cancel();
         if !self.wait_until_empty(timeout).await {
             for session in self.sessions().await {

@@ -19,15 +19,18 @@ use std::time::Duration;
 
 use pop3::{Reply, ResponseCode};
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
+use tracing::field::Empty;
 
 use crate::log_throttle::LogThrottle;
 use crate::login_throttle::LoginThrottle;
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
 use crate::net::{AdmittedConnection, Protocol, SessionSignals};
-use crate::registry::{AdmissionRefusal, EndReason, RegistryActor};
+use crate::registry::{AdmissionRefusal, EndReason, RegistryActor, SessionHandle};
 use crate::settings::Config;
 use crate::supervision::Supervised;
+use crate::telemetry::SESSIONS;
 use crate::tls::{Alpn, Tls};
 use arrival::Arrival;
 use client::ClientIo;
@@ -79,6 +82,49 @@ impl Protocol for SessionContext {
 
     fn evict_idle_after(&self) -> Duration {
         self.settings.pop3.evict_idle_after
+    }
+
+    fn span(&self, handle: &SessionHandle) -> Span {
+        tracing::info_span!(
+            target: SESSIONS,
+            "pop3.session",
+            session.id = handle.id(),
+            peer = Empty,
+            ending = Empty
+        )
+    }
+
+    fn log_end(&self, handle: &SessionHandle, ending: &'static str, seconds: u64) {
+        let report = handle.report();
+        let handshake = handle.handshake_error();
+        let deleted = handle.activity().committed();
+        tracing::info!(
+            session.id = report.id,
+            user = report.user,
+            key = report.key,
+            peer = %report.peer,
+            proxy = report.proxy.map(tracing::field::display),
+            listener = report.listener,
+            tls = report.tls_version,
+            cipher = report.tls_cipher,
+            tls_failure = handshake.map(|it| it.failure.as_str()),
+            tls_error = handshake.map(tracing::field::display),
+            ending,
+            seconds,
+            top = report.tops,
+            retr = report.retrs,
+            dele = report.deles,
+            uidl = report.uidls,
+            octets_sent = report.octets_sent,
+            deleted,
+            left = report.messages.saturating_sub(deleted),
+            hidden = (report.hidden > 0).then_some(report.hidden),
+            "session ended"
+        );
+    }
+
+    fn counts_octets(&self) -> bool {
+        true
     }
 
     fn metrics(&self) -> &Arc<Metrics> {

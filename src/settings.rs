@@ -16,6 +16,7 @@ mod load;
 mod names;
 mod observability;
 mod pop3;
+mod relate;
 mod sasl;
 mod section;
 mod types;
@@ -36,6 +37,7 @@ pub use lmtp::LmtpSettings;
 pub use load::{ConfigError, Loaded};
 pub use observability::{LogSettings, OtelSettings};
 pub use pop3::Pop3Settings;
+pub use relate::{DatabaseSchema, RelateDelete, RelateSettings};
 pub use sasl::AuthMechanisms;
 pub use section::{Change, Setting};
 pub use types::{Domain, ExpireAfter, FileMode, LogFormat, PlaintextAuth, SecretText, SecretUrl};
@@ -53,6 +55,8 @@ sections! {
         pop3: Pop3Settings,
         /// Where the mail is.
         database: DatabaseSettings,
+        /// How a database of Relate Mail is served.
+        relate: RelateSettings,
         /// The HTTP endpoint for operators.
         admin: AdminSettings,
         /// Delivery over LMTP.

@@ -1,8 +1,7 @@
 //! Keeps the long-lived actors alive.
 //!
-//! actix's own `Supervisor` restarts an actor that stops and leaves one that panicked dead. A
-//! [`Supervised`] is held by one actor after another: when one ends, however it ends, the next is
-//! built.
+//! actix's own `Supervisor` restarts an actor that stops, and leaves one that panicked dead. A
+//! [`Supervised`] builds the next actor in both cases.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +17,7 @@ use crate::metrics::Metrics;
 /// Pause before the first restart; it doubles with each that follows.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
-/// The longest wait before a rebuilding.
+/// The longest pause before a restart.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// An actor that lived so long has nothing to do with the fault before it.
@@ -55,9 +54,9 @@ impl<A> Supervised<A>
 where
     A: Actor<Context = Context<A>>,
 {
-    /// Creates the post and keeps it held until `stop` is cancelled.
+    /// Spawns the actor on this arbiter, and again when it ends, until `stop` is cancelled.
     ///
-    /// The actors live on this arbiter. Each ending is logged and counted.
+    /// Each restart is logged and counted.
     pub fn spawn(
         name: &'static str,
         arbiter: &ArbiterHandle,

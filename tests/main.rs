@@ -20,6 +20,7 @@ mod moving;
 mod mta;
 mod process;
 mod protocol;
+mod relate;
 mod sasl;
 mod schema;
 mod scram;

@@ -14,6 +14,7 @@ pub mod deletion_batch;
 pub mod imported_message;
 pub mod message;
 pub mod pending_content;
+pub mod relate;
 pub mod remote_lease;
 pub mod scram;
 pub mod server;

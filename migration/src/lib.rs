@@ -5,6 +5,7 @@ use sea_orm_migration::prelude::*;
 pub use sea_orm_migration::{Migration, MigrationStatus, MigratorTrait};
 
 mod m20261122_000001_schema;
+pub mod relate;
 
 /// Applies the changes in their order.
 #[derive(Debug)]

@@ -111,11 +111,9 @@ impl Health {
             let test = self.tests.run(address, *kind);
             check(kind.as_str(), format!("{address} greets"), test).await
         });
-        let condition = self.mailbox.ask(StoreCondition).await.unwrap_or_default();
-        let database = self.check_database(condition);
+        let database = self.check_database();
         let (mut checks, database) = tokio::join!(join_all(listeners), database);
-        checks.push(database);
-        checks.extend(check_clock(condition.clock));
+        checks.extend(database);
         if let Some(tls) = &self.tls {
             checks.push(check_certificates(&tls.certificates(), SystemTime::now()));
         }
@@ -127,24 +125,36 @@ impl Health {
         }
     }
 
-    async fn check_database(&self, condition: Condition) -> Check {
+    /// Checks the database, and the clock by which its mail expires.
+    async fn check_database(&self) -> Vec<Check> {
+        let mut condition = None;
         let answers = check("database", "it answers".to_owned(), async {
-            let error = match self.mailbox.ask(CheckStore).await {
-                Ok(Ok(())) => return Ok(()),
-                Ok(Err(error)) => error.to_string(),
-                Err(error) => error.to_string(),
-            };
-            tracing::warn!(error, "the database does not answer the health check");
-            Err("it does not answer as it should; the log says why".to_owned())
+            let answer = self.ask_store().await;
+            condition = Some(answer.map_err(|error| {
+                tracing::warn!(error, "the database does not answer the health check");
+                "it does not answer as it should; the log says why".to_owned()
+            })?);
+            Ok(())
         });
-        let mut check = answers.await;
-        if check.status == Status::Healthy
-            && let Some((status, concern)) = concern(condition)
-        {
-            check.status = status;
-            check.description = concern.to_owned();
+        let mut database = answers.await;
+        let Some(condition) = condition else {
+            return vec![database];
+        };
+        if let Some((status, concern)) = concern(condition) {
+            database.status = status;
+            database.description = concern.to_owned();
         }
-        check
+        let clock = check_clock(condition.clock);
+        std::iter::once(database).chain(clock).collect()
+    }
+
+    /// Returns the condition of the store if it answers; no answer is an error.
+    async fn ask_store(&self) -> Result<Condition, String> {
+        let answers = self.mailbox.ask(CheckStore).await;
+        let answers = answers.map_err(|error| error.to_string())?;
+        answers.map_err(|error| error.to_string())?;
+        let condition = self.mailbox.ask(StoreCondition).await;
+        condition.map_err(|error| error.to_string())
     }
 
     async fn database_answers(&self) -> bool {
@@ -297,44 +307,4 @@ fn time_span<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok,
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_written_as_dot_net_does() {
-        for (duration, text) in [
-            (Duration::ZERO, "00:00:00.0000000"),
-            (Duration::from_nanos(12_345_699), "00:00:00.0123456"),
-            (Duration::from_millis(3_723_500), "01:02:03.5000000"),
-        ] {
-            let written = time_span(&duration, serde_json::value::Serializer);
-            assert_eq!(written.unwrap(), text);
-        }
-    }
-
-    #[test]
-    fn a_certificate_is_to_be_renewed_two_weeks_before_it_ends() {
-        let day = Duration::from_secs(24 * 60 * 60);
-        let now = SystemTime::now();
-        let ending = |not_after| CertificateReport {
-            file: "chain.pem".into(),
-            names: Vec::new(),
-            not_after,
-        };
-        for (left, status) in [
-            (now + day * 90, Status::Healthy),
-            (now + day * 14, Status::Healthy),
-            (now + day * 14 - Duration::from_secs(1), Status::Degraded),
-            (now, Status::Degraded),
-            (now - Duration::from_secs(1), Status::Unhealthy),
-        ] {
-            let others = [ending(now + day * 100), ending(left)];
-            assert_eq!(check_certificates(&others, now).status, status);
-        }
-    }
-
-    #[test]
-    fn the_worst_check_is_what_counts() {
-        assert!(Status::Unhealthy > Status::Degraded && Status::Degraded > Status::Healthy);
-    }
-}
+mod tests;

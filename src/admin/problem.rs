@@ -84,9 +84,10 @@ impl From<AccountError> for Problem {
             | AccountError::AlreadyExpired
             | AccountError::ShortWithoutNetwork => StatusCode::BAD_REQUEST,
             AccountError::NoSuchUser(_) | AccountError::NoSuchKey(_) => StatusCode::NOT_FOUND,
-            AccountError::AddressTaken(_) | AccountError::KeyNameTaken { .. } => {
-                StatusCode::CONFLICT
-            }
+            AccountError::AddressTaken(_)
+            | AccountError::KeyNameTaken { .. }
+            | AccountError::Ambiguous(_)
+            | AccountError::Elsewhere(_) => StatusCode::CONFLICT,
             AccountError::Locked => StatusCode::SERVICE_UNAVAILABLE,
             AccountError::Unsupported => StatusCode::NOT_IMPLEMENTED,
             AccountError::Database(_) => {

@@ -235,14 +235,14 @@ pub(super) async fn one(
     Ok(web::Json(admin.session(&id)?.report()))
 }
 
-/// Ends one session. Its deletions are not committed.
+/// Ends one session. Its deletions are not committed; a message that is being stored is answered first.
 #[utoipa::path(
     delete, path = "/api/sessions/{id}", tag = "sessions",
     params(("id" = String, Path, description = "The name of the session")),
     responses(
         (status = 204, description = "It has been told to end"),
         (status = 404, description = "There is no such session", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It is committing its deletions or storing a message", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It is committing its deletions", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn end(
@@ -256,7 +256,7 @@ pub(super) async fn end(
         note(&request, format!("session {} ended", handle.id()), user);
         return Ok(HttpResponse::NoContent().finish());
     }
-    let detail = "it has just ended, or a commit is under way, after which it can be ended";
+    let detail = "it has just ended, or is committing its deletions and ends by itself";
     Err(Problem::new(StatusCode::CONFLICT, detail))
 }
 

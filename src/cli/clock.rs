@@ -8,6 +8,10 @@ use super::output::print;
 use crate::accounts::format_time;
 use crate::store::{Database, shown_days};
 
+/// The reason why a database of Relate Mail has no such clock.
+pub(super) const ELSEWHERE: &str =
+    "this is a database of Relate Mail, where nothing expires by Restante's clock";
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Clock {
     /// Take the clock for right as it is now. What is due by it expires within seconds.

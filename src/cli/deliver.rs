@@ -25,6 +25,10 @@ pub(super) const TRY_LATER: u8 = 75;
 /// Number of octets read from stdin at once.
 const READ_OCTETS: usize = 64 * 1024;
 
+/// Where mail comes in if the database is Relate Mail's.
+pub(super) const ELSEWHERE: &str = "this is a database of Relate Mail, whose mail comes in by its \
+    own SMTP server alone: deliver it there";
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Deliver {
     /// Any address of the user who gets the message.
@@ -70,8 +74,8 @@ async fn deliver(command: Deliver, database: &Database) -> anyhow::Result<ExitCo
         recipients: vec![Recipient { user, head }],
     };
     // The exit status promises that the message is stored, so it follows the commit.
-    let outcomes = Intake::new(database.clone()).deliver(delivery).await?;
-    Ok(match outcomes.first() {
+    let delivered = Intake::new(database.clone()).deliver(delivery).await?;
+    Ok(match delivered.outcomes.first() {
         Some(Outcome::Stored) => ExitCode::SUCCESS,
         Some(Outcome::OverQuota) => {
             eprintln!(

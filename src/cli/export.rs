@@ -1,10 +1,13 @@
 //! `restante export`: takes a maildrop out.
 
+mod relate;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 
+use super::database::Opened;
 use super::output;
 use super::serve::Signals;
 use crate::accounts::Accounts;
@@ -25,10 +28,16 @@ pub(super) struct Export {
     format: Format,
 }
 
-pub(super) async fn run(command: Export, database: Database) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(command: Export, opened: Opened) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
+    let export = async {
+        match opened {
+            Opened::Own(database) => export_all(command, database).await,
+            Opened::Relate(store) => relate::export_all(command, store).await,
+        }
+    };
     tokio::select! {
-        exported = export_all(command, database) => exported,
+        exported = export => exported,
         // What has been written is removed with the destination, which has been dropped here.
         () = signals.next() => anyhow::bail!("the export was interrupted, and nothing is left of it"),
     }

@@ -6,11 +6,12 @@ use std::time::Duration;
 use clap::Subcommand;
 use serde_json::json;
 
+use super::database::Opened;
 use super::output::{print, print_table};
-use crate::accounts::{Accounts, KeyOptions, KeyReport, SCOPE_POP3};
+use crate::accounts::{KeyOptions, KeyReport, SCOPE_POP3};
 use crate::networks::Networks;
 use crate::settings::parse_duration;
-use crate::store::{Database, KeyId};
+use crate::store::KeyId;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeyCommand {
@@ -54,8 +55,8 @@ pub(super) enum KeyCommand {
     },
 }
 
-pub(super) async fn run(command: KeyCommand, database: &Database) -> anyhow::Result<ExitCode> {
-    let accounts = Accounts::new(database.clone());
+pub(super) async fn run(command: KeyCommand, opened: &Opened) -> anyhow::Result<ExitCode> {
+    let accounts = opened.directory();
     match command {
         KeyCommand::Create {
             address,

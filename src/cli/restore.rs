@@ -6,10 +6,10 @@ use std::time::Duration;
 use clap::ArgGroup;
 use serde_json::json;
 
+use super::database::Opened;
 use super::output::{print, print_table};
-use crate::accounts::Accounts;
 use crate::settings::parse_duration;
-use crate::store::{Database, RestoreSelector};
+use crate::store::{DeletedBySession, RestoreSelector, StoreError, UserId};
 
 #[derive(Debug, clap::Args)]
 #[command(group = ArgGroup::new("what").required(true).args(["session", "since", "list"]))]
@@ -31,14 +31,10 @@ pub(super) struct Restore {
     json: bool,
 }
 
-pub(super) async fn run(command: Restore, database: &Database) -> anyhow::Result<ExitCode> {
-    let user = Accounts::new(database.clone())
-        .find(&command.address)
-        .await?;
+pub(super) async fn run(command: Restore, opened: &Opened) -> anyhow::Result<ExitCode> {
+    let user = opened.directory().find(&command.address).await?;
     if let Some(session) = &command.session {
-        let restored = database
-            .restore(user, RestoreSelector::Session(session))
-            .await?;
+        let restored = restore(opened, user, RestoreSelector::Session(session)).await?;
         anyhow::ensure!(
             restored > 0,
             "nothing is kept that session {session:?} of {} has deleted; \
@@ -49,9 +45,7 @@ pub(super) async fn run(command: Restore, database: &Database) -> anyhow::Result
         );
         print(&format!("{restored} messages restored"))?;
     } else if let Some(since) = command.since {
-        let restored = database
-            .restore(user, RestoreSelector::Since(since))
-            .await?;
+        let restored = restore(opened, user, RestoreSelector::Since(since)).await?;
         anyhow::ensure!(
             restored > 0,
             "nothing is kept that {} has deleted in that time; \
@@ -61,12 +55,30 @@ pub(super) async fn run(command: Restore, database: &Database) -> anyhow::Result
         );
         print(&format!("{restored} messages restored"))?;
     } else {
-        list(database.deletions(user).await?, command.json)?;
+        list(deletions(opened, user).await?, command.json)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn list(deletions: Vec<crate::store::DeletedBySession>, as_json: bool) -> std::io::Result<()> {
+async fn restore(
+    opened: &Opened,
+    user: UserId,
+    which: RestoreSelector<'_>,
+) -> Result<u64, StoreError> {
+    match opened {
+        Opened::Own(database) => database.restore(user, which).await,
+        Opened::Relate(store) => store.restore(user, which).await,
+    }
+}
+
+async fn deletions(opened: &Opened, user: UserId) -> Result<Vec<DeletedBySession>, StoreError> {
+    match opened {
+        Opened::Own(database) => database.deletions(user).await,
+        Opened::Relate(store) => store.deletions(user).await,
+    }
+}
+
+fn list(deletions: Vec<DeletedBySession>, as_json: bool) -> std::io::Result<()> {
     let time = crate::accounts::format_time;
     if as_json {
         let deletions = deletions.iter().map(|it| {
@@ -74,15 +86,21 @@ fn list(deletions: Vec<crate::store::DeletedBySession>, as_json: bool) -> std::i
                 "session": it.session,
                 "messages": it.messages,
                 "deleted_at": time(it.deleted_at_ms),
-                "kept_until": time(it.kept_until_ms),
+                "kept_until": kept_until(it.kept_until_ms),
             })
         });
         return print(&format!("{:#}", json!(deletions.collect::<Vec<_>>())));
     }
-    let row = |it: crate::store::DeletedBySession| {
-        let (deleted, kept) = (time(it.deleted_at_ms), time(it.kept_until_ms));
+    let row = |it: DeletedBySession| {
+        let (deleted, kept) = (time(it.deleted_at_ms), kept_until(it.kept_until_ms));
+        let kept = kept.unwrap_or_else(|| "restored".into());
         [it.session, it.messages.to_string(), deleted, kept]
     };
     let rows: Vec<_> = deletions.into_iter().map(row).collect();
     print_table(["SESSION", "MESSAGES", "DELETED", "KEPT UNTIL"], &rows)
+}
+
+/// Returns the time until which a message can be restored; none if that has no end.
+fn kept_until(milliseconds: i64) -> Option<String> {
+    (milliseconds < i64::MAX).then(|| crate::accounts::format_time(milliseconds))
 }

@@ -13,6 +13,7 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
+use super::database::Opened;
 use super::log::{self, Apart, Level};
 use super::reload::reload;
 use super::service_user::{INSTEAD_OF_ROOT, ServiceUser, is_root};
@@ -23,7 +24,7 @@ use crate::lmtp;
 use crate::net::ListeningSocket;
 use crate::server::{Parts, Preloaded, Server, bind};
 use crate::settings::{AdminSettings, Config, Loaded};
-use crate::store::{open_to_others, sqlite_file};
+use crate::store::{Store, open_to_others, sqlite_file};
 use crate::telemetry::Traces;
 
 /// How long the collector of traces and metrics may delay a stop.
@@ -107,7 +108,7 @@ async fn parts(config: &Config, user: Option<&ServiceUser>) -> anyhow::Result<Pa
         prepared = Some(as_root);
     }
     let opened = waiting::open(config, prepared.as_ref()).await;
-    let database = match user {
+    let opened = match user {
         Some(user) => opened.with_context(|| format!("as the user {}", user.name()))?,
         None => opened?,
     };
@@ -121,10 +122,31 @@ async fn parts(config: &Config, user: Option<&ServiceUser>) -> anyhow::Result<Pa
     Ok(Parts {
         admin: prepared.admin.map(endpoint).transpose()?,
         lmtp: prepared.lmtp.into_iter().chain(of_path).collect(),
-        store: prepared.preloaded.store_in(database, config),
+        store: store_of(opened, &prepared.preloaded, config).await?,
         preloaded: prepared.preloaded,
         pop3: prepared.sockets,
     })
+}
+
+/// Returns the store in a database.
+///
+/// # Errors
+/// If mail is to be taken in for Relate Mail, which does that itself.
+async fn store_of(opened: Opened, preloaded: &Preloaded, config: &Config) -> anyhow::Result<Store> {
+    let relate = match opened {
+        Opened::Own(database) => return Ok(preloaded.store_in(database, config)),
+        Opened::Relate(relate) => relate,
+    };
+    anyhow::ensure!(
+        !config.lmtp.is_on(),
+        "{}; set Lmtp__Port=0 and no Lmtp__SocketPath",
+        super::deliver::ELSEWHERE
+    );
+    tracing::info!("serving the database of Relate Mail; users, keys and mail are changed there");
+    for grant in relate.database().missing_grants().await? {
+        tracing::error!(%grant, "the server's role lacks a privilege on Relate Mail's tables");
+    }
+    Ok(preloaded.relate_store(relate))
 }
 
 /// Reads certificates and settings again at each SIGHUP, until a signal stops the server.

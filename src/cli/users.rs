@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde_json::json;
 
+use super::database::Opened;
 use super::output::{print, print_table};
-use crate::accounts::{Accounts, Quota, QuotaChange, UserReport};
+use crate::accounts::{Quota, QuotaChange, UserReport};
 use crate::settings::parse_octets;
-use crate::store::Database;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum UserCommand {
@@ -91,8 +91,8 @@ fn number_or_none(text: &str) -> Result<Limit, String> {
         .map_err(|_| "give a number, or none".to_owned())
 }
 
-pub(super) async fn run(command: UserCommand, database: &Database) -> anyhow::Result<ExitCode> {
-    let accounts = Accounts::new(database.clone());
+pub(super) async fn run(command: UserCommand, opened: &Opened) -> anyhow::Result<ExitCode> {
+    let accounts = opened.directory();
     match command {
         UserCommand::Add {
             address,
@@ -101,7 +101,7 @@ pub(super) async fn run(command: UserCommand, database: &Database) -> anyhow::Re
             quota_messages: messages,
         } => {
             let quota = Quota { octets, messages };
-            accounts.add_with_quota(&address, &aliases, quota).await?;
+            accounts.add(&address, &aliases, quota).await?;
         }
         UserCommand::Quota { address, change } => {
             let change = QuotaChange {
@@ -111,7 +111,7 @@ pub(super) async fn run(command: UserCommand, database: &Database) -> anyhow::Re
             accounts.set_quota(&address, change).await?;
         }
         UserCommand::List { json } => {
-            let users = accounts.list().await?;
+            let users = accounts.users().await?;
             let users: Vec<_> = users.into_iter().map(UserReport::from).collect();
             if json {
                 print(&format!("{:#}", json!(users)))?;
@@ -123,7 +123,9 @@ pub(super) async fn run(command: UserCommand, database: &Database) -> anyhow::Re
         }
         UserCommand::Remove { address } => {
             let user = accounts.remove(&address).await?;
-            database.finish_removal(user).await?;
+            if let Opened::Own(database) = opened {
+                database.finish_removal(user).await?;
+            }
         }
         UserCommand::Disable { address } => accounts.set_disabled(&address, true).await?,
         UserCommand::Enable { address } => accounts.set_disabled(&address, false).await?,

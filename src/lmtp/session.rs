@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures_util::FutureExt;
 use lmtp::{Answer, Chunk, Envelope, Incoming, Lookup, MAX_LINE_OCTETS, Reply, ReversePath, Step};
 use wire::{LineBuffer, Unstuffing};
 
@@ -58,7 +59,7 @@ impl LmtpSession {
     }
 
     /// Talks until the session ends. It is killed only while it waits for its client, so that no part of
-    /// a message is lost between here and the store.
+    /// a message is lost between here and the store, and the client learns the outcome of a commit.
     pub(super) async fn run(mut self) -> EndReason {
         let Err(ending) = self.talk().await;
         if let Some(mut broken_off) = self.message.take() {
@@ -101,16 +102,13 @@ impl LmtpSession {
 
     /// Waits for the next command. A server that stops takes no further one.
     async fn wait(&mut self) -> Result<(), EndReason> {
-        let read = tokio::select! {
+        tokio::select! {
             biased;
-            () = self.signals.killed() => return Err(EndReason::Killed),
-            () = self.context.drain.cancelled() => return Err(EndReason::Shutdown),
+            () = self.signals.killed() => Err(self.say_killed()),
+            () = self.context.drain.cancelled() => Err(EndReason::Shutdown),
             read = self.transport.read(&mut self.lines) => read,
-            () = tokio::time::sleep(self.context.session_timeout) => {
-                return Err(EndReason::TimedOut);
-            }
-        };
-        self.heard(read)
+            () = tokio::time::sleep(self.context.session_timeout) => Err(EndReason::TimedOut),
+        }
     }
 
     /// Reads more of a message.
@@ -120,24 +118,13 @@ impl LmtpSession {
             drain.cancelled().await;
             tokio::time::sleep(DRAIN_SILENCE).await;
         };
-        let read = tokio::select! {
+        tokio::select! {
             biased;
-            () = self.signals.killed() => return Err(EndReason::Killed),
+            () = self.signals.killed() => Err(self.say_killed()),
             read = self.transport.read(&mut self.lines) => read,
-            () = tokio::time::sleep(self.context.session_timeout) => {
-                return Err(EndReason::TimedOut);
-            }
-            () = stopping => return Err(EndReason::Shutdown),
-        };
-        self.heard(read)
-    }
-
-    fn heard(&self, read: std::io::Result<usize>) -> Result<(), EndReason> {
-        if read? == 0 {
-            return Err(EndReason::Disconnected);
+            () = tokio::time::sleep(self.context.session_timeout) => Err(EndReason::TimedOut),
+            () = stopping => Err(EndReason::Shutdown),
         }
-        self.handle.activity().note();
-        Ok(())
     }
 
     /// Sends the reason for which the server ends the session.
@@ -152,6 +139,19 @@ impl LmtpSession {
         };
         self.say(&reply);
         self.flush().await
+    }
+
+    /// Tells the client that the session is killed, if that can be sent at once.
+    fn say_killed(&mut self) -> EndReason {
+        let why = match self.handle.ending() {
+            Some(EndReason::Shutdown) => "is stopping",
+            _ => "ends this session",
+        };
+        self.say(&Reply::closing(&self.context.rules.server_name, why));
+        let out = std::mem::take(&mut self.out);
+        // A client that reads nothing must not hold the end up.
+        let _ = self.transport.write_all(&out, &[]).now_or_never();
+        EndReason::Killed
     }
 
     /// Does what a step says.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{MailService, Query};
 use crate::accounts::AccountError;
-use crate::store::{Directory, StoreError};
+use crate::store::{Directory, StoreError, ask_once};
 
 /// Asks or changes something about users and keys.
 pub struct InDirectory<F>(pub F);
@@ -17,7 +17,7 @@ where
     type Answer = Result<T, AccountError>;
 
     async fn run(self, service: Arc<MailService>) -> Self::Answer {
-        let answer = self.0(&*service.store.directory).await;
+        let answer = ask_once(self.0(&*service.store.directory)).await;
         if let Err(AccountError::Database(cause)) = answer {
             let fault = StoreError::Database(cause);
             service.note_fault("asking for users and keys", &fault);

@@ -1,9 +1,14 @@
 //! Mail that comes in.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use super::{MailService, Query};
-use crate::store::{Addressee, IncomingMessage, Outcome, Recipient, StoreError};
+use crate::store::{
+    Addressee, Delivered, IncomingMessage, Outcome, Recipient, StoreError, ask_once,
+};
 
 /// Finds the user whom mail for an address reaches.
 #[derive(Debug, Clone)]
@@ -65,13 +70,13 @@ impl Query for WriteMessage {
 
     async fn run(self, service: Arc<MailService>) -> Self::Answer {
         // Clients need not say beforehand how large a message is.
-        let has_room = service.has_room_for(0).await;
-        let message = service.write(self.message, &self.octets).await?;
-        if !has_room {
-            service.discard(message).await;
-            return Err(IntakeFault::NoSpace);
+        if service.has_room_for(0).await {
+            return service.write(self.message, &self.octets).await;
         }
-        Ok(message)
+        if let Some(message) = self.message {
+            service.discard(message).await;
+        }
+        Err(IntakeFault::NoSpace)
     }
 }
 
@@ -91,7 +96,12 @@ impl Query for Deliver {
     async fn run(self, service: Arc<MailService>) -> Self::Answer {
         let message = service.write(self.message, &self.octets).await?;
         let delivered = message.deliver(self.recipients).await;
-        delivered.map_err(|error| service.intake_fault("delivering mail", &error))
+        let Delivered { outcomes, fault } =
+            delivered.map_err(|error| service.intake_fault("delivering mail", &error))?;
+        if let Some(fault) = fault {
+            service.note_fault("delivering mail to some of its recipients", &fault);
+        }
+        Ok(outcomes)
     }
 }
 
@@ -113,16 +123,19 @@ impl MailService {
         octets: &[u8],
     ) -> Result<Box<dyn IncomingMessage>, IntakeFault> {
         let mut message = message.unwrap_or_else(|| self.store.intake.new_message());
-        if let Err(error) = message.write(octets).await {
-            let fault = self.intake_fault("taking a message in", &error);
+        let Err(error) = ask_once(message.write(octets)).await else {
+            return Ok(message);
+        };
+        let fault = self.intake_fault("taking a message in", &error);
+        // A store that does not answer is not asked again: what it has of the message expires.
+        if !matches!(error, StoreError::TimedOut(_)) {
             self.discard(message).await;
-            return Err(fault);
         }
-        Ok(message)
+        Err(fault)
     }
 
     async fn discard(&self, message: Box<dyn IncomingMessage>) {
-        if let Err(error) = message.discard().await {
+        if let Err(error) = ask_once(message.discard()).await {
             self.note_fault("throwing a message away", &error);
         }
     }

@@ -54,6 +54,25 @@ impl Query for Read {
     }
 }
 
+/// Notes that messages were retrieved whole.
+#[derive(Debug)]
+pub struct MarkRetrieved {
+    /// The maildrop that they are in.
+    pub maildrop: Arc<dyn Maildrop>,
+    /// The messages.
+    pub messages: Vec<MessageNumber>,
+}
+
+impl Query for MarkRetrieved {
+    type Answer = ();
+
+    async fn run(self, service: Arc<MailService>) {
+        let mark = async || self.maildrop.mark_retrieved(&self.messages).await;
+        // The fault has been logged, and the session goes on.
+        let _ = service.ask("marking messages as read", mark).await;
+    }
+}
+
 /// Deletes messages, all or none; answers how many of them were still there.
 #[derive(Debug, Clone)]
 pub struct CommitDeletions {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{MailService, Query};
-use crate::store::{Condition, GcReport, StoreError};
+use crate::store::{Condition, GcReport, StoreError, ask_once};
 
 /// Removes what no session can read any more, and what has expired.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +43,7 @@ impl Query for NoteKeyUse {
             return;
         }
         let ages = used.iter().map(|(key, at)| (*key, at.elapsed())).collect();
-        if let Err(error) = service.store.mail.note_key_use(&ages).await {
+        if let Err(error) = ask_once(service.store.mail.note_key_use(&ages)).await {
             service.note_fault("noting when keys were used", &error);
             let mut memory = service.memory();
             for (key, at) in used {
@@ -61,7 +61,7 @@ impl Query for CheckStore {
     type Answer = Result<(), StoreError>;
 
     async fn run(self, service: Arc<MailService>) -> Self::Answer {
-        service.store.upkeep.ping().await
+        ask_once(service.store.upkeep.ping()).await
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) async fn refuse<P: Protocol>(
             transport = secured.map_err(io::Error::other)?;
         }
         transport.write_all(&protocol.refusal(why), &[]).await?;
-        if listener.protocol() == super::ProtocolName::Pop3 {
+        if protocol.counts_octets() {
             protocol.metrics().octets_sent(transport.take_sent());
         }
         transport.close().await;

@@ -11,12 +11,10 @@ use std::time::Instant;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use tracing::Instrument;
 
-use super::listener_kind::ProtocolName;
 use super::signals::SessionSignals;
 use super::{AdmittedConnection, Protocol};
 use crate::metrics::Metrics;
 use crate::registry::{EndReason, Kill, SessionHandle, State};
-use crate::telemetry::SESSIONS;
 
 /// The capacity of the actor's mailbox: it gets nothing but [`Kill`].
 const MAILBOX_CAPACITY: usize = 4;
@@ -27,7 +25,7 @@ pub struct SessionActor<P: Protocol> {
     handle: Arc<SessionHandle>,
     connection: Option<AdmittedConnection>,
     signals: Rc<SessionSignals>,
-    _ended: SessionEnded,
+    _ended: SessionEnded<P>,
 }
 
 impl<P: Protocol> SessionActor<P> {
@@ -35,8 +33,8 @@ impl<P: Protocol> SessionActor<P> {
         let handle = Arc::clone(connection.admission.handle());
         Self {
             _ended: SessionEnded {
+                protocol: Arc::clone(&protocol),
                 handle: Arc::clone(&handle),
-                metrics: Arc::clone(protocol.metrics()),
                 began: Instant::now(),
             },
             protocol,
@@ -68,9 +66,14 @@ impl<P: Protocol> Actor for SessionActor<P> {
             self.handle.set_ending(why);
             return context.stop();
         }
-        let span = span(connection.listener.protocol(), &self.handle);
+        let span = self.protocol.span(&self.handle);
+        if self.handle.is_client_known() {
+            let peer = self.handle.client_or_peer().host();
+            span.record("peer", tracing::field::display(peer));
+        }
         let protocol = Arc::clone(&self.protocol);
-        let conversation = protocol.serve(connection, Rc::clone(&self.signals));
+        // Boxed, it is not copied into each future around it.
+        let conversation = Box::pin(protocol.serve(connection, Rc::clone(&self.signals)));
         let session = async move {
             let ending = conversation.await;
             tracing::Span::current().record("ending", ending.as_str());
@@ -84,25 +87,6 @@ impl<P: Protocol> Actor for SessionActor<P> {
     }
 }
 
-fn span(protocol: ProtocolName, handle: &SessionHandle) -> tracing::Span {
-    let peer = tracing::field::Empty;
-    let ending = tracing::field::Empty;
-    let id = handle.id();
-    let span = match protocol {
-        ProtocolName::Pop3 => {
-            tracing::info_span!(target: SESSIONS, "pop3.session", session.id = id, peer, ending)
-        }
-        ProtocolName::Lmtp => tracing::info_span!("lmtp.session", session.id = id, peer, ending),
-    };
-    if handle.is_client_known() {
-        span.record(
-            "peer",
-            tracing::field::display(handle.client_or_peer().host()),
-        );
-    }
-    span
-}
-
 impl<P: Protocol> Handler<Kill> for SessionActor<P> {
     type Result = ();
 
@@ -110,14 +94,15 @@ impl<P: Protocol> Handler<Kill> for SessionActor<P> {
         #[cfg(test)]
         crate::faults::panic_if_doomed(self.handle.id());
         let goes_on = match self.handle.state() {
-            // A commit has begun: the session ends by itself, and its client learns the outcome.
-            State::Update => true,
+            // The session ends by itself, and its client learns the outcome.
+            State::Update if self.handle.commit_is_last() => true,
             State::Transaction if why == EndReason::Superseded => {
                 self.make_way_if_idle();
                 true
             }
-            // It may have logged in meanwhile, and blocks no slot before login any more.
-            State::Transaction => why == EndReason::Evicted,
+            // It may have logged in meanwhile, and blocks no slot before login any more. In UPDATE it
+            // sees the signal after its commit, when it waits for its client.
+            State::Transaction | State::Update => why == EndReason::Evicted,
             // An idle session can say goodbye.
             State::Authorization => why == EndReason::Evicted && self.signals.interrupt(),
         };
@@ -129,18 +114,22 @@ impl<P: Protocol> Handler<Kill> for SessionActor<P> {
 }
 
 /// Counts and logs the end of a session, also after a panic.
-struct SessionEnded {
+struct SessionEnded<P: Protocol> {
+    protocol: Arc<P>,
     handle: Arc<SessionHandle>,
-    metrics: Arc<Metrics>,
     began: Instant,
 }
 
-impl SessionEnded {
+impl<P: Protocol> SessionEnded<P> {
+    fn metrics(&self) -> &Metrics {
+        self.protocol.metrics()
+    }
+
     /// Counts the end, and returns its name for the log.
     fn count(&self) -> &'static str {
         let ending = self.handle.ending();
         if ending.is_none() && std::thread::panicking() {
-            self.metrics.session_panicked();
+            self.metrics().session_panicked();
             let id = self.handle.id();
             tracing::error!(
                 session.id = id,
@@ -150,73 +139,23 @@ impl SessionEnded {
         }
         if let Some(ending) = ending.filter(|_| !self.handle.is_self_test()) {
             let protocol = self.handle.listener().protocol();
-            self.metrics.session_ended_by(protocol, ending);
+            self.metrics().session_ended_by(protocol, ending);
         }
         ending.map_or("stopped", EndReason::as_str)
     }
-
-    fn log_pop3(&self, ending: &'static str) {
-        let report = self.handle.report();
-        let handshake = self.handle.handshake_error();
-        if let Some(handshake) = handshake {
-            self.metrics.tls.handshake_failed(handshake.failure);
-        }
-        let deleted = self.handle.activity().committed();
-        tracing::info!(
-            session.id = report.id,
-            user = report.user,
-            key = report.key,
-            peer = %report.peer,
-            proxy = report.proxy.map(tracing::field::display),
-            listener = report.listener,
-            tls = report.tls_version,
-            cipher = report.tls_cipher,
-            tls_failure = handshake.map(|it| it.failure.as_str()),
-            tls_error = handshake.map(tracing::field::display),
-            ending,
-            seconds = self.began.elapsed().as_secs(),
-            top = report.tops,
-            retr = report.retrs,
-            dele = report.deles,
-            uidl = report.uidls,
-            octets_sent = report.octets_sent,
-            deleted,
-            left = report.messages.saturating_sub(deleted),
-            hidden = (report.hidden > 0).then_some(report.hidden),
-            "session ended"
-        );
-    }
-
-    fn log_lmtp(&self, ending: &'static str) {
-        let (id, peer) = (self.handle.id(), self.handle.client_or_peer().host());
-        let seconds = self.began.elapsed().as_secs();
-        let (delivered, refused) = self.handle.activity().deliveries();
-        // Health checks of an MTA come all the time.
-        if delivered + refused == 0 {
-            return tracing::debug!(session.id = id, %peer, ending, seconds, "LMTP session ended without a message");
-        }
-        tracing::info!(
-            session.id = id,
-            %peer,
-            ending,
-            seconds,
-            stored = delivered,
-            refused,
-            "LMTP session ended"
-        );
-    }
 }
 
-impl Drop for SessionEnded {
+impl<P: Protocol> Drop for SessionEnded<P> {
     fn drop(&mut self) {
         let ending = self.count();
         if self.handle.is_self_test() {
             let id = self.handle.id();
             return tracing::debug!(session.id = id, ending, "self-test ended");
         }
-        match self.handle.listener().protocol() {
-            ProtocolName::Pop3 => self.log_pop3(ending),
-            ProtocolName::Lmtp => self.log_lmtp(ending),
+        if let Some(handshake) = self.handle.handshake_error() {
+            self.metrics().tls.handshake_failed(handshake.failure);
         }
+        let seconds = self.began.elapsed().as_secs();
+        self.protocol.log_end(&self.handle, ending, seconds);
     }
 }

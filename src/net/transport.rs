@@ -12,7 +12,7 @@ use wire::LineBuffer;
 
 use super::proxy::begins_header;
 use super::stream::NetStream;
-use crate::registry::SessionHandle;
+use crate::registry::{EndReason, SessionHandle};
 use crate::tls::{Alpn, HandshakeError, Tls};
 
 /// The longest time of a TLS handshake.
@@ -148,12 +148,13 @@ impl Transport {
         }
     }
 
-    /// Adds the next octets of the client to the buffer; 0 octets mean that it has closed.
+    /// Adds the next octets of the client to the buffer, and notes that it is active. A client that
+    /// has closed is an error.
     ///
     /// Dropping the future loses nothing.
-    pub(crate) async fn read(&mut self, lines: &mut LineBuffer) -> io::Result<usize> {
+    pub(crate) async fn read(&mut self, lines: &mut LineBuffer) -> Result<(), EndReason> {
         let Self { stream, first, .. } = self;
-        poll_fn(|context| {
+        let read = poll_fn(|context| {
             stream.poll_read(context, |octets| {
                 if *first == FirstOctets::Missing {
                     *first = if begins_header(octets) {
@@ -164,8 +165,12 @@ impl Transport {
                 }
                 lines.push(octets);
             })
-        })
-        .await
+        });
+        if read.await? == 0 {
+            return Err(EndReason::Disconnected);
+        }
+        self.handle.activity().note();
+        Ok(())
     }
 
     /// Sends all octets, first those of `head` and then those of `body`.

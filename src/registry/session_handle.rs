@@ -194,12 +194,10 @@ impl SessionHandle {
         }
     }
 
-    /// Tells the session to end; returns false if it has ended or is in UPDATE.
+    /// Tells the session to end; returns false if it has ended, or commits the deletions of its QUIT.
     pub(crate) fn end(&self, why: EndReason) -> bool {
         match &mut *self.reach.lock() {
-            Reach::Actor(actor) => {
-                self.state() != State::Update && actor.try_send(Kill(why)).is_ok()
-            }
+            Reach::Actor(actor) => !self.commit_is_last() && actor.try_send(Kill(why)).is_ok(),
             Reach::NotYet(doomed) => {
                 doomed.get_or_insert(why);
                 true
@@ -225,7 +223,14 @@ impl SessionHandle {
         self.verifying.load(Relaxed)
     }
 
-    /// Sets whether a commit is under way, during which the session can't be ended.
+    /// Returns true if a commit is under way after which the session ends by itself. A session of LMTP
+    /// goes on after it has stored a message.
+    pub(crate) fn commit_is_last(&self) -> bool {
+        let ends_after_it = self.listener.protocol() == ProtocolName::Pop3;
+        ends_after_it && self.state() == State::Update
+    }
+
+    /// Sets whether a commit is under way, which is never broken off.
     pub(crate) fn set_updating(&self, updating: bool) {
         self.updating.store(updating, Relaxed);
     }

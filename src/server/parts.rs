@@ -9,6 +9,7 @@ use crate::identity::new_name;
 use crate::metrics::Metrics;
 use crate::net::ListeningSocket;
 use crate::settings::Config;
+use crate::store::relate::RelateStore;
 use crate::store::{Database, Retention, SqlStore, Store};
 use crate::tls::Tls;
 
@@ -72,6 +73,12 @@ impl Preloaded {
             expire_after: config.pop3.expire_after.duration(),
         });
         watch::watch_clock(self.metrics.observables(), store.clock_guard());
+        store.into()
+    }
+
+    /// Returns the store of a database of Relate Mail, with its metrics.
+    pub(crate) fn relate_store(&self, store: RelateStore) -> Store {
+        watch::watch_database(self.metrics.observables(), store.database());
         store.into()
     }
 }

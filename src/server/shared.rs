@@ -52,12 +52,14 @@ impl Shared {
         let limits = settings.derive(|config| AdmissionLimits::from(&config.pop3));
         let (pop3, lmtp) = (&settings.current().pop3, &settings.current().lmtp);
         let max_lmtp = lmtp.max_connections;
+        let max_messages = pop3.max_messages_per_session;
+        let max_messages = max_messages.unwrap_or(store.default_max_messages);
         Self {
             mail: MailService::new(
                 store,
                 Arc::clone(&metrics),
                 pop3.require_authentication,
-                pop3.max_messages_per_session,
+                max_messages,
             ),
             table: Table::new(limits, max_lmtp, Arc::clone(&metrics)),
             settings,
@@ -154,15 +156,15 @@ impl Shared {
         self.listen("listener", sockets, acceptor)
     }
 
-    /// Begins to accept LMTP sessions on the threads of these workers, if there is a socket.
+    /// Begins to accept LMTP sessions on the threads of these workers; `None` if there is no socket.
     pub(super) fn accept_lmtp(
         &mut self,
         sockets: Vec<ListeningSocket>,
         pop3: &[Worker<SessionContext>],
         registry: Supervised<RegistryActor>,
-    ) {
+    ) -> Option<Supervised<ListenerActor<LmtpContext>>> {
         if sockets.is_empty() {
-            return;
+            return None;
         }
         let workers = pop3.iter().map(|pop3| {
             let mailbox = pop3.protocol().mailbox.clone();
@@ -180,7 +182,7 @@ impl Shared {
             Arc::clone(&self.metrics),
             Reserve::of_lmtp(),
         );
-        self.listen("LMTP listener", sockets, acceptor);
+        Some(self.listen("LMTP listener", sockets, acceptor))
     }
 
     /// Spawns a listener on this thread.

@@ -173,7 +173,7 @@ impl AuthorizationPhase {
                 () = &mut client.draining => return Err(EndReason::Shutdown),
             };
             match read {
-                Ok(read) => client.heard(read)?,
+                Ok(read) => read?,
                 Err(_) if wake_at == login_by => return Ok(Some(self.login_timed_out())),
                 Err(_) => return Err(EndReason::TimedOut),
             }

@@ -71,15 +71,6 @@ impl ClientIo {
         telemetry::command(verb)
     }
 
-    /// Notes that octets have come, or that the client has closed.
-    pub(super) fn heard(&self, read: io::Result<usize>) -> Result<(), EndReason> {
-        if read? == 0 {
-            return Err(EndReason::Disconnected);
-        }
-        self.handle.activity().note();
-        Ok(())
-    }
-
     /// Shakes hands. What came in clear is forgotten, as anyone on the path could have sent it.
     pub(super) async fn start_tls(self) -> Result<Self, EndReason> {
         let Self {

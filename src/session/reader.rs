@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use pop3::{MessageNumber, RetrieveRefusal};
 
-use crate::mailbox::{Mailbox, Read, ReadFirst};
+use crate::mailbox::{Mailbox, MarkRetrieved, Read, ReadFirst};
 use crate::store::{Cursor, FIRST_READ_OCTETS, Maildrop, Piece, StoreError};
 use crate::supervision::ActorUnavailable;
 
@@ -26,6 +26,8 @@ pub(super) struct Reader {
     /// The message that comes next if the client goes on in order.
     expected: Option<MessageNumber>,
     batch: usize,
+    /// The messages that were retrieved whole, for a store that wants to know.
+    retrieved: Vec<MessageNumber>,
 }
 
 impl Reader {
@@ -35,6 +37,29 @@ impl Reader {
             ahead: VecDeque::new(),
             expected: None,
             batch: 1,
+            retrieved: Vec::new(),
+        }
+    }
+
+    /// Notes that a message was retrieved whole, if the store wants to know.
+    pub(super) fn note_retrieved(&mut self, number: MessageNumber) {
+        if self.maildrop.tracks_retrieval() {
+            self.retrieved.push(number);
+        }
+    }
+
+    /// Returns the number of messages that the store has yet to be told of.
+    pub(super) fn retrieved(&self) -> usize {
+        self.retrieved.len()
+    }
+
+    /// Tells the store which messages were retrieved. They must have been sent.
+    pub(super) fn report_retrieved(&mut self, mailbox: &Mailbox) {
+        if !self.retrieved.is_empty() {
+            mailbox.tell(MarkRetrieved {
+                maildrop: Arc::clone(&self.maildrop),
+                messages: std::mem::take(&mut self.retrieved),
+            });
         }
     }
 

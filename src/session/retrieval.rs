@@ -74,6 +74,7 @@ impl<'a> Retrieval<'a> {
         }
         drop(piece);
         self.client.out.extend_from_slice(self.stuffing.finish());
+        self.reader.note_retrieved(number);
         self.client.context.metrics.message_retrieved();
         self.client.handle.activity().add_retrieved();
         Ok(state)

@@ -26,6 +26,10 @@ const IDLE_AFTER: Duration = Duration::from_secs(30);
 /// The time that an idle client gets when the server stops, and between two looks at the others.
 const DRAIN_LOOK: Duration = Duration::from_secs(5);
 
+/// A store that wants to know which messages were retrieved is told of so many at once, unless the
+/// client waits before.
+const RETRIEVED_AT_ONCE: usize = 256;
+
 /// An open maildrop, and what is given back when it is closed.
 pub(super) struct OpenedMaildrop {
     pub(super) maildrop: Arc<dyn Maildrop>,
@@ -139,10 +143,17 @@ impl TransactionPhase {
                         let retrieval = Retrieval::new(&mut self.client, reader);
                         let state = Box::pin(retrieval.run(retrieve)).await?;
                         self.note_duration(verb, began);
+                        if self.maildrop.reader.retrieved() >= RETRIEVED_AT_ONCE {
+                            self.report_retrieved().await?;
+                        }
                         state
                     }
-                    TransactionStep::Commit(commit) => return Ok(TransactionEnd::Commit(commit)),
+                    TransactionStep::Commit(commit) => {
+                        self.report_retrieved().await?;
+                        return Ok(TransactionEnd::Commit(commit));
+                    }
                     TransactionStep::Quit(reply) => {
+                        self.report_retrieved().await?;
                         return Ok(TransactionEnd::Close(reply, EndReason::Quit));
                     }
                     TransactionStep::Close(reply) => {
@@ -152,10 +163,22 @@ impl TransactionPhase {
                 self.client.flush_if_many().await?;
             }
             self.client.flush_and_wait().await?;
+            let mailbox = &self.client.context.mailbox;
+            self.maildrop.reader.report_retrieved(mailbox);
             if let Some(next) = self.wait(max_octets).await? {
                 return Ok(next);
             }
         }
+    }
+
+    /// Tells the store which messages were retrieved, once they are sent.
+    async fn report_retrieved(&mut self) -> Result<(), EndReason> {
+        if self.maildrop.reader.retrieved() > 0 {
+            self.client.flush().await?;
+            let mailbox = &self.client.context.mailbox;
+            self.maildrop.reader.report_retrieved(mailbox);
+        }
+        Ok(())
     }
 
     /// Sends a listing piece by piece.
@@ -201,7 +224,7 @@ impl TransactionPhase {
             };
             match read {
                 Ok(read) => {
-                    client.heard(read)?;
+                    read?;
                     if client.lines.has_line(max_octets) {
                         return Ok(None);
                     }

@@ -9,7 +9,6 @@ use super::client::ClientIo;
 use super::transaction::OpenedMaildrop;
 use crate::mailbox::CommitDeletions;
 use crate::registry::EndReason;
-use crate::store::StoreError;
 
 /// The most unique-ids in one line of the log.
 const DELETIONS_PER_LINE: usize = 50;
@@ -20,7 +19,7 @@ enum Deleted {
     All(usize),
     /// Nothing was deleted.
     None,
-    /// The connection to the database broke during the commit.
+    /// The store does not say whether it has committed.
     Unknown,
 }
 
@@ -73,9 +72,8 @@ impl<'a> Update<'a> {
                 self.log_deletions(commit, maildrop.snapshot());
                 Deleted::All(deleted)
             }
-            Ok(Ok(Err(StoreError::TimedOut(_))) | Err(_)) | Err(_) => Deleted::Unknown,
-            Ok(Ok(Err(error))) if error.is_broken_connection() => Deleted::Unknown,
-            Ok(Ok(Err(_))) => Deleted::None,
+            Ok(Ok(Err(error))) if !error.is_uncertain() => Deleted::None,
+            Ok(Ok(Err(_)) | Err(_)) | Err(_) => Deleted::Unknown,
         }
     }
 

@@ -1,5 +1,6 @@
 //! The settings of the database.
 
+use super::relate::DatabaseSchema;
 use super::section::section;
 use super::types::SecretUrl;
 
@@ -15,6 +16,8 @@ section! {
                 "a database URL begins with sqlite:, postgres:// or postgresql:// (a string of the \
                  form Host=...;Database=... belongs in the environment variable \
                  ConnectionStrings__DefaultConnection)";
+        /// Whose schema the database has.
+        restart schema: DatabaseSchema = DatabaseSchema::Auto;
         /// The free space in octets that SQLite's disk must have for mail to be taken in; 0 is no
         /// limit. `None` is chosen by the size of the disk.
         restart min_free_space: Option<u64> = None;

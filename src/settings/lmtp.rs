@@ -32,7 +32,7 @@ section! {
 
 impl LmtpSettings {
     /// Returns whether there is anything to listen on.
-    pub(super) fn is_on(&self) -> bool {
+    pub fn is_on(&self) -> bool {
         self.port != 0 || self.socket_path.is_some()
     }
 

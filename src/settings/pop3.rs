@@ -97,8 +97,9 @@ section! {
         restart auth_failure_delay: Option<Duration> = None;
         /// The longest delay after failed logins.
         restart max_auth_failure_delay: Duration = 15 * SECOND;
-        /// How many messages a session sees, the newest; 0 is all.
-        restart max_messages_per_session: u32 = 0;
+        /// How many messages a session sees, the newest; 0 is all. `None` is as many as the store
+        /// shows by default: all of our own schema, and 1000 of Relate Mail's.
+        restart max_messages_per_session: Option<u32> = None;
         /// How long open sessions may go on when the server stops.
         reload shutdown_timeout: Duration = 30 * SECOND;
         /// How long a deleted message can be restored.

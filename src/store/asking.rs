@@ -68,10 +68,20 @@ pub(crate) async fn ask<T>(
     in_time(ANSWER_TIMEOUT, asking).await
 }
 
-async fn in_time<T>(
+/// Asks once. The answer is waited for no longer than that to a question that may be repeated.
+///
+/// # Errors
+/// The error of the question, or that there was no answer in time.
+pub(crate) async fn ask_once<T, E: From<StoreError>>(
+    question: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    in_time(ANSWER_TIMEOUT, question).await
+}
+
+async fn in_time<T, E: From<StoreError>>(
     timeout: Duration,
-    asking: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
+    asking: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
     let waiting = async {
         let mut asking = pin!(asking);
         match tokio::time::timeout(timeout, &mut asking).await {
@@ -80,7 +90,7 @@ async fn in_time<T>(
             Err(_) => {
                 // Its server may have vanished, and nobody would notice for long.
                 suspect_connections();
-                Err(StoreError::TimedOut(timeout))
+                Err(StoreError::TimedOut(timeout).into())
             }
         }
     };
@@ -146,20 +156,20 @@ mod tests {
 
     #[actix_rt::test]
     async fn a_question_that_takes_too_long_is_given_up() {
-        let never = in_time::<()>(Duration::ZERO, pending()).await;
+        let never = in_time::<(), StoreError>(Duration::ZERO, pending()).await;
         assert!(matches!(never, Err(StoreError::TimedOut(_))), "{never:?}");
         let after_a_commit = async {
             committing(std::future::ready(())).await;
             pending().await
         };
-        let never = in_time::<()>(Duration::ZERO, after_a_commit).await;
+        let never = in_time::<(), StoreError>(Duration::ZERO, after_a_commit).await;
         assert!(matches!(never, Err(StoreError::TimedOut(_))), "{never:?}");
     }
 
     #[actix_rt::test]
     async fn a_commit_that_has_begun_is_waited_for_however_long_it_takes() {
         let (done, is_done) = oneshot::channel();
-        let question = async { Ok(committing(is_done).await.unwrap()) };
+        let question = async { Ok::<_, StoreError>(committing(is_done).await.unwrap()) };
         let mut answer = pin!(in_time(Duration::ZERO, question));
         for _ in 0..3 {
             let polled = poll_fn(|context| Poll::Ready(answer.as_mut().poll(context).is_pending()));

@@ -1,17 +1,18 @@
 //! Opens the database and brings its schema up to date.
 
-use std::path::PathBuf;
+mod connecting;
+mod disk;
+mod error;
+
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use entity::user;
 use migration::{Migrator, MigratorTrait};
-use sea_orm::sqlx::Connection;
 use sea_orm::{
-    AccessMode, ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, EntityTrait,
-    IsolationLevel, QueryResult, QuerySelect, RuntimeErr, SqliteTransactionMode, Statement,
-    TransactionOptions, sqlx,
+    AccessMode, ConnectionTrait, DbBackend, DbErr, EntityTrait, IsolationLevel, QueryResult,
+    QuerySelect, SqliteTransactionMode, Statement, TransactionOptions,
 };
 use tokio::sync::Semaphore;
 
@@ -20,8 +21,14 @@ use super::faults::{DatabaseFault, is_damage};
 use super::pools::{Pool, PoolUse, Rows};
 use super::postgres;
 use super::raw;
-use super::sqlite::{self, Disk, Maintenance, Opened, SqliteFiles, Using, sqlite_file};
+use super::sqlite::{self, Maintenance, Opened, SqliteFiles, sqlite_file};
 use super::transaction::Transaction;
+
+pub(crate) use connecting::is_postgres;
+pub(super) use connecting::{common_options, connect};
+pub use error::OpenError;
+
+use connecting::{postgres_options, say_why_not};
 
 /// Maximum number of connections of a process to PostgreSQL, by default.
 const POSTGRES_CONNECTIONS: u32 = 8;
@@ -49,72 +56,6 @@ pub struct Database {
     sqlite: Option<Arc<SqliteFiles>>,
     maintenance: Arc<Mutex<Option<Maintenance>>>,
     damaged: Arc<AtomicBool>,
-}
-
-/// Why the database can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The URL names no database that we know.
-    #[error("Database__Url must begin with sqlite:// or postgres://, not {0:?}")]
-    UnknownKind(String),
-    /// The URL can't be read.
-    #[error(
-        "Database__Url can't be read: {0} (characters such as # or @ in a password are written %23, %40)"
-    )]
-    Malformed(url::ParseError),
-    /// A database in memory would differ for every connection.
-    #[error("Database__Url names no file; write for example sqlite://data/restante.db")]
-    NoFile,
-    /// The folder of the file can't be made.
-    #[error("the folder {} of the database can't be made: {reason}", .folder.display())]
-    Folder {
-        /// The folder.
-        folder: PathBuf,
-        /// What the system says.
-        reason: std::io::Error,
-    },
-    /// The file can't be kept from other users.
-    #[error("the database {} can't be made for this user alone: {reason}", .file.display())]
-    File {
-        /// The file.
-        file: PathBuf,
-        /// What the system says.
-        reason: std::io::Error,
-    },
-    /// The database did not let us in.
-    #[error(
-        "the database can't be opened: {0} (check Database__Url, and that this user may write there)"
-    )]
-    Connect(DbErr),
-    /// There is no room for what SQLite has beside the database while it is open.
-    #[error("the disk of the database is full: make room there ({0})")]
-    DiskFull(DbErr),
-    /// What tells which tables there are is damaged.
-    #[error(
-        "the database is damaged where it can't be opened without: restore a backup, or recover what \
-         can be read (docs/OPERATING.md): {0}"
-    )]
-    Damaged(DbErr),
-    /// The schema can't be brought up to date.
-    #[error("the database's schema can't be brought up to date: {0}")]
-    Migrate(DbErr),
-}
-
-impl OpenError {
-    /// Is the database only away, so that it may be there a little later? A wrong password or URL is
-    /// for an operator to set right.
-    pub fn is_away(&self) -> bool {
-        match self {
-            Self::Connect(error) | Self::Migrate(error) => postgres::is_away(error),
-            Self::UnknownKind(_)
-            | Self::Malformed(_)
-            | Self::NoFile
-            | Self::Folder { .. }
-            | Self::File { .. }
-            | Self::DiskFull(_)
-            | Self::Damaged(_) => false,
-        }
-    }
 }
 
 impl Database {
@@ -214,67 +155,6 @@ impl Database {
         Ok(pending.len())
     }
 
-    /// Begins what a server has to do beside its queries: on SQLite, to empty the write-ahead log,
-    /// and to keep a reserve on the disk. It goes on until the database is closed or not used any
-    /// more.
-    pub(crate) fn maintain(&self) {
-        if let Some(files) = &self.sqlite {
-            let maintenance = Maintenance::start(files, self.write.connections());
-            *self.maintenance() = Some(maintenance);
-        }
-    }
-
-    /// Sets how much must be free on the disk of SQLite's file for mail to be taken in; none is by
-    /// the size of the disk.
-    pub(crate) fn set_min_free_space(&self, octets: Option<u64>) {
-        if let Some(files) = &self.sqlite {
-            files.space().set_min_free(octets);
-        }
-    }
-
-    /// The disk that SQLite's file is on; none if it is elsewhere.
-    pub(crate) fn disk(&self) -> Option<Disk> {
-        self.sqlite.as_ref()?.space().disk()
-    }
-
-    /// Returns the octets of SQLite's write-ahead log; `None` if there is none.
-    pub(crate) fn log_octets(&self) -> Option<u64> {
-        self.sqlite.as_ref().map(|files| files.log_octets())
-    }
-
-    /// Is there room for a message of so many octets?
-    pub(crate) async fn has_room_for(&self, octets: u64) -> bool {
-        let Some(disk) = self.disk() else { return true };
-        let needed = disk.min_free.saturating_add(octets);
-        if disk.is_full || disk.free >= needed {
-            return !disk.is_full;
-        }
-        // What was deleted has left room inside the file.
-        disk.free.saturating_add(self.unused_octets().await) >= needed
-    }
-
-    /// Returns the unused octets of SQLite's file.
-    async fn unused_octets(&self) -> u64 {
-        raw::unused_octets(&self.read).await.unwrap_or_default()
-    }
-
-    /// If something that deletes has failed because the disk is full, gives up the reserve for it:
-    /// then it is to be tried again, while it has what is returned.
-    pub(super) fn reserve_for<T, E: DatabaseFault>(
-        &self,
-        deleted: &Result<T, E>,
-    ) -> Option<Using<'_>> {
-        let error = deleted.as_ref().err()?;
-        self.note_damage(error);
-        let is_full = self.is_disk_full(error);
-        is_full.then(|| Some(self.files()?.space().give_up_reserve()))?
-    }
-
-    /// Returns the files of SQLite; `None` for another database.
-    pub(super) fn files(&self) -> Option<&SqliteFiles> {
-        self.sqlite.as_deref()
-    }
-
     /// Remembers it if an error is one of a damaged database, and tells once what to do.
     pub(crate) fn note_damage(&self, error: &impl DatabaseFault) {
         if is_damage(error) && !self.damaged.swap(true, Relaxed) {
@@ -300,12 +180,6 @@ impl Database {
         let rows = rows.inspect_err(|error| self.note_damage(error))?;
         let database = self;
         Ok(RowStream { database, rows })
-    }
-
-    fn maintenance(&self) -> MutexGuard<'_, Option<Maintenance>> {
-        self.maintenance
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Closes all connections; on SQLite this empties the write-ahead log.
@@ -415,52 +289,4 @@ impl RowStream<'_> {
 
 fn is_applied(migration: &migration::Migration) -> bool {
     migration.status() == migration::MigrationStatus::Applied
-}
-
-pub(super) async fn connect(options: ConnectOptions) -> Result<DatabaseConnection, OpenError> {
-    sea_orm::Database::connect(options)
-        .await
-        .map_err(OpenError::Connect)
-}
-
-/// Connects once: a pool would only tell that it timed out.
-async fn say_why_not(url: &str) -> Result<(), OpenError> {
-    let connecting = tokio::time::timeout(CONNECT_TIMEOUT, postgres::connect(url)).await;
-    let error = match connecting {
-        Ok(Ok(connection)) => return connection.close().await.map_err(unreachable_because),
-        Ok(Err(error)) => error,
-        Err(_) => sqlx::Error::PoolTimedOut,
-    };
-    Err(unreachable_because(error))
-}
-
-fn unreachable_because(error: sqlx::Error) -> OpenError {
-    OpenError::Connect(DbErr::Conn(RuntimeErr::SqlxError(error.into())))
-}
-
-/// Does this URL name a database of PostgreSQL?
-pub(crate) fn is_postgres(url: &str) -> bool {
-    url.starts_with("postgres://") || url.starts_with("postgresql://")
-}
-
-fn postgres_options(url: &str, connections: u32) -> ConnectOptions {
-    let mut options = common_options(url);
-    options
-        .max_connections(connections)
-        .map_sqlx_postgres_opts(postgres::connect_options)
-        .map_sqlx_postgres_pool_opts(postgres::pool_options);
-    options
-}
-
-pub(super) fn common_options(url: &str) -> ConnectOptions {
-    let mut options = ConnectOptions::new(url);
-    options
-        .min_connections(1)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .acquire_timeout(CONNECT_TIMEOUT)
-        // Statements would carry addresses into the log.
-        .sqlx_logging(false)
-        // A test of each connection that is taken would be a round trip for each query.
-        .test_before_acquire(false);
-    options
 }

@@ -1,4 +1,4 @@
-//! Letters: messages on their way to one or more maildrops.
+//! Delivers messages to one or more maildrops.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};

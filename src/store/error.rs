@@ -68,6 +68,23 @@ impl StoreError {
         }
     }
 
+    /// Returns true if it is unknown whether what was asked was done: the commit may have been.
+    pub fn is_uncertain(&self) -> bool {
+        match self {
+            // The store of another kind does not say.
+            Self::TimedOut(_) | Self::Other(_) => true,
+            Self::Uncommitted(_) => !self.is_conflict(),
+            Self::Database(_) => self.is_broken_connection(),
+            Self::Gone
+            | Self::DeliveryExpired
+            | Self::NoSuchUser
+            | Self::Locked
+            | Self::ImportedMeanwhile
+            | Self::Unsupported
+            | Self::Corrupt(_) => false,
+        }
+    }
+
     /// Is there something in the database's files that it can't have written?
     pub fn is_damage(&self) -> bool {
         faults::is_damage(self)
@@ -102,4 +119,35 @@ pub(super) fn is_conflict(error: &DbErr) -> bool {
     /// `serialization_failure` and `deadlock_detected`.
     const CONFLICTS: [&str; 2] = ["40001", "40P01"];
     faults::code(error).is_some_and(|code| CONFLICTS.contains(&code.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use sea_orm::RuntimeErr;
+
+    use super::*;
+
+    #[test]
+    fn an_error_is_uncertain_if_the_commit_may_have_been_done() {
+        let broken = || {
+            let error = sqlx::Error::Io(io::ErrorKind::ConnectionReset.into());
+            DbErr::Exec(RuntimeErr::SqlxError(error.into()))
+        };
+        let refused = || DbErr::Custom("refused".into());
+        for (error, is_uncertain) in [
+            (StoreError::TimedOut(Duration::from_secs(30)), true),
+            (StoreError::Other("gone away".into()), true),
+            (StoreError::Uncommitted(refused()), true),
+            (StoreError::Uncommitted(broken()), true),
+            (StoreError::Database(broken()), true),
+            (StoreError::Database(refused()), false),
+            (StoreError::Locked, false),
+            (StoreError::Unsupported, false),
+            (StoreError::Corrupt("odd".into()), false),
+        ] {
+            assert_eq!(error.is_uncertain(), is_uncertain, "{error:?}");
+        }
+    }
 }

@@ -70,7 +70,10 @@ impl DatabaseFault for OpenError {
             | Self::Malformed(_)
             | Self::NoFile
             | Self::Folder { .. }
-            | Self::File { .. } => None,
+            | Self::File { .. }
+            | Self::ForeignTables(_)
+            | Self::UnknownRelate(_)
+            | Self::NotRelate(_) => None,
         }
     }
 }

@@ -17,7 +17,7 @@ use super::deliver::{DELIVERY_PATIENCE, Sending, Sent};
 use super::{ContentId, Database, Delivery, Outcome, StoreError, UserId, ask};
 
 /// Maximum number of deliveries that share one commit.
-const LETTERS_AT_ONCE: usize = 64;
+const DELIVERIES_PER_COMMIT: usize = 64;
 
 /// When the copies for locked maildrops are tried again with others. Most locks are those of
 /// another server's deliveries, and last for a moment.
@@ -26,8 +26,18 @@ const AGAIN_AFTER: [Duration; 2] = [Duration::from_millis(20), Duration::from_mi
 /// Minimum wait of a copy that comes after others which have waited in vain.
 const LEAST_PATIENCE: Duration = Duration::from_millis(50);
 
-/// The result of a delivery: an outcome for each recipient, or the error if nothing was stored.
-type Answer = Result<Vec<Outcome>, Arc<StoreError>>;
+/// The result of a delivery of which copies may be stored.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Delivered {
+    /// The outcome of each recipient's copy, in their order.
+    pub outcomes: Vec<Outcome>,
+    /// The error for which the last copies were not stored: those with [`Outcome::Failed`].
+    pub fault: Option<Arc<StoreError>>,
+}
+
+/// The result of a delivery, or the error if nothing was stored.
+type Answer = Result<Delivered, Arc<StoreError>>;
 
 /// The queue of group commit.
 #[derive(Debug, Clone)]
@@ -56,6 +66,7 @@ struct Waiting {
 struct Progress {
     delivery: Arc<Delivery>,
     outcomes: Vec<Outcome>,
+    fault: Option<Arc<StoreError>>,
     content: Option<ContentId>,
 }
 
@@ -97,11 +108,13 @@ impl Shared {
         let delivery = Arc::new(delivery);
         let mut progress = Progress::new(Arc::clone(&delivery));
         let done = self.store_all(&mut progress).await;
-        let Progress { outcomes, .. } = progress;
+        let Progress {
+            outcomes, fault, ..
+        } = progress;
         if !outcomes.contains(&Outcome::Stored) {
             self.abandon(delivery);
         }
-        done.map(|()| outcomes)
+        done.map(|()| Delivered { outcomes, fault })
     }
 
     /// Stores the copies of a delivery: all that can be stored at once, and then the others.
@@ -170,7 +183,7 @@ impl Shared {
         let _turn = self.turn.lock().await;
         let together = {
             let mut waiting = self.waiting();
-            let count = waiting.len().min(LETTERS_AT_ONCE);
+            let count = waiting.len().min(DELIVERIES_PER_COMMIT);
             waiting.drain(..count).collect::<Vec<_>>()
         };
         if together.is_empty() {
@@ -200,7 +213,7 @@ impl Shared {
     async fn store(&self, sendings: &[Sending<'_>]) -> Vec<Result<Sent, Arc<StoreError>>> {
         match self.try_to_store(sendings).await {
             Ok(sent) => sent.into_iter().map(Ok).collect(),
-            Err(error) if sendings.len() > 1 && is_of_one_letter(&error) => {
+            Err(error) if sendings.len() > 1 && is_of_one_delivery(&error) => {
                 self.store_each(sendings).await
             }
             Err(error) => {
@@ -250,6 +263,7 @@ impl Progress {
     fn new(delivery: Arc<Delivery>) -> Self {
         Self {
             outcomes: vec![Outcome::Locked; delivery.recipients.len()],
+            fault: None,
             content: None,
             delivery,
         }
@@ -288,12 +302,12 @@ impl Progress {
         if !self.outcomes.contains(&Outcome::Stored) {
             return Err(error);
         }
-        tracing::error!(%error, "storage failed while delivering mail to some of its recipients");
         for at in self.locked() {
             if let Some(noted) = self.outcomes.get_mut(at) {
                 *noted = Outcome::Failed;
             }
         }
+        self.fault = Some(error);
         Ok(())
     }
 }
@@ -304,7 +318,7 @@ fn lost() -> Arc<StoreError> {
 }
 
 /// May it be the fault of a single delivery, so that the others can be stored without it?
-fn is_of_one_letter(error: &StoreError) -> bool {
+fn is_of_one_delivery(error: &StoreError) -> bool {
     match error {
         StoreError::DeliveryExpired
         | StoreError::Gone

@@ -26,11 +26,11 @@ impl Leases {
         }
     }
 
-    /// Can a session of this process read what left the maildrop with this version?
-    pub(super) fn reach(&self, user: UserId, departed_with: MaildropVersion) -> bool {
+    /// Returns true if a session of this process can read what was deleted with this version.
+    pub(super) fn reach(&self, user: UserId, deleted_with: MaildropVersion) -> bool {
         let counts = self.counts();
         let oldest = counts.get(&user).and_then(BTreeMap::first_key_value);
-        oldest.is_some_and(|(version, _)| *version < departed_with)
+        oldest.is_some_and(|(version, _)| *version < deleted_with)
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
@@ -70,23 +70,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_older_snapshots_of_the_same_user_reach_a_departed_message() {
+    fn only_older_snapshots_of_the_same_user_reach_a_deleted_message() {
         let leases = Leases::default();
         let (ada, bob) = (UserId::from_row(1), UserId::from_row(2));
-        let departed = MaildropVersion(5);
+        let deleted = MaildropVersion(5);
         let newer = leases.take(ada, MaildropVersion(5));
         let others = leases.take(bob, MaildropVersion(1));
-        assert!(!leases.reach(ada, departed));
+        assert!(!leases.reach(ada, deleted));
         let older = [
             leases.take(ada, MaildropVersion(4)),
             leases.take(ada, MaildropVersion(4)),
         ];
-        assert!(leases.reach(ada, departed));
+        assert!(leases.reach(ada, deleted));
         let [one, two] = older;
         drop(one);
-        assert!(leases.reach(ada, departed));
+        assert!(leases.reach(ada, deleted));
         drop((two, newer, others));
-        assert!(!leases.reach(ada, departed));
+        assert!(!leases.reach(ada, deleted));
         assert!(leases.counts().is_empty());
     }
 }

@@ -238,11 +238,11 @@ impl SqlStore {
             // The user has been removed, and all messages with it.
             return Ok(0);
         };
-        let departing = DeletionRecord {
+        let record = DeletionRecord {
             session: Some(session),
             kept: self.keeping.deleted,
         };
-        let deletion = Deletion::begin(&transaction, user, maildrop.version, departing).await?;
+        let deletion = Deletion::begin(&transaction, user, maildrop.version, record).await?;
         let deleted = if later {
             deletion.store_batches(&transaction, batches).await?
         } else {

@@ -14,7 +14,7 @@ use super::traits::{
     Condition, Directory, IncomingMessage, MailIntake, MailStore, Maildrop, Store, Upkeep,
 };
 use super::{
-    Addressee, Delivery, GcReport, Intake, KeyId, MessageWriter, Outcome, Recipient, SqlStore,
+    Addressee, Delivered, Delivery, GcReport, Intake, KeyId, MessageWriter, Recipient, SqlStore,
     StoreError, UserId,
 };
 use crate::accounts::{AccountError, Accounts, Key, KeyOptions, NewKey, Quota, QuotaChange, User};
@@ -28,6 +28,7 @@ impl From<SqlStore> for Store {
             intake: store.clone(),
             directory,
             upkeep: store,
+            default_max_messages: 0,
         }
     }
 }
@@ -80,8 +81,10 @@ impl MailIntake for SqlStore {
     async fn find_recipient(&self, addresses: &[String]) -> Result<Option<Addressee>, StoreError> {
         match self.accounts.first_addressee(addresses).await {
             Ok(addressee) => Ok(Some(addressee)),
+            Err(AccountError::NoSuchUser(_) | AccountError::NotAnAddress(_)) => Ok(None),
             Err(AccountError::Database(error)) => Err(error.into()),
-            Err(_) => Ok(None),
+            // A failure must not become a permanent refusal of the mail.
+            Err(error) => Err(StoreError::Other(Box::new(error))),
         }
     }
 
@@ -116,7 +119,7 @@ impl IncomingMessage for SqlMessage {
     async fn deliver(
         self: Box<Self>,
         recipients: Vec<Recipient>,
-    ) -> Result<Vec<Outcome>, Arc<StoreError>> {
+    ) -> Result<Delivered, Arc<StoreError>> {
         let message = self.writer.finish();
         let delivery = Delivery {
             message,

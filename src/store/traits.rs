@@ -17,7 +17,7 @@ use pop3::{Candidates, MessageNumber, Snapshot};
 
 use super::clock_guard::ClockVerdict;
 use super::login::{Identified, LoginStatus, Proof, WrongCredentials};
-use super::{Addressee, GcReport, KeyId, Outcome, Recipient, StoreError, UserId};
+use super::{Addressee, Delivered, GcReport, KeyId, Recipient, StoreError, UserId};
 use crate::accounts::{AccountError, Key, KeyOptions, NewKey, Quota, QuotaChange, User};
 
 /// At most so many octets of a message come with [`Maildrop::read_first`].
@@ -113,8 +113,23 @@ pub trait Maildrop: fmt::Debug + Send + Sync {
     /// still read what it has open.
     ///
     /// # Errors
-    /// If the store fails; then nothing is deleted.
+    /// If the store fails; then nothing is deleted, unless the error is one of
+    /// [`StoreError::is_uncertain`].
     async fn delete(&self, messages: &[MessageNumber], session: &str) -> Result<usize, StoreError>;
+
+    /// Returns true if the store wants to know which messages were retrieved.
+    fn tracks_retrieval(&self) -> bool {
+        false
+    }
+
+    /// Notes that RETR has sent these messages whole.
+    ///
+    /// # Errors
+    /// If the store refuses.
+    async fn mark_retrieved(&self, messages: &[MessageNumber]) -> Result<(), StoreError> {
+        let _ = messages;
+        Ok(())
+    }
 }
 
 /// Some octets of a message.
@@ -181,11 +196,12 @@ pub trait IncomingMessage: Send {
     /// It goes on when the caller has gone.
     ///
     /// # Errors
-    /// If the store refuses; then nothing is stored, unless the connection broke during the commit.
+    /// If the store refuses; then nothing is stored, unless the error is one of
+    /// [`StoreError::is_uncertain`].
     async fn deliver(
         self: Box<Self>,
         recipients: Vec<Recipient>,
-    ) -> Result<Vec<Outcome>, Arc<StoreError>>;
+    ) -> Result<Delivered, Arc<StoreError>>;
 
     /// Throws away what has arrived.
     ///
@@ -271,6 +287,9 @@ pub struct Store {
     pub directory: Arc<dyn Directory>,
     /// For the server itself.
     pub upkeep: Arc<dyn Upkeep>,
+    /// How many messages of a maildrop a session sees unless a setting says so, the newest; 0 is
+    /// all.
+    pub default_max_messages: u32,
 }
 
 impl Store {
@@ -282,6 +301,7 @@ impl Store {
             intake: unsupported.clone(),
             directory: unsupported.clone(),
             upkeep: unsupported,
+            default_max_messages: 0,
         }
     }
 }

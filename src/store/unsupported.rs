@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::traits::{Condition, Directory, IncomingMessage, MailIntake, Upkeep};
-use super::{Addressee, GcReport, KeyId, Outcome, Recipient, StoreError, UserId};
+use super::{Addressee, Delivered, GcReport, KeyId, Recipient, StoreError, UserId};
 use crate::accounts::{AccountError, Key, KeyOptions, NewKey, Quota, QuotaChange, User};
 
 /// Refuses mail and changes of users, and has no upkeep.
@@ -36,7 +36,7 @@ impl IncomingMessage for Unsupported {
         Err(StoreError::Unsupported)
     }
 
-    async fn deliver(self: Box<Self>, _: Vec<Recipient>) -> Result<Vec<Outcome>, Arc<StoreError>> {
+    async fn deliver(self: Box<Self>, _: Vec<Recipient>) -> Result<Delivered, Arc<StoreError>> {
         Err(Arc::new(StoreError::Unsupported))
     }
 

@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 use super::{Mta, Office, rows, stuffed};
 use crate::support::cli::Cli;
-use crate::support::eventually;
 use crate::support::http::Http;
 use crate::support::mail::{ADA, message};
 use crate::support::place::{Place, on_each_blocking, sqlite};
 use crate::support::postgres::free_port;
+use crate::support::{eventually, run};
 
 /// The token of the admin endpoint.
 const TOKEN: &str = "open sesame";
@@ -131,9 +131,17 @@ fn an_lmtp_session_that_is_ended_stores_nothing_of_its_message() {
             let path = format!("/api/sessions/{}", session["id"].as_str().unwrap());
             assert_eq!(watched.admin.ask("DELETE", &path, "").status, 204);
         }
-        for mut mta in [idle, sending] {
-            assert_eq!(mta.read(), "", "the connection goes on");
-        }
+        let mut idle = idle;
+        let goodbye = idle.read();
+        assert!(goodbye.starts_with("421 4.3.2 "), "{goodbye}");
+        assert_eq!(idle.read(), "", "the connection goes on");
+        // The goodbye may be lost to one whose octets are not read any more.
+        let goodbye = sending.read();
+        assert!(
+            goodbye.is_empty() || goodbye.starts_with("421 4.3.2 "),
+            "{goodbye}"
+        );
+        assert_eq!(sending.read(), "", "the connection goes on");
         watched.sessions(0);
         eventually("the part to be removed", || {
             (rows(place, &["pending_contents"]) == 0).then_some(())
@@ -170,6 +178,8 @@ fn lmtp_sessions_are_listed_and_killed_from_the_command_line() {
     let row = table.lines().find(|line| line.starts_with(id)).unwrap();
     assert!(row.contains(" lmtp "), "{row}");
     assert_eq!(run(&format!("sessions kill {id}")).ok(), "");
+    let goodbye = mta.read();
+    assert!(goodbye.starts_with("421 4.3.2 "), "{goodbye}");
     assert_eq!(mta.read(), "");
 }
 
@@ -195,4 +205,36 @@ fn lmtp_has_its_own_limit_of_sessions() {
     first.expect("QUIT", "221");
     watched.sessions(1);
     watched.office.mta().expect("NOOP", "250");
+}
+
+#[test]
+fn an_lmtp_session_that_is_ended_while_it_stores_a_message_takes_no_other() {
+    let place = sqlite();
+    let watched = Watched::open(&place, &[]);
+    let mut mta = watched.office.mta();
+    mta.to(&[ADA]);
+    mta.expect("DATA", "354");
+    run(async || {
+        // The commit waits for another writer.
+        let writer = place.sql().await;
+        writer.run("BEGIN IMMEDIATE").await;
+        mta.send(&stuffed(&message(1, 500)));
+        let session = eventually("the commit", || {
+            let session = watched.sessions(1).remove(0);
+            (session["state"] == "UPDATE").then_some(session)
+        });
+        let path = format!("/api/sessions/{}", session["id"].as_str().unwrap());
+        assert_eq!(watched.admin.ask("DELETE", &path, "").status, 204);
+        assert_eq!(watched.sessions(1)[0]["state"], "UPDATE");
+        writer.close().await;
+    });
+    let outcome = mta.read();
+    assert!(outcome.starts_with("250 2.0.0 "), "{outcome}");
+    let goodbye = mta.read();
+    assert!(goodbye.starts_with("421 4.3.2 "), "{goodbye}");
+    assert_eq!(mta.read(), "", "the connection goes on");
+    watched.sessions(0);
+    let killed = watched.metric("lmtp_sessions_ended_total{ending=\"killed\"} ");
+    assert_eq!(killed, Some(1));
+    assert_eq!(watched.office.received(0).len(), 1);
 }

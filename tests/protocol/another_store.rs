@@ -57,6 +57,19 @@ fn sessions_are_served_from_a_store_in_memory() {
     assert!(second.body("RETR 1") == sent[0]);
     let mut third = Client::login(address, ADA, "secret");
     assert_eq!(third.body("UIDL"), b"1 message-2\r\n");
+    // Nobody says whether this was committed.
+    store.lose_answers(ada);
+    third.ok("DELE 1");
+    let outcome = third.command("QUIT");
+    assert!(
+        outcome.starts_with("-ERR [SYS/TEMP] the messages may or may not be deleted"),
+        "{outcome}"
+    );
+    assert!(
+        Client::login(address, ADA, "secret")
+            .ok("STAT")
+            .starts_with("+OK 0 ")
+    );
     let mut wrong = Client::connect(address);
     wrong.ok(&format!("USER {ADA}"));
     assert!(wrong.command("PASS guessed").starts_with("-ERR [AUTH]"));

@@ -1,4 +1,4 @@
-//! Letters with several recipients, quotas, and commits that several share.
+//! Deliveries with several recipients, quotas, and commits that several share.
 
 use restante::accounts::{Accounts, Quota};
 use restante::store::{Database, Delivery, Intake, Outcome, Recipient, StoreError, UserId};
@@ -71,14 +71,14 @@ fn a_large_letter_that_nobody_gets_leaves_nothing() {
 
 #[test]
 fn letters_that_come_at_once_are_all_stored_once() {
-    const LETTERS: usize = 150;
+    const DELIVERIES: usize = 150;
     on_each(async |place| {
         let server = place.server().await;
         let database = place.open().await;
         let ada = add(&database, ADA).await;
         let intake = Intake::new(database.clone());
         let mut deliveries = Vec::new();
-        for at in 0..LETTERS {
+        for at in 0..DELIVERIES {
             let delivery = delivery(&database, 100 + at, &[ada]).await;
             let intake = intake.clone();
             deliveries.push(actix_rt::spawn(
@@ -86,17 +86,18 @@ fn letters_that_come_at_once_are_all_stored_once() {
             ));
         }
         for delivery in deliveries {
-            assert_eq!(delivery.await.unwrap().unwrap(), [Outcome::Stored]);
+            let delivered = delivery.await.unwrap().unwrap();
+            assert_eq!(delivered.outcomes, [Outcome::Stored]);
         }
         let maildrop = server.open(ada, 0).await.unwrap();
-        assert_eq!(maildrop.snapshot.len(), LETTERS);
+        assert_eq!(maildrop.snapshot.len(), DELIVERIES);
         let mut lengths = Vec::new();
-        for at in 1..=LETTERS as u64 {
+        for at in 1..=DELIVERIES as u64 {
             let stored = maildrop.stored(number(at)).unwrap();
             lengths.push(octets(&server, stored).await.len());
         }
         lengths.sort_unstable();
-        let expected: Vec<usize> = (0..LETTERS).map(|at| 109 + at).collect();
+        let expected: Vec<usize> = (0..DELIVERIES).map(|at| 109 + at).collect();
         assert_eq!(lengths, expected);
     });
 }
@@ -128,8 +129,8 @@ fn a_letter_that_can_not_be_stored_takes_no_other_with_it() {
         let mut stored = 0;
         for delivery in deliveries {
             match delivery.await.unwrap() {
-                Ok(outcomes) => {
-                    assert_eq!(outcomes, [Outcome::Stored]);
+                Ok(delivered) => {
+                    assert_eq!(delivered.outcomes, [Outcome::Stored]);
                     stored += 1;
                 }
                 Err(error) => assert!(matches!(*error, StoreError::DeliveryExpired), "{error}"),

@@ -292,8 +292,8 @@ fn a_user_is_removed_at_once_and_a_large_maildrop_is_emptied_in_steps() {
                 head: Vec::new(),
             }],
         };
-        let outcomes = Intake::new(database.clone()).deliver(delivery).await;
-        assert_eq!(outcomes.unwrap(), [Outcome::NoSuchUser]);
+        let delivered = Intake::new(database.clone()).deliver(delivery).await;
+        assert_eq!(delivered.unwrap().outcomes, [Outcome::NoSuchUser]);
         assert_eq!(large.sql.count("messages").await, MANY as i64);
         // The address is free.
         let again = add(&database, ADA).await;

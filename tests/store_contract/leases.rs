@@ -121,7 +121,7 @@ fn a_shared_content_stays_while_anyone_has_the_message() {
         let bobs = server.open(bob, 0).await.unwrap();
         let content = bobs.stored(number(1)).unwrap();
         server.delete(ada, &messages(&adas), SESSION).await.unwrap();
-        eventually_async("the departed message to go", async || {
+        eventually_async("the deleted message to go", async || {
             server.collect_garbage().await.unwrap();
             (sql.count("deleted_messages").await == 0).then_some(())
         })

@@ -117,7 +117,7 @@ impl Browser {
         self.tell("se/log", &json!({"type": "browser"}))
     }
 
-    /// Runs a command of the Chrome DevTools Protocol.
+    /// Runs a command of the `DevTools` protocol of Chrome.
     pub(crate) fn chromium(&self, command: &str, parameters: &Value) -> Value {
         self.tell(
             "goog/cdp/execute",

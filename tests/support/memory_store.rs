@@ -24,6 +24,8 @@ struct User {
     /// What each message is called, and what it says.
     messages: Vec<(String, Bytes)>,
     arrived: usize,
+    /// Deletions are done, and their answers lost.
+    loses_answers: bool,
 }
 
 impl MemoryStore {
@@ -35,6 +37,7 @@ impl MemoryStore {
             secret: secret.into(),
             messages: Vec::new(),
             arrived: 0,
+            loses_answers: false,
         });
         UserId::new(users.len() as u128)
     }
@@ -47,6 +50,11 @@ impl MemoryStore {
             let message = Bytes::copy_from_slice(message);
             user.messages.push((unique_id, message));
         });
+    }
+
+    /// From now on the answers to this user's deletions are lost.
+    pub(crate) fn lose_answers(&self, user: UserId) {
+        self.with(user, |user| user.loses_answers = true);
     }
 
     fn with<T: Default>(&self, user: UserId, look: impl FnOnce(&mut User) -> T) -> T {
@@ -186,11 +194,15 @@ impl Maildrop for OpenMaildrop {
             .iter()
             .filter_map(|message| Some(&self.messages.get(message.index())?.0))
             .collect();
-        Ok(self.store.with(self.user, |user| {
+        let (deleted, is_lost) = self.store.with(self.user, |user| {
             let before = user.messages.len();
             user.messages
                 .retain(|(unique_id, _)| !deleted.contains(unique_id));
-            before - user.messages.len()
-        }))
+            (before - user.messages.len(), user.loses_answers)
+        });
+        if is_lost {
+            return Err(StoreError::Other("the answer was lost".into()));
+        }
+        Ok(deleted)
     }
 }

@@ -4,12 +4,11 @@ use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
 
-use super::super::migrate_by_reserve;
+use super::super::database::{Opened, migrate_by_reserve};
 use super::{Prepared, bind_admin, guarded, systemd};
 use crate::admin::Endpoint;
 use crate::log_throttle::LogThrottle;
 use crate::settings::Config;
-use crate::store::Database;
 
 /// The pause between two attempts to open the database.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -21,7 +20,7 @@ const MORE_TIME: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// If waiting does not help, as when the password is wrong.
-pub(super) async fn open(config: &Config, prepared: Option<&Prepared>) -> anyhow::Result<Database> {
+pub(super) async fn open(config: &Config, prepared: Option<&Prepared>) -> anyhow::Result<Opened> {
     let began = Instant::now();
     let said = LogThrottle::default();
     let mut has_waited = false;
@@ -46,12 +45,12 @@ pub(super) async fn open(config: &Config, prepared: Option<&Prepared>) -> anyhow
     if let Some(endpoint) = endpoint {
         endpoint.stop(true).await;
     }
-    let (database, _) = opened?;
+    let (opened, _) = opened?;
     if has_waited {
         let waited_s = began.elapsed().as_secs();
         tracing::info!(waited_s, "the database is available");
     }
-    Ok(database)
+    Ok(opened)
 }
 
 /// Returns the endpoint on the prepared socket, or else on a new one.

@@ -1,15 +1,20 @@
-//! The rows of deleted messages: finds those that a transaction may remove, and removes them.
+//! The rows of deletions and their messages: finds those that may be removed, and removes them.
 
-use entity::{chunk, content, deleted_message, message, trace_header};
+use entity::{
+    chunk, content, deleted_message, deletion, deletion_batch, message, remote_lease, trace_header,
+    user,
+};
 use sea_orm::sea_query::{Asterisk, Expr, LockBehavior, LockType, Query};
 use sea_orm::{
-    ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, FromQueryResult, JoinType,
-    QueryFilter, QueryOrder, QuerySelect, QueryTrait, RelationTrait,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait, FromQueryResult,
+    JoinType, QueryFilter, QueryOrder, QuerySelect, QueryTrait, RelationTrait,
 };
 
-use super::super::StoreError;
 use super::super::query::same;
-use super::super::removal::DeletionKey;
+use super::super::raw::clock;
+use super::super::removal::{DeletionKey, SeenDeletion};
+use super::super::{MaildropVersion, SqlStore, StoreError, UserId, repeat};
+use super::{DELETIONS_AT_ONCE, Damaged, REMOVED_AT_ONCE};
 
 /// The size of contents after which a transaction ends, in octets.
 const OCTETS_AT_ONCE: i64 = 32 * 1024 * 1024;
@@ -19,6 +24,141 @@ const OCTETS_AT_ONCE: i64 = 32 * 1024 * 1024;
 pub(super) struct DeletedMessage {
     pub(super) message_id: i64,
     pub(super) content_id: i64,
+}
+
+/// A deletion that is not kept any longer.
+#[derive(FromQueryResult)]
+struct DueDeletion {
+    user_id: i64,
+    maildrop_version: i64,
+    kept_until_ms: i64,
+    is_moved: bool,
+}
+
+impl From<DueDeletion> for SeenDeletion {
+    fn from(row: DueDeletion) -> Self {
+        Self {
+            key: DeletionKey {
+                user: UserId::from_row(row.user_id),
+                version: MaildropVersion(row.maildrop_version),
+            },
+            kept_until_ms: row.kept_until_ms,
+            is_moved: row.is_moved,
+        }
+    }
+}
+
+impl SqlStore {
+    /// Returns the deletions that may be due. A server that does not trust the clock returns those
+    /// that are due by it all the same, since the others wait for its leases on them.
+    ///
+    /// The messages of a removed user are moved as long as the user's row is there.
+    pub(super) async fn deletions(&self) -> Result<Vec<SeenDeletion>, StoreError> {
+        let batches = deletion_batch::Entity::find()
+            .select_only()
+            .column(deletion_batch::Column::UserId)
+            .filter(same(
+                deletion_batch::Column::UserId,
+                deletion::Column::UserId,
+            ))
+            .filter(same(
+                deletion_batch::Column::MaildropVersion,
+                deletion::Column::MaildropVersion,
+            ));
+        let removed = user::Entity::find()
+            .select_only()
+            .column(user::Column::Id)
+            .filter(same(user::Column::Id, deletion::Column::UserId))
+            .filter(user::Column::RemovedAtMs.is_not_null());
+        let now = clock(self.database.read().get_database_backend());
+        let is_moved = Expr::not_exists(batches.into_query());
+        let is_moved = is_moved.and(Expr::not_exists(removed.into_query()));
+        let deletions = deletion::Entity::find()
+            .select_only()
+            .columns([
+                deletion::Column::UserId,
+                deletion::Column::MaildropVersion,
+                deletion::Column::KeptUntilMs,
+            ])
+            .expr_as(is_moved, "is_moved")
+            .filter(deletion::Column::KeptUntilMs.into_expr().lte(now))
+            .order_by_asc(deletion::Column::KeptUntilMs)
+            .limit(DELETIONS_AT_ONCE)
+            .into_model::<DueDeletion>()
+            .all(self.database.read());
+        Ok(deletions.await?.into_iter().map(Into::into).collect())
+    }
+
+    /// Returns the next messages of these deletions.
+    pub(super) async fn messages_of(
+        &self,
+        deletions: &[DeletionKey],
+    ) -> Result<Vec<DeletedMessage>, StoreError> {
+        const DELETION: &str = "deletion";
+        let pairs = deletions.iter().map(|it| (it.user.row(), it.version.0));
+        let of_deletion =
+            |column, place| Expr::col((deleted_message::Entity, column)).equals((DELETION, place));
+        let mut next = Query::select();
+        next.columns([
+            (deleted_message::Entity, deleted_message::Column::MessageId),
+            (deleted_message::Entity, deleted_message::Column::ContentId),
+        ]);
+        // SQLite uses the index only for a join.
+        next.from_values(pairs, DELETION)
+            .inner_join(
+                deleted_message::Entity,
+                of_deletion(deleted_message::Column::UserId, "column1").and(of_deletion(
+                    deleted_message::Column::MaildropVersion,
+                    "column2",
+                )),
+            )
+            .limit(REMOVED_AT_ONCE as u64);
+        let damaged = self.damaged_of(Damaged::DeletedMessage);
+        if !damaged.is_empty() {
+            next.and_where(deleted_message::Column::MessageId.is_not_in(damaged));
+        }
+        let rows = self.database.read().query_all(&next).await?;
+        let rows = rows.iter();
+        let messages = rows.map(|row| DeletedMessage::from_query_result(row, ""));
+        Ok(messages.collect::<Result<_, _>>()?)
+    }
+
+    /// Removes the rows of deletions without messages.
+    pub(super) async fn forget_deletions(
+        &self,
+        deletions: &[DeletionKey],
+    ) -> Result<(), StoreError> {
+        let forget = || async {
+            let transaction = self.database.begin_maintenance().await?;
+            let (user_id, version) = (deletion::Column::UserId, deletion::Column::MaildropVersion);
+            let left = deleted_message::Entity::find()
+                .select_only()
+                .column(deleted_message::Column::MessageId)
+                .filter(same(deleted_message::Column::UserId, user_id))
+                .filter(same(deleted_message::Column::MaildropVersion, version));
+            deletion::Entity::delete_many()
+                .filter(among::<deletion::Entity>(user_id, version, deletions))
+                .filter(Expr::not_exists(left.into_query()))
+                .exec(&transaction)
+                .await?;
+            let leased = (
+                remote_lease::Column::UserId,
+                remote_lease::Column::MaildropVersion,
+            );
+            let left = deletion::Entity::find()
+                .select_only()
+                .column(user_id)
+                .filter(same(user_id, leased.0))
+                .filter(same(version, leased.1));
+            remote_lease::Entity::delete_many()
+                .filter(among::<remote_lease::Entity>(leased.0, leased.1, deletions))
+                .filter(Expr::not_exists(left.into_query()))
+                .exec(&transaction)
+                .await?;
+            Ok::<_, StoreError>(transaction.commit().await?)
+        };
+        repeat(forget).await
+    }
 }
 
 /// The condition that a row is of one of these deletions.
