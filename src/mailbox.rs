@@ -50,7 +50,9 @@ use crate::supervision::{ActorUnavailable, Supervised};
 use snapshots::{REMEMBERED_OCTETS, Snapshots};
 
 pub use directory::InDirectory;
-pub use intake::{Deliver, DiscardMessage, FindRecipient, Found, IntakeFault, WriteMessage};
+pub use intake::{
+    AddresseeLookup, Deliver, DiscardMessage, FindRecipient, IntakeFault, WriteMessage,
+};
 pub use reading::{CommitDeletions, MarkRetrieved, Read, ReadFirst};
 pub use sessions::{CheckLogins, FindCandidates, Identify, KeyUsed, LoggedIn, OpenMaildrop};
 pub use upkeep::{CheckStore, CollectGarbage, NoteKeyUse, StoreCondition};

@@ -21,7 +21,7 @@ pub struct FindRecipient {
 
 /// The answer to a look-up of a recipient.
 #[derive(Debug)]
-pub enum Found {
+pub enum AddresseeLookup {
     /// The user.
     User(Addressee),
     /// No user has such an address.
@@ -33,17 +33,17 @@ pub enum Found {
 }
 
 impl Query for FindRecipient {
-    type Answer = Found;
+    type Answer = AddresseeLookup;
 
-    async fn run(self, service: Arc<MailService>) -> Found {
+    async fn run(self, service: Arc<MailService>) -> AddresseeLookup {
         if !service.has_room_for(self.octets).await {
-            return Found::NoSpace;
+            return AddresseeLookup::NoSpace;
         }
         let find = async || service.store.intake.find_recipient(&self.addresses).await;
         match service.ask("looking up a recipient", find).await {
-            Ok(Some(user)) => Found::User(user),
-            Ok(None) => Found::Nobody,
-            Err(_) => Found::Unavailable,
+            Ok(Some(user)) => AddresseeLookup::User(user),
+            Ok(None) => AddresseeLookup::Nobody,
+            Err(_) => AddresseeLookup::Unavailable,
         }
     }
 }

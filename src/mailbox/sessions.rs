@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use pop3::Candidates;
 
-use super::snapshots::Found;
+use super::snapshots::SnapshotLookup;
 use super::{MailService, Query};
 use crate::accounts::normalize_or_lower;
 use crate::store::{
@@ -135,8 +135,8 @@ impl Query for OpenMaildrop {
         };
         let found = service.memory().snapshots.find(self.user, revision);
         let opening = match found {
-            Found::Read(maildrop) => return Ok(maildrop),
-            Found::Unread(opening) => opening,
+            SnapshotLookup::Read(maildrop) => return Ok(maildrop),
+            SnapshotLookup::Unread(opening) => opening,
         };
         let open = async || {
             let maildrop = service.open(self.user).await?;
