@@ -37,41 +37,41 @@ const LINE_ENCODED: u64 = 78;
 /// Times that a Date can show: the years 1 to 9999, in microseconds since 1970.
 const SHOWN_TIMES_US: (i64, i64) = (-62_135_596_800_000_000, 253_402_207_200_000_000);
 
-/// One row of `"Emails"`.
+/// One row of `Emails`.
 #[derive(Debug, Clone)]
 pub(crate) struct Mail {
-    /// `"Id"`, in network order.
+    /// `Id`, in network order.
     pub(crate) id: u128,
-    /// `"MessageId"`, without brackets.
+    /// `MessageId`, without brackets.
     pub(crate) message_id: String,
-    /// `"FromAddress"`, empty if there is none.
+    /// `FromAddress`, empty if there is none.
     pub(crate) from_address: String,
-    /// `"FromDisplayName"`.
+    /// `FromDisplayName`.
     pub(crate) from_name: Option<String>,
-    /// `"Subject"`.
+    /// `Subject`.
     pub(crate) subject: String,
-    /// `"TextBody"`.
+    /// `TextBody`.
     pub(crate) text: Option<String>,
-    /// `"HtmlBody"`.
+    /// `HtmlBody`.
     pub(crate) html: Option<String>,
-    /// `"ReceivedAt"`, in microseconds since 1970, UTC.
+    /// `ReceivedAt`, in microseconds since 1970, UTC.
     pub(crate) received_at_us: i64,
-    /// `"InReplyTo"`, without brackets.
+    /// `InReplyTo`, without brackets.
     pub(crate) in_reply_to: Option<String>,
-    /// `"References"`, ids in brackets.
+    /// `References`, ids in brackets.
     pub(crate) references: Option<String>,
 }
 
-/// One row of `"EmailRecipients"`.
+/// One row of `EmailRecipients`.
 #[derive(Debug, Clone)]
 pub(crate) struct NamedRecipient {
-    /// `"Id"`, in network order.
+    /// `Id`, in network order.
     pub(crate) id: u128,
-    /// `"Type"`.
+    /// `Type`.
     pub(crate) kind: RecipientKind,
-    /// `"Address"`.
+    /// `Address`.
     pub(crate) address: String,
-    /// `"DisplayName"`.
+    /// `DisplayName`.
     pub(crate) name: Option<String>,
 }
 
@@ -87,7 +87,7 @@ pub(crate) enum RecipientKind {
 }
 
 impl RecipientKind {
-    /// Reads the column `"Type"`. An unknown text is not shown either.
+    /// Reads the column `Type`. An unknown text is not shown either.
     pub(crate) fn from_column(text: &str) -> Self {
         match text {
             "To" => Self::To,
@@ -97,16 +97,16 @@ impl RecipientKind {
     }
 }
 
-/// One row of `"EmailAttachments"`, without its octets.
+/// One row of `EmailAttachments`, without its octets.
 #[derive(Debug, Clone)]
 pub(crate) struct Attachment {
-    /// `"Id"`, in network order.
+    /// `Id`, in network order.
     pub(crate) id: u128,
-    /// `"FileName"`.
+    /// `FileName`.
     pub(crate) file_name: String,
-    /// `"ContentType"`.
+    /// `ContentType`.
     pub(crate) content_type: String,
-    /// The length of `"Content"` itself: `"SizeBytes"` is only what a writer took it for.
+    /// The length of `Content` itself: `SizeBytes` is only what a writer took it for.
     pub(crate) octets: u64,
 }
 
@@ -140,7 +140,7 @@ pub(crate) enum Part {
     Octets(Bytes),
     /// A range of an attachment: read it, then [`encode`] it with this `skip`.
     Attachment {
-        /// `"Id"` of the attachment.
+        /// `Id` of the attachment.
         id: u128,
         /// Its first octet that is needed, counted from 0.
         from: u64,
@@ -341,3 +341,8 @@ impl Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod pinned;
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use data_encoding::BASE64;
 const LINE: usize = 76;
 
 /// The longest word that is made here: it fits behind the name of any field.
-const WORD: usize = 63;
+const WORD: usize = 67;
 
 /// What stands around the text of an encoded word: `=?utf-8?Q?` and `?=`.
 const AROUND: usize = 12;
