@@ -26,7 +26,7 @@ pub mod registry;
 // Ends the sessions of revoked keys and disabled users.
 mod revocation;
 // POP3 sessions: one type for each phase, with login, retrieval and update.
-pub mod session;
+mod session;
 // Certificates and handshakes.
 pub mod tls;
 
@@ -41,7 +41,7 @@ mod from_line;
 // The delays after failed logins.
 mod login_throttle;
 // The mailbox actor: the only door to the store in a running server.
-pub mod mailbox;
+mod mailbox;
 // Starts garbage collection at intervals.
 mod maintenance;
 // Reads mail that is imported: mbox, Maildir, .eml files, other POP3 servers.

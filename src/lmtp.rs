@@ -3,10 +3,10 @@
 //! The crate `lmtp` decides what a command means. The mailbox actor stores messages; there, the
 //! deliveries of all sessions share commits.
 
-mod head;
 mod message;
 mod recipient;
 mod session;
+mod trace_headers;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::registry::{AdmissionRefusal, EndReason, SessionHandle};
 use crate::settings::{Config, LmtpSettings};
 use session::LmtpSession;
 
-pub(crate) use head::return_path;
+pub(crate) use trace_headers::return_path;
 
 /// The settings and services of the LMTP sessions of a thread.
 pub(crate) struct LmtpContext {

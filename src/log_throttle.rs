@@ -9,7 +9,7 @@ const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Allows one log line a minute, and counts the suppressed ones.
 #[derive(Debug, Default)]
-pub struct LogThrottle(Mutex<Throttled>);
+pub(crate) struct LogThrottle(Mutex<Throttled>);
 
 #[derive(Debug, Default)]
 struct Throttled {
@@ -19,7 +19,7 @@ struct Throttled {
 
 impl LogThrottle {
     /// Returns the number of suppressed lines since the last one if a line may be written now.
-    pub fn allow(&self) -> Option<u64> {
+    pub(crate) fn allow(&self) -> Option<u64> {
         self.allow_at(Instant::now())
     }
 

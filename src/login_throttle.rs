@@ -37,7 +37,7 @@ const MAX_NAMES_PER_NETWORK: usize = 20;
 
 /// The delays after failed logins.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delays {
+pub(crate) struct Delays {
     /// The delay after the first failure, doubled with each that follows; zero is none at all.
     pub first: Duration,
     /// The longest delay.
@@ -48,7 +48,7 @@ pub struct Delays {
 
 /// Client addresses that are never delayed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Exempt {
+pub(crate) enum Exempt {
     /// None.
     #[default]
     Nobody,
@@ -75,7 +75,7 @@ impl From<&Pop3Settings> for Delays {
 
 /// The failed logins of the last minutes.
 #[derive(Debug)]
-pub struct LoginThrottle {
+pub(crate) struct LoginThrottle {
     delays: Delays,
     hasher: RandomState,
     failures: Mutex<Failures>,
@@ -106,7 +106,7 @@ struct Row {
 
 impl LoginThrottle {
     /// A throttle without failures.
-    pub fn new(delays: Delays) -> Self {
+    pub(crate) fn new(delays: Delays) -> Self {
         Self {
             delays,
             hasher: RandomState::new(),
@@ -118,7 +118,7 @@ impl LoginThrottle {
     ///
     /// That is the gate as it is now, regardless of later failures. So no client waits longer
     /// than the longest delay, and then a right secret works.
-    pub fn wait_until(&self, client: IpAddr, name: &str, now: Instant) -> Option<Instant> {
+    pub(crate) fn wait_until(&self, client: IpAddr, name: &str, now: Instant) -> Option<Instant> {
         let failures = self.failures.lock();
         let row = failures.rows.get(&self.key(client, name))?;
         Some(row.gate).filter(|gate| *gate > now)
@@ -128,7 +128,7 @@ impl LoginThrottle {
     ///
     /// A secret that has failed lately for this name counts once: a device that keeps trying an old
     /// key guesses nothing. `secret` is `None` where it is not known, as in SCRAM.
-    pub fn failed(
+    pub(crate) fn failed(
         &self,
         client: IpAddr,
         name: &str,
@@ -184,7 +184,7 @@ impl LoginThrottle {
 
     /// Forgets the failures of this name from this network: a right secret proves that there was
     /// nothing to guess.
-    pub fn succeeded(&self, client: IpAddr, name: &str) {
+    pub(crate) fn succeeded(&self, client: IpAddr, name: &str) {
         let mut failures = self.failures.lock();
         if !failures.rows.is_empty() {
             failures.take(self.key(client, name));

@@ -49,17 +49,19 @@ use crate::store::{KeyId, Store, StoreError, ask};
 use crate::supervision::{ActorUnavailable, Supervised};
 use snapshots::{REMEMBERED_OCTETS, Snapshots};
 
-pub use directory::InDirectory;
-pub use intake::{Deliver, DiscardMessage, FindRecipient, Found, IntakeFault, WriteMessage};
-pub use reading::{CommitDeletions, MarkRetrieved, Read, ReadFirst};
-pub use sessions::{CheckLogins, FindCandidates, Identify, KeyUsed, LoggedIn, OpenMaildrop};
-pub use upkeep::{CheckStore, CollectGarbage, NoteKeyUse, StoreCondition};
+pub(crate) use directory::InDirectory;
+pub(crate) use intake::{
+    AddresseeLookup, Deliver, DiscardMessage, FindRecipient, IntakeFault, WriteMessage,
+};
+pub(crate) use reading::{CommitDeletions, MarkRetrieved, Read, ReadFirst};
+pub(crate) use sessions::{CheckLogins, FindCandidates, Identify, KeyUsed, LoggedIn, OpenMaildrop};
+pub(crate) use upkeep::{CheckStore, CollectGarbage, NoteKeyUse, StoreCondition};
 
 /// Messages that wait for the actor before senders do. It hands each on at once.
 const MAILBOX_CAPACITY: usize = 256;
 
 /// Something to ask the mailbox actor.
-pub trait Query: Send + 'static {
+pub(crate) trait Query: Send + 'static {
     /// The answer.
     type Answer: Send + 'static;
 
@@ -69,7 +71,7 @@ pub trait Query: Send + 'static {
 
 /// Owns the store, on one thread.
 #[derive(Debug)]
-pub struct MailboxActor {
+pub(crate) struct MailboxActor {
     service: Arc<MailService>,
 }
 
@@ -98,11 +100,11 @@ impl<Q: Query> Handler<Ask<Q>> for MailboxActor {
 
 /// The door to the store: the mailbox actor of one thread.
 #[derive(Debug, Clone)]
-pub struct Mailbox(Supervised<MailboxActor>);
+pub(crate) struct Mailbox(Supervised<MailboxActor>);
 
 impl Mailbox {
     /// Starts a mailbox actor on a thread, which is built anew whenever it ends.
-    pub fn spawn(
+    pub(crate) fn spawn(
         service: &Arc<MailService>,
         thread: &ArbiterHandle,
         stop: CancellationToken,
@@ -118,7 +120,10 @@ impl Mailbox {
     ///
     /// # Errors
     /// If no actor answers.
-    pub async fn ask<Q: Query + Clone>(&self, query: Q) -> Result<Q::Answer, ActorUnavailable> {
+    pub(crate) async fn ask<Q: Query + Clone>(
+        &self,
+        query: Q,
+    ) -> Result<Q::Answer, ActorUnavailable> {
         self.0.ask(|| Ask(query.clone())).await
     }
 
@@ -126,7 +131,7 @@ impl Mailbox {
     ///
     /// # Errors
     /// If no actor answers: then it may have been done all the same.
-    pub async fn ask_once<Q: Query>(&self, query: Q) -> Result<Q::Answer, ActorUnavailable> {
+    pub(crate) async fn ask_once<Q: Query>(&self, query: Q) -> Result<Q::Answer, ActorUnavailable> {
         self.0.ask_once(Ask(query)).await
     }
 
@@ -137,14 +142,14 @@ impl Mailbox {
     }
 
     /// Sends the actor a query and waits for no answer.
-    pub fn tell<Q: Query>(&self, query: Q) {
+    pub(crate) fn tell<Q: Query>(&self, query: Q) {
         self.0.tell(Ask(query));
     }
 }
 
 /// The state that the mailbox actors share. It outlives them, so a new one goes on where the last
 /// ended.
-pub struct MailService {
+pub(crate) struct MailService {
     store: Store,
     metrics: Arc<Metrics>,
     require_authentication: bool,
@@ -169,7 +174,7 @@ impl std::fmt::Debug for MailService {
 impl MailService {
     /// Serves what is in this store. Without `require_authentication` every secret is a right one.
     /// Sessions get the newest `max_messages` of a maildrop, or all if it is 0.
-    pub fn new(
+    pub(crate) fn new(
         store: Store,
         metrics: Arc<Metrics>,
         require_authentication: bool,
@@ -192,7 +197,7 @@ impl MailService {
     ///
     /// # Errors
     /// If the store can't be closed in order.
-    pub async fn close(self: Arc<Self>) -> Result<(), StoreError> {
+    pub(crate) async fn close(self: Arc<Self>) -> Result<(), StoreError> {
         NoteKeyUse.run(Arc::clone(&self)).await;
         self.store.upkeep.close().await
     }

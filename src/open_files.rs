@@ -15,10 +15,10 @@ const OTHERS: u64 = 100;
 const LEFT_TO_OTHERS: u64 = OTHERS / 2;
 
 /// Divisor of a low limit: POP3 leaves at most a quarter of it to others, and keeps the rest.
-const POP3_LEAVES_AT_MOST: u64 = 4;
+const POP3_RESERVE_DIVISOR: u64 = 4;
 
 /// Divisor of a low limit: LMTP leaves at most an eighth of it to others.
-const LMTP_LEAVES_AT_MOST: u64 = 8;
+const LMTP_RESERVE_DIVISOR: u64 = 8;
 
 /// Interval at which a waiting connection checks for room.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
@@ -31,7 +31,7 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 pub struct Reserve {
     files: u64,
     /// The reserve is at most the limit divided by this.
-    part: u64,
+    divisor: u64,
 }
 
 impl Reserve {
@@ -39,7 +39,7 @@ impl Reserve {
     pub fn of_pop3(config: &Config) -> Self {
         Self {
             files: LEFT_TO_OTHERS + u64::from(config.lmtp.sessions()),
-            part: POP3_LEAVES_AT_MOST,
+            divisor: POP3_RESERVE_DIVISOR,
         }
     }
 
@@ -47,7 +47,7 @@ impl Reserve {
     pub fn of_lmtp() -> Self {
         Self {
             files: LEFT_TO_OTHERS,
-            part: LMTP_LEAVES_AT_MOST,
+            divisor: LMTP_RESERVE_DIVISOR,
         }
     }
 
@@ -76,7 +76,7 @@ impl Reserve {
 
     /// Returns the first file number of the reserve.
     fn first(self, limit: u64) -> u64 {
-        limit - self.files.min(limit / self.part)
+        limit - self.files.min(limit / self.divisor)
     }
 }
 
@@ -153,7 +153,10 @@ mod tests {
     async fn a_connection_that_waits_for_room_gets_the_number_that_became_free() {
         let open = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
         let held = open();
-        let reserve = Reserve { files: 0, part: 1 };
+        let reserve = Reserve {
+            files: 0,
+            divisor: 1,
+        };
         assert!(reserve.is_left_by(&held));
         let moved = reserve.wait_for_room(held, || {}).await;
         assert!(reserve.is_left_by(&moved));

@@ -37,7 +37,7 @@ use client::ClientIo;
 
 /// The settings and services of the POP3 sessions of a thread.
 #[derive(Clone)]
-pub struct SessionContext {
+pub(crate) struct SessionContext {
     /// The settings that were in force when the session began.
     pub settings: Arc<Config>,
     /// Delays logins after failed ones.

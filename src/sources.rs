@@ -28,7 +28,7 @@ use std::time::SystemTime;
 
 use files::Files;
 use mbox::Mbox;
-use opening::{Folder, Opened, Seen};
+use opening::{Folder, OpenedSource, Seen};
 use server::Server;
 use uidlist::UidList;
 use unpack::Message;
@@ -127,9 +127,9 @@ impl Source {
         folders: Folders,
     ) -> Result<Self, SourceError> {
         match opening::open(path).map_err(|error| SourceError::new(path, error))? {
-            Opened::Folder(folder) => open_folder(folder, path, format, folders),
-            Opened::File(file, seen) => open_file(file, path, &seen, format),
-            Opened::Special => Err(SourceError::Special(path.to_owned())),
+            OpenedSource::Folder(folder) => open_folder(folder, path, format, folders),
+            OpenedSource::File(file, seen) => open_file(file, path, &seen, format),
+            OpenedSource::Special => Err(SourceError::Special(path.to_owned())),
         }
     }
 

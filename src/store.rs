@@ -95,15 +95,15 @@ pub struct Stored {
     pub message: MessageId,
     /// The content, which it may share with other copies.
     pub content: ContentId,
-    /// Does anything stand in front of that in this copy alone?
-    pub has_head: bool,
+    /// True if this copy has trace headers in front of the content.
+    pub has_trace_headers: bool,
 }
 
 /// The first octets of a message.
 #[derive(Debug, Clone, Default)]
 pub struct Beginning {
-    /// The header lines in front of the content in this copy alone; may be empty.
-    pub head: Bytes,
+    /// The trace headers in front of the content in this copy alone; may be empty.
+    pub trace_headers: Bytes,
     /// The first octets of the content.
     pub content: Bytes,
 }

@@ -156,14 +156,14 @@ impl Office {
 
     /// Every message of a user, the oldest first, without what delivery put in front.
     fn received(&self, user: usize) -> Vec<Vec<u8>> {
-        let messages = self.received_with_heads(user);
+        let messages = self.received_with_trace_headers(user);
         messages
             .iter()
             .map(|message| without_head(message))
             .collect()
     }
 
-    fn received_with_heads(&self, user: usize) -> Vec<Vec<u8>> {
+    fn received_with_trace_headers(&self, user: usize) -> Vec<Vec<u8>> {
         let mut client = self.daemon.login([ADA, BOB][user], &self.keys[user]);
         let stat = client.ok("STAT");
         let count: usize = stat.split(' ').nth(1).unwrap().parse().unwrap();

@@ -56,8 +56,8 @@ async fn deliver(command: Deliver, database: &Database) -> anyhow::Result<ExitCo
     };
     ensure_room_for(database, 0).await?;
     let mut delivery = MessageWriter::new(database.clone());
-    let head = match take_in(database, &mut delivery).await {
-        Ok(head) => head,
+    let trace_headers = match take_in(database, &mut delivery).await {
+        Ok(trace_headers) => trace_headers,
         Err(error) => {
             // The part that is stored already would only fill the disk until it expires.
             let _ = database.abandon(&delivery.finish()).await;
@@ -71,7 +71,10 @@ async fn deliver(command: Deliver, database: &Database) -> anyhow::Result<ExitCo
     }
     let delivery = Delivery {
         message,
-        recipients: vec![Recipient { user, head }],
+        recipients: vec![Recipient {
+            user,
+            trace_headers,
+        }],
     };
     // The exit status promises that the message is stored, so it follows the commit.
     let delivered = Intake::new(database.clone()).deliver(delivery).await?;
@@ -112,8 +115,8 @@ async fn take_in(database: &Database, delivery: &mut MessageWriter) -> anyhow::R
     loop {
         let octets = stdin.read(&mut piece)?;
         if octets == 0 {
-            let head = envelope.sender.map(return_path);
-            return Ok(head.unwrap_or_default());
+            let trace_headers = envelope.sender.map(return_path);
+            return Ok(trace_headers.unwrap_or_default());
         }
         room.count(database, octets).await?;
         delivery

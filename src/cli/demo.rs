@@ -33,7 +33,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) async fn run() -> anyhow::Result<ExitCode> {
     let level = "warn".into();
     let format = LogSettings::default().format;
-    let (_level, _lines) = log::start_apart(&LogSettings { level, format }, None)?;
+    let (_level, _lines) = log::start_with_thread(&LogSettings { level, format }, None)?;
     let mut signals = Signals::new()?;
     let folder = tempfile::Builder::new()
         .prefix("restante-demo-")

@@ -1,7 +1,7 @@
 //! The log: its lines, their form and their level.
 
-mod apart;
 mod form;
+mod writer_thread;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::IsTerminal;
@@ -21,8 +21,8 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 use crate::log_throttle::LogThrottle;
 use crate::settings::{LogFormat, LogSettings};
 use crate::telemetry::{TRACES_ONLY, Traces};
-use apart::{Flush, Lines};
 use form::{ForJournal, ForPrograms};
+use writer_thread::{Flush, Lines};
 
 /// Libraries whose lines are left out unless asked for.
 const QUIET: &str = "sqlx=warn,sea_orm_migration=warn,actix_server=warn,actix_http=off";
@@ -67,7 +67,7 @@ pub(super) fn start(settings: &LogSettings) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// If the level is no filter, or the system refuses a thread.
-pub(super) fn start_apart(
+pub(super) fn start_with_thread(
     settings: &LogSettings,
     traces: Option<&Traces>,
 ) -> anyhow::Result<(Level, Apart)> {

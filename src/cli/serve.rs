@@ -51,7 +51,7 @@ pub(super) async fn start(
     let config = &loaded.config;
     let traces = config.otel.endpoint.as_deref().map(Traces::new);
     let traces = traces.transpose()?;
-    let (level, lines) = log::start_apart(&config.log, traces.as_ref())?;
+    let (level, lines) = log::start_with_thread(&config.log, traces.as_ref())?;
     super::log_warnings(&loaded);
     actix_rt::spawn(lines.tell_what_was_dropped());
     let status = serve(loaded.config, file, user, &level, &lines).await?;

@@ -10,10 +10,10 @@ use lmtp::{Answer, Chunk, Envelope, Incoming, Lookup, MAX_LINE_OCTETS, Reply, Re
 use wire::{LineBuffer, Unstuffing};
 
 use super::LmtpContext;
-use super::head::{Trace, head};
 use super::message::ReceivedMessage;
 use super::recipient::meant;
-use crate::mailbox::{FindRecipient, Found};
+use super::trace_headers::{Trace, trace_headers};
+use crate::mailbox::{AddresseeLookup, FindRecipient};
 use crate::net::{AdmittedConnection, SessionSignals, Transport};
 use crate::registry::{Admission, EndReason, SessionHandle};
 use crate::store::{Addressee, Recipient};
@@ -199,12 +199,14 @@ impl LmtpSession {
             octets: lookup.octets().unwrap_or_default(),
         };
         let found = self.context.mailbox.ask(find).await;
-        let (reply, session) = match found.unwrap_or(Found::Unavailable) {
-            Found::NoSpace => {
+        let (reply, session) = match found.unwrap_or(AddresseeLookup::Unavailable) {
+            AddresseeLookup::NoSpace => {
                 self.context.metrics.lmtp.no_space();
                 lookup.no_space()
             }
-            Found::User(addressee) if !addressee.room.fits(lookup.octets().unwrap_or(1).max(1)) => {
+            AddresseeLookup::User(addressee)
+                if !addressee.room.fits(lookup.octets().unwrap_or(1).max(1)) =>
+            {
                 self.context.metrics.lmtp.delivered(Answer::OverQuota);
                 let (user, octets) = (&addressee.address, lookup.octets());
                 tracing::warn!(user, octets, "recipient refused: the maildrop is full");
@@ -215,12 +217,12 @@ impl LmtpSession {
                     lookup.full()
                 }
             }
-            Found::User(addressee) => lookup.found(addressee),
-            Found::Nobody => {
+            AddresseeLookup::User(addressee) => lookup.found(addressee),
+            AddresseeLookup::Nobody => {
                 self.context.metrics.lmtp.recipient_unknown();
                 lookup.unknown()
             }
-            Found::Unavailable => lookup.failed(),
+            AddresseeLookup::Unavailable => lookup.failed(),
         };
         self.say(&reply);
         session
@@ -315,7 +317,7 @@ impl LmtpSession {
         };
         let recipient = |(address, known): &(lmtp::Address, Addressee)| Recipient {
             user: known.user,
-            head: head(envelope, &trace, address, &known.address),
+            trace_headers: trace_headers(envelope, &trace, address, &known.address),
         };
         let recipients = envelope.recipients.iter().map(recipient).collect();
         // A commit that has begun is not broken off: the client learns its outcome.

@@ -7,7 +7,7 @@ use crate::accounts::AccountError;
 use crate::store::{Directory, StoreError, ask_once};
 
 /// Asks or changes something about users and keys.
-pub struct InDirectory<F>(pub F);
+pub(crate) struct InDirectory<F>(pub F);
 
 impl<F, T> Query for InDirectory<F>
 where

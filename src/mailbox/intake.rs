@@ -12,7 +12,7 @@ use crate::store::{
 
 /// Finds the user whom mail for an address reaches.
 #[derive(Debug, Clone)]
-pub struct FindRecipient {
+pub(crate) struct FindRecipient {
     /// The addresses that may be meant, the likeliest first.
     pub addresses: Vec<String>,
     /// The size of the message in octets; 0 if it is not known.
@@ -21,7 +21,7 @@ pub struct FindRecipient {
 
 /// The answer to a look-up of a recipient.
 #[derive(Debug)]
-pub enum Found {
+pub(crate) enum AddresseeLookup {
     /// The user.
     User(Addressee),
     /// No user has such an address.
@@ -33,17 +33,17 @@ pub enum Found {
 }
 
 impl Query for FindRecipient {
-    type Answer = Found;
+    type Answer = AddresseeLookup;
 
-    async fn run(self, service: Arc<MailService>) -> Found {
+    async fn run(self, service: Arc<MailService>) -> AddresseeLookup {
         if !service.has_room_for(self.octets).await {
-            return Found::NoSpace;
+            return AddresseeLookup::NoSpace;
         }
         let find = async || service.store.intake.find_recipient(&self.addresses).await;
         match service.ask("looking up a recipient", find).await {
-            Ok(Some(user)) => Found::User(user),
-            Ok(None) => Found::Nobody,
-            Err(_) => Found::Unavailable,
+            Ok(Some(user)) => AddresseeLookup::User(user),
+            Ok(None) => AddresseeLookup::Nobody,
+            Err(_) => AddresseeLookup::Unavailable,
         }
     }
 }
@@ -58,7 +58,7 @@ pub enum IntakeFault {
 }
 
 /// Takes octets of a message in; answers the message, to go on with.
-pub struct WriteMessage {
+pub(crate) struct WriteMessage {
     /// The message; none before its first octets.
     pub message: Option<Box<dyn IncomingMessage>>,
     /// The next octets, as they came.
@@ -81,7 +81,7 @@ impl Query for WriteMessage {
 }
 
 /// Stores a message for its recipients; answers what became of each copy, in their order.
-pub struct Deliver {
+pub(crate) struct Deliver {
     /// The part of it that was taken in; none if these are its first octets.
     pub message: Option<Box<dyn IncomingMessage>>,
     /// Its last octets.
@@ -106,7 +106,7 @@ impl Query for Deliver {
 }
 
 /// Throws a message away that is not to be stored.
-pub struct DiscardMessage(pub Box<dyn IncomingMessage>);
+pub(crate) struct DiscardMessage(pub Box<dyn IncomingMessage>);
 
 impl Query for DiscardMessage {
     type Answer = ();

@@ -10,7 +10,7 @@ use crate::store::{Cursor, Maildrop, Piece, StoreError};
 
 /// Reads the beginnings of messages, in their order.
 #[derive(Debug, Clone)]
-pub struct ReadFirst {
+pub(crate) struct ReadFirst {
     /// The maildrop that they are in.
     pub maildrop: Arc<dyn Maildrop>,
     /// The messages.
@@ -28,7 +28,7 @@ impl Query for ReadFirst {
 
 /// Reads on in one message.
 #[derive(Debug, Clone)]
-pub struct Read {
+pub(crate) struct Read {
     /// The maildrop that it is in.
     pub maildrop: Arc<dyn Maildrop>,
     /// The message.
@@ -56,7 +56,7 @@ impl Query for Read {
 
 /// Notes that messages were retrieved whole.
 #[derive(Debug)]
-pub struct MarkRetrieved {
+pub(crate) struct MarkRetrieved {
     /// The maildrop that they are in.
     pub maildrop: Arc<dyn Maildrop>,
     /// The messages.
@@ -75,7 +75,7 @@ impl Query for MarkRetrieved {
 
 /// Deletes messages, all or none; answers how many of them were still there.
 #[derive(Debug, Clone)]
-pub struct CommitDeletions {
+pub(crate) struct CommitDeletions {
     /// The maildrop that they are in.
     pub maildrop: Arc<dyn Maildrop>,
     /// The messages.

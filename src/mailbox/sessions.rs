@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use pop3::Candidates;
 
-use super::snapshots::Found;
+use super::snapshots::SnapshotLookup;
 use super::{MailService, Query};
 use crate::accounts::normalize_or_lower;
 use crate::store::{
@@ -17,7 +17,7 @@ use crate::store::{
 
 /// Finds out whose maildrop a client may open.
 #[derive(Debug, Clone)]
-pub struct Identify {
+pub(crate) struct Identify {
     /// The client's proof.
     pub proof: Proof,
     /// The client's address.
@@ -26,7 +26,7 @@ pub struct Identify {
 
 /// A user whose maildrop may be opened.
 #[derive(Debug)]
-pub struct LoggedIn {
+pub(crate) struct LoggedIn {
     /// The user.
     pub user: Verified,
     /// The maildrop, if it has not changed since it was last opened.
@@ -83,7 +83,7 @@ fn trusting(proof: Proof) -> Proof {
 
 /// Finds the keys that a client may prove by SCRAM.
 #[derive(Debug, Clone)]
-pub struct FindCandidates {
+pub(crate) struct FindCandidates {
     /// An address of the user, and after a `#` the name of the key if it is given.
     pub name: String,
     /// Another address that the user must have, if it is given.
@@ -107,7 +107,7 @@ impl Query for FindCandidates {
 
 /// Notes that a login has succeeded with this key. It will be recorded.
 #[derive(Debug, Clone, Copy)]
-pub struct KeyUsed(pub KeyId);
+pub(crate) struct KeyUsed(pub KeyId);
 
 impl Query for KeyUsed {
     type Answer = ();
@@ -119,7 +119,7 @@ impl Query for KeyUsed {
 
 /// Opens a maildrop, or finds it in memory.
 #[derive(Debug, Clone, Copy)]
-pub struct OpenMaildrop {
+pub(crate) struct OpenMaildrop {
     /// The user.
     pub user: UserId,
     /// The state that it had when the user was identified.
@@ -135,8 +135,8 @@ impl Query for OpenMaildrop {
         };
         let found = service.memory().snapshots.find(self.user, revision);
         let opening = match found {
-            Found::Read(maildrop) => return Ok(maildrop),
-            Found::Unread(opening) => opening,
+            SnapshotLookup::Read(maildrop) => return Ok(maildrop),
+            SnapshotLookup::Unread(opening) => opening,
         };
         let open = async || {
             let maildrop = service.open(self.user).await?;
@@ -162,7 +162,7 @@ impl MailService {
 
 /// Finds out which sessions of these users and keys may go on.
 #[derive(Debug, Clone)]
-pub struct CheckLogins {
+pub(crate) struct CheckLogins {
     /// The users of live sessions.
     pub users: HashSet<UserId>,
     /// The keys that they were opened with.

@@ -27,7 +27,7 @@ const FIRST_SWEEP: usize = 1000;
 pub(super) type Opening = OnceCell<Result<Arc<dyn Maildrop>, Arc<StoreError>>>;
 
 /// A maildrop for a login.
-pub(super) enum Found {
+pub(super) enum SnapshotLookup {
     /// It is in memory.
     Read(Arc<dyn Maildrop>),
     /// It is to be read, or is being read.
@@ -77,19 +77,19 @@ impl Snapshots {
     }
 
     /// The same, or the place where it is read. All that ask meanwhile get the same one.
-    pub(super) fn find(&mut self, user: UserId, revision: Revision) -> Found {
+    pub(super) fn find(&mut self, user: UserId, revision: Revision) -> SnapshotLookup {
         if let Some(maildrop) = self.get(user, revision) {
-            return Found::Read(maildrop);
+            return SnapshotLookup::Read(maildrop);
         }
         self.openings
             .retain(|_, opening| opening.strong_count() > 0);
         let opening = self.openings.entry((user, revision)).or_default();
         if let Some(opening) = opening.upgrade() {
-            return Found::Unread(opening);
+            return SnapshotLookup::Unread(opening);
         }
         let new = Arc::<Opening>::default();
         *opening = Arc::downgrade(&new);
-        Found::Unread(new)
+        SnapshotLookup::Unread(new)
     }
 
     /// Keeps a maildrop in memory if it fits, and for as long as a session has it open.
@@ -209,8 +209,8 @@ mod tests {
     fn a_maildrop_is_read_once_for_each_revision() {
         let mut snapshots = Snapshots::new(1_000_000);
         let mut opening = |user, revision| match snapshots.find(UserId::from_row(user), revision) {
-            Found::Unread(opening) => opening,
-            Found::Read(_) => panic!("nobody has read it"),
+            SnapshotLookup::Unread(opening) => opening,
+            SnapshotLookup::Read(_) => panic!("nobody has read it"),
         };
         let first = opening(1, VERSION);
         assert!(Arc::ptr_eq(&first, &opening(1, VERSION)));

@@ -7,7 +7,7 @@ use crate::store::{Condition, GcReport, StoreError, ask_once};
 
 /// Removes what no session can read any more, and what has expired.
 #[derive(Debug, Clone, Copy)]
-pub struct CollectGarbage;
+pub(crate) struct CollectGarbage;
 
 impl Query for CollectGarbage {
     type Answer = ();
@@ -32,7 +32,7 @@ impl Query for CollectGarbage {
 
 /// Records when keys were used.
 #[derive(Debug, Clone, Copy)]
-pub struct NoteKeyUse;
+pub(crate) struct NoteKeyUse;
 
 impl Query for NoteKeyUse {
     type Answer = ();
@@ -55,7 +55,7 @@ impl Query for NoteKeyUse {
 
 /// Finds out whether the store can be read and written.
 #[derive(Debug, Clone, Copy)]
-pub struct CheckStore;
+pub(crate) struct CheckStore;
 
 impl Query for CheckStore {
     type Answer = Result<(), StoreError>;
@@ -67,7 +67,7 @@ impl Query for CheckStore {
 
 /// Finds out what an operator should see to although the store answers.
 #[derive(Debug, Clone, Copy)]
-pub struct StoreCondition;
+pub(crate) struct StoreCondition;
 
 impl Query for StoreCondition {
     type Answer = Condition;

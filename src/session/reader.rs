@@ -152,19 +152,7 @@ impl Reader {
 fn refuse<T>(read: Result<Result<T, StoreError>, ActorUnavailable>) -> Result<T, RetrieveRefusal> {
     match read {
         Ok(Ok(octets)) => Ok(octets),
-        Ok(Err(StoreError::Gone)) => Err(RetrieveRefusal::Gone),
-        Ok(Err(
-            StoreError::Database(_)
-            | StoreError::Uncommitted(_)
-            | StoreError::DeliveryExpired
-            | StoreError::NoSuchUser
-            | StoreError::Locked
-            | StoreError::TimedOut(_)
-            | StoreError::ImportedMeanwhile
-            | StoreError::Unsupported
-            | StoreError::Other(_)
-            | StoreError::Corrupt(_),
-        ))
-        | Err(ActorUnavailable(_)) => Err(RetrieveRefusal::Unavailable),
+        Ok(Err(error)) if error.is_gone() => Err(RetrieveRefusal::Gone),
+        Ok(Err(_)) | Err(ActorUnavailable(_)) => Err(RetrieveRefusal::Unavailable),
     }
 }

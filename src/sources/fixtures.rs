@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use tempfile::TempDir;
 
 use super::files::Entry;
-use super::opening::{self, Folder, Opened};
+use super::opening::{self, Folder, OpenedSource};
 
 /// A folder with these files, each modified so many seconds after 1970.
 pub(super) fn folder_of(files: &[(&str, u64)]) -> TempDir {
@@ -39,7 +39,7 @@ pub(super) fn split(found: Vec<Entry>) -> (Vec<String>, Vec<(String, String)>) {
 /// Opens a folder as a source.
 pub(super) fn opened(path: &Path) -> Folder {
     match opening::open(path).unwrap() {
-        Opened::Folder(folder) => folder,
-        Opened::File(..) | Opened::Special => panic!("{} is no folder", path.display()),
+        OpenedSource::Folder(folder) => folder,
+        OpenedSource::File(..) | OpenedSource::Special => panic!("{} is no folder", path.display()),
     }
 }

@@ -21,7 +21,7 @@ const QUIET_PASSES: usize = 5;
 
 /// The contents of a Maildir.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct MaildirListing {
     pub(super) entries: Vec<Entry>,
     /// The size of the folders other than the inbox, if they are not imported.
     pub(super) elsewhere: Elsewhere,
@@ -101,7 +101,7 @@ pub(super) fn maildir(
     inbox: &Path,
     list: Option<&UidList>,
     folders: Folders,
-) -> io::Result<Found> {
+) -> io::Result<MaildirListing> {
     let mut entries = mailbox(root, inbox);
     if let Some(list) = list {
         entries = in_order_of(list, entries);
@@ -133,7 +133,7 @@ pub(super) fn maildir(
             }
         }
     }
-    Ok(Found { entries, elsewhere })
+    Ok(MaildirListing { entries, elsewhere })
 }
 
 /// Returns the messages of one folder of a Maildir, in the order of their delivery.

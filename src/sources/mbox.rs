@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use super::uidl_format::{Facts, UidlFormat};
 use super::{Item, OldId};
 use crate::from_line::FromLine;
-use index::{Found, Index};
+use index::{Index, IndexedMessage};
 use lock::{Held, Lock};
 use message::Reading;
 use pages::Pages;
@@ -120,7 +120,7 @@ impl<R: Read + Seek> Mbox<R> {
         self.index.messages.iter().map(|found| self.old_id(found))
     }
 
-    fn old_id(&self, found: &Found) -> OldId {
+    fn old_id(&self, found: &IndexedMessage) -> OldId {
         match self.index.base {
             Some(base) if found.uid != 0 => OldId::Told(self.format.apply(&Facts {
                 uid: found.uid,

@@ -46,7 +46,7 @@ const LOOKING: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEX
 
 /// The target of the path of a source.
 #[derive(Debug)]
-pub(super) enum Opened {
+pub(super) enum OpenedSource {
     /// A folder.
     Folder(Folder),
     /// A regular file.
@@ -101,21 +101,21 @@ pub(super) enum Kind {
 ///
 /// # Errors
 /// If it is not there, or may not be read.
-pub(super) fn open(path: &Path) -> io::Result<Opened> {
+pub(super) fn open(path: &Path) -> io::Result<OpenedSource> {
     let owners = if rustix::process::geteuid().is_root() {
         Owners::Same
     } else {
         Owners::Any
     };
-    let found = Found::follow(path)?;
+    let found = ResolvedPath::follow(path)?;
     if owners == Owners::Same {
         found.check()?;
     }
-    let Found { holder, name, .. } = &found;
+    let ResolvedPath { holder, name, .. } = &found;
     match found.seen.kind {
         Kind::Folder => {
             let (file, seen) = open_in(holder, name, LISTING)?;
-            Ok(Opened::Folder(Folder {
+            Ok(OpenedSource::Folder(Folder {
                 file,
                 path: path.to_owned(),
                 seen: seen.same_as(&found.seen)?,
@@ -124,15 +124,15 @@ pub(super) fn open(path: &Path) -> io::Result<Opened> {
         }
         Kind::File => {
             let (file, seen) = open_in(holder, name, READING)?;
-            Ok(Opened::File(file, seen.same_as(&found.seen)?))
+            Ok(OpenedSource::File(file, seen.same_as(&found.seen)?))
         }
-        Kind::Link | Kind::Special(_) => Ok(Opened::Special),
+        Kind::Link | Kind::Special(_) => Ok(OpenedSource::Special),
     }
 }
 
 /// The target of a path.
 #[derive(Debug)]
-struct Found {
+struct ResolvedPath {
     holder: File,
     /// Its name in `holder`; it is not a symbolic link.
     name: OsString,
@@ -142,7 +142,7 @@ struct Found {
     link_uids: Vec<u32>,
 }
 
-impl Found {
+impl ResolvedPath {
     fn follow(path: &Path) -> io::Result<Self> {
         let mut waiting: VecDeque<OsString> = steps(path).collect();
         let mut at = start_of(path)?;

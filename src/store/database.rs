@@ -21,7 +21,7 @@ use super::faults::{DatabaseFault, is_damage};
 use super::pools::{Pool, PoolUse, Rows};
 use super::postgres;
 use super::raw;
-use super::sqlite::{self, Maintenance, Opened, SqliteFiles, sqlite_file};
+use super::sqlite::{self, Maintenance, SqliteConnections, SqliteFiles, sqlite_file};
 use super::transaction::Transaction;
 
 pub(crate) use connecting::is_postgres;
@@ -80,7 +80,7 @@ impl Database {
             let kind = url.split(':').next().unwrap_or_default();
             return Err(OpenError::UnknownKind(format!("{kind}:…")));
         };
-        let Opened { read, write, files } = sqlite::open(url, &file).await?;
+        let SqliteConnections { read, write, files } = sqlite::open(url, &file).await?;
         Ok(Self {
             read: Pool::new(read, sqlite::READERS),
             write: Pool::new(write, 1),

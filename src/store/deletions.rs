@@ -17,8 +17,8 @@ use sea_orm::{
     ExprTrait, FromQueryResult, ModelTrait, QueryFilter, QueryOrder, QuerySelect,
 };
 
-use super::hot::{self, Which};
-use super::locks::{MAILDROP_PATIENCE, Purpose};
+use super::hot::{self, MovedMessages};
+use super::locks::{MAILDROP_LOCK_TIMEOUT, Purpose};
 use super::query::{KEYS_PER_STATEMENT, MaildropSize, SizeOfUser, sum, without_index};
 use super::{Database, MaildropVersion, MessageId, StoreError, UserId, repeat};
 
@@ -79,7 +79,7 @@ impl Deletion {
         self,
         transaction: &DatabaseTransaction,
         messages: &[i64],
-        which: Which,
+        which: MovedMessages,
     ) -> Result<u64, DbErr> {
         let backend = transaction.get_database_backend();
         let deletion = (self.user.row(), self.version.0);
@@ -102,7 +102,7 @@ impl Deletion {
         transaction: &DatabaseTransaction,
         messages: &[i64],
     ) -> Result<u64, StoreError> {
-        let moved = self.move_to_deleted(transaction, messages, Which::UnlessBatched);
+        let moved = self.move_to_deleted(transaction, messages, MovedMessages::UnlessBatched);
         let moved = moved.await?;
         if moved == messages.len() as u64 {
             return Ok(moved);
@@ -113,7 +113,7 @@ impl Deletion {
         }
         let left = messages.iter().filter(|message| !batched.contains(message));
         let left: Vec<i64> = left.copied().collect();
-        let moved = self.move_to_deleted(transaction, &left, Which::All);
+        let moved = self.move_to_deleted(transaction, &left, MovedMessages::All);
         Ok(moved.await?)
     }
 
@@ -187,17 +187,19 @@ impl Database {
     pub(super) async fn move_batch(
         &self,
         user: UserId,
-        patience: Duration,
+        lock_timeout: Duration,
     ) -> Result<bool, StoreError> {
-        repeat(|| self.try_to_move_batch(user, patience)).await
+        repeat(|| self.try_to_move_batch(user, lock_timeout)).await
     }
 
     async fn try_to_move_batch(
         &self,
         user: UserId,
-        patience: Duration,
+        lock_timeout: Duration,
     ) -> Result<bool, StoreError> {
-        let locked = self.lock_within(patience, user, Purpose::Account).await?;
+        let locked = self
+            .lock_within(lock_timeout, user, Purpose::Account)
+            .await?;
         let Some((transaction, _)) = locked else {
             return Ok(false);
         };
@@ -211,7 +213,7 @@ impl Database {
         };
         let deletion = Deletion::of(user, MaildropVersion(batch.maildrop_version));
         let messages = keys_of(&batch.message_ids)?;
-        let moved = deletion.move_to_deleted(&transaction, &messages, Which::All);
+        let moved = deletion.move_to_deleted(&transaction, &messages, MovedMessages::All);
         moved.await?;
         batch.delete(&transaction).await?;
         transaction.commit().await?;
@@ -232,7 +234,7 @@ impl Database {
 
     /// Moves all batches of a user's deleted messages.
     async fn move_batches(&self, user: UserId) -> Result<(), StoreError> {
-        let one = async || self.move_batch(user, MAILDROP_PATIENCE).await;
+        let one = async || self.move_batch(user, MAILDROP_LOCK_TIMEOUT).await;
         while self.with_reserve(one).await? {}
         Ok(())
     }

@@ -15,15 +15,15 @@ use super::{ContentId, Database, StoreError, UserId};
 use crate::identity::new_unique_id;
 
 /// Maximum wait of a copy for a maildrop that another transaction has locked.
-pub(super) const DELIVERY_PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const DELIVERY_LOCK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A recipient of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipient {
     /// In whose maildrop.
     pub user: UserId,
-    /// Header lines with CRLF in front of the message in this copy; may be empty.
-    pub head: Vec<u8>,
+    /// Trace headers with CRLF in front of the message in this copy; may be empty.
+    pub trace_headers: Vec<u8>,
 }
 
 /// A message on its way to its recipients.
@@ -129,10 +129,13 @@ impl Database {
     pub(super) async fn send_to(
         &self,
         user: UserId,
-        patience: Duration,
+        lock_timeout: Duration,
         sending: &Sending<'_>,
     ) -> Result<Sent, StoreError> {
-        let locked = match self.lock_within(patience, user, Purpose::Maildrop).await {
+        let locked = match self
+            .lock_within(lock_timeout, user, Purpose::Maildrop)
+            .await
+        {
             Ok(locked) => locked,
             Err(StoreError::Locked) => return Ok(sending.all(Outcome::Locked)),
             Err(error) => return Err(error),
@@ -182,7 +185,7 @@ impl Database {
                 user: *user,
                 content,
                 content_octets: message.octets(),
-                head: Vec::new(),
+                trace_headers: Vec::new(),
                 received_at: Some(*received_at),
                 unique_id: new_unique_id(),
             }));
@@ -240,7 +243,7 @@ async fn put(
             user: recipient.user,
             content: sent.get(*at)?.content?,
             content_octets: sendings.get(*at)?.delivery.message.octets(),
-            head: recipient.head.clone(),
+            trace_headers: recipient.trace_headers.clone(),
             received_at: None,
             unique_id: new_unique_id(),
         })
@@ -256,7 +259,7 @@ async fn put(
 fn decide(sending: &Sending<'_>, maildrops: &mut Maildrops) -> Vec<Outcome> {
     let mut decided: HashMap<UserId, Outcome> = HashMap::with_capacity(sending.recipients.len());
     let outcome = |recipient: &Recipient| {
-        let octets = sending.delivery.message.octets() + recipient.head.len() as u64;
+        let octets = sending.delivery.message.octets() + recipient.trace_headers.len() as u64;
         let decide = || maildrops.take(recipient.user, octets);
         *decided.entry(recipient.user).or_insert_with(decide)
     };

@@ -85,6 +85,11 @@ impl StoreError {
         }
     }
 
+    /// Returns true if the message is not stored any more.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Gone)
+    }
+
     /// Is there something in the database's files that it can't have written?
     pub fn is_damage(&self) -> bool {
         faults::is_damage(self)

@@ -9,7 +9,7 @@ use sea_orm::{ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, QueryOrder
 use super::clock_guard::Time;
 use super::deletions::{Deletion, DeletionRecord};
 use super::garbage::{Damaged, WORKING_TIME};
-use super::hot::Which;
+use super::hot::MovedMessages;
 use super::locks::{LockedMaildrop, Purpose};
 use super::{SqlStore, StoreError, UserId, repeat};
 
@@ -104,7 +104,7 @@ impl SqlStore {
         };
         let deletion = Deletion::begin(&transaction, user, version, record).await?;
         // A message that was deleted and restored meanwhile has a new time of storage.
-        let which = Which::StoredBefore(before_ms);
+        let which = MovedMessages::StoredBefore(before_ms);
         let moved = deletion.move_to_deleted(&transaction, messages, which);
         let count = moved.await?;
         if count == 0 {

@@ -21,7 +21,7 @@ use sea_orm::{DbBackend, Statement, StatementBuilder, Value};
 pub(crate) use accounts::{
     addressees, key_by_id, key_by_prefix, keys_to_prove, users_of_certificate,
 };
-pub(super) use changes::{LockedRows, Which, begin_deletion, lock, move_messages, size};
+pub(super) use changes::{LockedRows, MovedMessages, begin_deletion, lock, move_messages, size};
 pub(super) use inserts::{
     insert_chunks, insert_contents, insert_messages, insert_trace_headers, row_count,
 };

@@ -87,7 +87,7 @@ impl Database {
             user,
             content,
             content_octets: import.message.octets(),
-            head: Vec::new(),
+            trace_headers: Vec::new(),
             received_at: Some(import.received_at),
             unique_id: import.unique_id.clone().unwrap_or_else(new_unique_id),
         };

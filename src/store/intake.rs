@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use sea_orm::DbErr;
 use tokio::sync::oneshot;
 
-use super::deliver::{DELIVERY_PATIENCE, Sending, Sent};
+use super::deliver::{DELIVERY_LOCK_TIMEOUT, Sending, Sent};
 use super::{ContentId, Database, Delivery, Outcome, StoreError, UserId, ask};
 
 /// Maximum number of deliveries that share one commit.
@@ -24,7 +24,7 @@ const DELIVERIES_PER_COMMIT: usize = 64;
 const AGAIN_AFTER: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(60)];
 
 /// Minimum wait of a copy that comes after others which have waited in vain.
-const LEAST_PATIENCE: Duration = Duration::from_millis(50);
+const MIN_LOCK_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// The result of a delivery of which copies may be stored.
 #[derive(Debug, Clone)]
@@ -160,14 +160,14 @@ impl Shared {
     /// Waits for the maildrops that others have locked, one after the other, and stores the copies
     /// for them.
     async fn wait_for_locked(&self, progress: &mut Progress) -> Result<(), Arc<StoreError>> {
-        let until = Instant::now() + DELIVERY_PATIENCE;
+        let until = Instant::now() + DELIVERY_LOCK_TIMEOUT;
         let delivery = Arc::clone(&progress.delivery);
         for (user, recipients) in progress.locked_by_user() {
             let sending = Sending::part(&delivery, recipients.clone(), progress.content);
             let store = async || {
                 let left = until.saturating_duration_since(Instant::now());
-                let patience = left.max(LEAST_PATIENCE);
-                self.database.send_to(user, patience, &sending).await
+                let lock_timeout = left.max(MIN_LOCK_TIMEOUT);
+                self.database.send_to(user, lock_timeout, &sending).await
             };
             match ask("delivering mail", store).await {
                 Ok(sent) => progress.note(&recipients, sent),

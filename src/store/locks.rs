@@ -24,7 +24,7 @@ use super::{Database, MaildropVersion, StoreError, UserId};
 
 /// Maximum wait of a QUIT, an import or a command for a maildrop: longer than a frozen server
 /// keeps its locks.
-pub(super) const MAILDROP_PATIENCE: Duration = Duration::from_secs(15);
+pub(super) const MAILDROP_LOCK_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A maildrop that a transaction has locked, and whose version it has raised.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +56,7 @@ impl Database {
         &self,
         user: UserId,
     ) -> Result<Option<(Transaction, LockedMaildrop)>, StoreError> {
-        self.lock_within(MAILDROP_PATIENCE, user, Purpose::Maildrop)
+        self.lock_within(MAILDROP_LOCK_TIMEOUT, user, Purpose::Maildrop)
             .await
     }
 
@@ -66,21 +66,21 @@ impl Database {
     /// # Errors
     /// As for [`Database::lock_maildrop`].
     pub(crate) async fn lock_user(&self, user: UserId) -> Result<Option<Transaction>, StoreError> {
-        let locked = self.lock_within(MAILDROP_PATIENCE, user, Purpose::Account);
+        let locked = self.lock_within(MAILDROP_LOCK_TIMEOUT, user, Purpose::Account);
         Ok(locked.await?.map(|(transaction, _)| transaction))
     }
 
-    /// Does the same for either purpose, and waits for other transactions for up to `patience`.
+    /// Does the same for either purpose, and waits for other transactions for up to `lock_timeout`.
     ///
     /// # Errors
     /// As for [`Database::lock_maildrop`].
     pub(super) async fn lock_within(
         &self,
-        patience: Duration,
+        lock_timeout: Duration,
         user: UserId,
         purpose: Purpose,
     ) -> Result<Option<(Transaction, LockedMaildrop)>, StoreError> {
-        let until = Instant::now() + patience;
+        let until = Instant::now() + lock_timeout;
         for attempt in 0.. {
             let transaction = self.begin().await?;
             let locked = lock_users(&transaction, &[user], LockedRows::Skip, purpose).await?;

@@ -17,7 +17,7 @@ pub struct SqlMaildrop {
     pub snapshot: Arc<Snapshot>,
     messages: Vec<MessageId>,
     contents: Vec<ContentId>,
-    have_heads: Vec<bool>,
+    has_trace_headers: Vec<bool>,
 }
 
 impl SqlMaildrop {
@@ -32,7 +32,7 @@ impl SqlMaildrop {
         Some(Stored {
             message: *self.messages.get(index)?,
             content: *self.contents.get(index)?,
-            has_head: *self.have_heads.get(index)?,
+            has_trace_headers: *self.has_trace_headers.get(index)?,
         })
     }
 
@@ -42,7 +42,7 @@ impl SqlMaildrop {
             + self.snapshot.memory_octets()
             + self.messages.capacity() * size_of::<MessageId>()
             + self.contents.capacity() * size_of::<ContentId>()
-            + self.have_heads.capacity() * size_of::<bool>()
+            + self.has_trace_headers.capacity() * size_of::<bool>()
     }
 }
 
@@ -59,7 +59,7 @@ pub(super) struct MaildropBuilder {
     snapshot: Snapshot,
     messages: Vec<MessageId>,
     contents: Vec<ContentId>,
-    have_heads: Vec<bool>,
+    has_trace_headers: Vec<bool>,
 }
 
 impl MaildropBuilder {
@@ -71,7 +71,7 @@ impl MaildropBuilder {
         self.snapshot.push(entry.octets, entry.unique_id)?;
         self.messages.push(entry.stored.message);
         self.contents.push(entry.stored.content);
-        self.have_heads.push(entry.stored.has_head);
+        self.has_trace_headers.push(entry.stored.has_trace_headers);
         Ok(())
     }
 
@@ -85,7 +85,7 @@ impl MaildropBuilder {
         self.snapshot = self.snapshot.reversed();
         self.messages.reverse();
         self.contents.reverse();
-        self.have_heads.reverse();
+        self.has_trace_headers.reverse();
     }
 
     /// Keeps only the first `count` messages.
@@ -93,7 +93,7 @@ impl MaildropBuilder {
         self.snapshot.truncate(count);
         self.messages.truncate(count);
         self.contents.truncate(count);
-        self.have_heads.truncate(count);
+        self.has_trace_headers.truncate(count);
     }
 
     /// Returns the maildrop. `hidden` is the number of older messages that a limit hides.
@@ -102,13 +102,13 @@ impl MaildropBuilder {
         self.snapshot.shrink_to_fit();
         self.messages.shrink_to_fit();
         self.contents.shrink_to_fit();
-        self.have_heads.shrink_to_fit();
+        self.has_trace_headers.shrink_to_fit();
         SqlMaildrop {
             user,
             snapshot: Arc::new(self.snapshot),
             messages: self.messages,
             contents: self.contents,
-            have_heads: self.have_heads,
+            has_trace_headers: self.has_trace_headers,
         }
     }
 }
@@ -124,7 +124,7 @@ mod tests {
             let stored = Stored {
                 message: MessageId(number),
                 content: ContentId(number),
-                has_head: number % 2 == 0,
+                has_trace_headers: number % 2 == 0,
             };
             let entry = Entry {
                 stored,
@@ -139,6 +139,6 @@ mod tests {
         assert_eq!(octets, 10_000 * 45);
         let seventh = maildrop.stored(MessageNumber::new(8).unwrap()).unwrap();
         assert_eq!(seventh.content, ContentId(7));
-        assert!(!seventh.has_head);
+        assert!(!seventh.has_trace_headers);
     }
 }

@@ -14,7 +14,7 @@ use super::deletions::{DELETED_AT_ONCE, Deletion, DeletionRecord};
 use super::garbage::{GcReport, GcState};
 use super::hot::{self, LONGEST_LIST};
 use super::leases::{Leases, VersionLease};
-use super::locks::MAILDROP_PATIENCE;
+use super::locks::MAILDROP_LOCK_TIMEOUT;
 use super::opening::place_of;
 use super::{
     Beginning, ContentId, Database, Intake, MaildropVersion, MessageId, SqlMaildrop, StoreError,
@@ -92,7 +92,7 @@ impl SqlStore {
         self.database.open_maildrop(user, limit).await
     }
 
-    /// Reads the head and the first chunk of each message, in their order; one that is not there is
+    /// Reads the trace headers and the first chunk of each message, in their order; one that is not there is
     /// left out.
     ///
     /// # Errors
@@ -106,7 +106,7 @@ impl SqlStore {
         for batch in messages.chunks(LONGEST_LIST) {
             let first = hot::first_chunks(read.get_database_backend(), batch);
             let rows = self.database.rows(first).await?;
-            let mut found = Found::default();
+            let mut found = BeginningRows::default();
             for row in rows {
                 found.add(row)?;
             }
@@ -116,7 +116,7 @@ impl SqlStore {
         Ok(beginnings)
     }
 
-    /// Reads the head of a message and the first octets of its content, at most so many and at most
+    /// Reads the trace headers of a message and the first octets of its content, at most so many and at most
     /// one chunk.
     ///
     /// # Errors
@@ -125,7 +125,7 @@ impl SqlStore {
         let octets = i32::try_from(octets).unwrap_or(i32::MAX);
         let backend = self.database.read().get_database_backend();
         let beginning = hot::beginning(backend, message, octets);
-        let mut found = Found::default();
+        let mut found = BeginningRows::default();
         for row in self.database.rows(beginning).await? {
             found.add(row)?;
         }
@@ -174,11 +174,11 @@ impl SqlStore {
         if messages.is_empty() {
             return Ok(0);
         }
-        let deleted = self.delete_patiently(user, messages, session).await;
+        let deleted = self.delete_within_timeout(user, messages, session).await;
         let Some(_using) = self.database.reserve_for(&deleted) else {
             return deleted;
         };
-        self.delete_patiently(user, messages, session).await
+        self.delete_within_timeout(user, messages, session).await
     }
 
     /// Removes what no session can read any more, and what has expired.
@@ -205,13 +205,13 @@ impl SqlStore {
 impl SqlStore {
     /// Deletes messages, again if a row stays locked for long: a server that is frozen keeps its locks
     /// for some seconds.
-    async fn delete_patiently(
+    async fn delete_within_timeout(
         &self,
         user: UserId,
         messages: &[MessageId],
         session: &str,
     ) -> Result<usize, StoreError> {
-        let until = Instant::now() + MAILDROP_PATIENCE;
+        let until = Instant::now() + MAILDROP_LOCK_TIMEOUT;
         loop {
             match self.delete_all(user, messages, session).await {
                 Err(error) if error.is_lock_timeout() && Instant::now() < until => {}
@@ -254,19 +254,19 @@ impl SqlStore {
     }
 }
 
-/// A row of a query for the beginnings of messages.
+/// The rows of a query for the beginnings of messages.
 #[derive(Default)]
-struct Found {
+struct BeginningRows {
     chunks: HashMap<ContentId, Bytes>,
-    heads: HashMap<MessageId, Bytes>,
+    trace_headers: HashMap<MessageId, Bytes>,
 }
 
-impl Found {
+impl BeginningRows {
     fn add(&mut self, row: QueryResult) -> Result<(), DbErr> {
         let (is_trace, key): (i32, i64) = (row.try_get("", "is_trace")?, row.try_get("", "key")?);
         let octets = Blob::of(row)?;
         if is_trace == 1 {
-            self.heads.insert(MessageId(key), octets);
+            self.trace_headers.insert(MessageId(key), octets);
         } else {
             self.chunks.insert(ContentId(key), octets);
         }
@@ -276,8 +276,8 @@ impl Found {
     /// None unless all of it was found.
     fn beginning(&self, message: Stored) -> Option<Beginning> {
         Some(Beginning {
-            head: if message.has_head {
-                self.heads.get(&message.message)?.clone()
+            trace_headers: if message.has_trace_headers {
+                self.trace_headers.get(&message.message)?.clone()
             } else {
                 Bytes::new()
             },

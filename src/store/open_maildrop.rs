@@ -87,13 +87,18 @@ impl Maildrop for OpenMaildrop {
 }
 
 /// The beginning of a message. A cursor counts the octets of the content and one more, since the
-/// head in front of it is read with the first.
-fn first_piece(Beginning { head, content }: Beginning) -> Piece {
+/// trace headers are read with the first.
+fn first_piece(
+    Beginning {
+        trace_headers,
+        content,
+    }: Beginning,
+) -> Piece {
     let next = Cursor(1 + content.len() as u64);
-    let octets = if head.is_empty() {
+    let octets = if trace_headers.is_empty() {
         vec![content]
     } else {
-        vec![head, content]
+        vec![trace_headers, content]
     };
     Piece { octets, next }
 }

@@ -23,7 +23,7 @@ const PAGE: u64 = 5000;
 
 /// What a query has read.
 #[derive(Default)]
-struct Opened {
+struct OpenQueryResult {
     builder: MaildropBuilder,
     /// Some of these messages are deleted and not yet moved.
     amid_deletion: bool,
@@ -105,9 +105,9 @@ impl Database {
     }
 
     /// Builds a maildrop of the rows of a query, in their order. It ends early where some are deleted.
-    async fn build(&self, query: Statement, limit: u32) -> Result<Opened, StoreError> {
+    async fn build(&self, query: Statement, limit: u32) -> Result<OpenQueryResult, StoreError> {
         let mut rows = self.stream(query).await?;
-        let mut opened = Opened::default();
+        let mut opened = OpenQueryResult::default();
         let mut columns = None;
         while let Some(row) = rows.next().await? {
             let columns = match &columns {
@@ -181,7 +181,7 @@ impl Columns {
             stored: Stored {
                 message: MessageId(row.try_get(self.id).map_err(undecodable)?),
                 content: ContentId(row.try_get(self.content_id).map_err(undecodable)?),
-                has_head: trace_octets > 0,
+                has_trace_headers: trace_octets > 0,
             },
             octets: u64::try_from(octets)
                 .map_err(|error| StoreError::Corrupt(error.to_string()))?,

@@ -143,10 +143,10 @@ pub(super) async fn allow_pauses(transaction: &DatabaseTransaction) -> Result<()
 /// If the database refuses.
 pub(super) async fn wait_for_locks(
     transaction: &DatabaseTransaction,
-    patience: Duration,
+    lock_timeout: Duration,
 ) -> Result<(), DbErr> {
     // 0 would be no limit.
-    set_local(transaction, "lock_timeout", patience.as_millis().max(1)).await
+    set_local(transaction, "lock_timeout", lock_timeout.as_millis().max(1)).await
 }
 
 /// Sets what holds for a connection for as long as it lives. It is set by a statement, not when

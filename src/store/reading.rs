@@ -23,7 +23,7 @@ pub struct Reading {
 pub struct ExportedMessage {
     message: MessageId,
     content: ContentId,
-    has_head: bool,
+    has_trace_headers: bool,
     received_at_ms: i64,
     /// How many octets RETR sends before byte-stuffing.
     pub octets: u64,
@@ -33,8 +33,8 @@ pub struct ExportedMessage {
 
 impl ExportedMessage {
     /// Does anything stand in front of its content?
-    pub(super) fn has_head(&self) -> bool {
-        self.has_head
+    pub(super) fn has_trace_headers(&self) -> bool {
+        self.has_trace_headers
     }
 
     /// When it was received.
@@ -71,7 +71,7 @@ impl From<MessageRow> for ExportedMessage {
         Self {
             message: MessageId(row.id),
             content: ContentId(row.content_id),
-            has_head: row.trace_octets > 0,
+            has_trace_headers: row.trace_octets > 0,
             received_at_ms: row.received_at_ms,
             octets: row.octets.unsigned_abs(),
             unique_id: row.unique_id,
@@ -144,7 +144,7 @@ impl Reading {
         }
     }
 
-    /// A piece of a message: its head is 0, its chunks follow. None is the end.
+    /// A piece of a message: its trace headers are 0, its chunks follow. None is the end.
     ///
     /// # Errors
     /// If the database fails.
@@ -153,7 +153,7 @@ impl Reading {
         message: &ExportedMessage,
         at: i32,
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        let piece = match (at, message.has_head) {
+        let piece = match (at, message.has_trace_headers) {
             (0, false) => return Ok(Some(Vec::new())),
             (0, true) => {
                 let trace = trace_header::Entity::find_by_id(message.message.0);

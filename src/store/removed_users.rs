@@ -6,8 +6,8 @@ use entity::{imported_message, message, user};
 use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect};
 
 use super::deletions::{DELETED_AT_ONCE, Deletion};
-use super::hot::Which;
-use super::locks::{MAILDROP_PATIENCE, Purpose};
+use super::hot::MovedMessages;
+use super::locks::{MAILDROP_LOCK_TIMEOUT, Purpose};
 use super::{Database, StoreError, UserId, repeat};
 
 /// The pause between two steps, in which a server that shares SQLite's file gets its turn: it polls
@@ -33,17 +33,19 @@ impl Database {
     pub(super) async fn empty_removed(
         &self,
         user: UserId,
-        patience: Duration,
+        lock_timeout: Duration,
     ) -> Result<bool, StoreError> {
-        repeat(|| self.try_to_empty_removed(user, patience)).await
+        repeat(|| self.try_to_empty_removed(user, lock_timeout)).await
     }
 
     async fn try_to_empty_removed(
         &self,
         user: UserId,
-        patience: Duration,
+        lock_timeout: Duration,
     ) -> Result<bool, StoreError> {
-        let locked = self.lock_within(patience, user, Purpose::Account).await?;
+        let locked = self
+            .lock_within(lock_timeout, user, Purpose::Account)
+            .await?;
         let Some((transaction, maildrop)) = locked else {
             return Ok(false);
         };
@@ -68,7 +70,7 @@ impl Database {
     /// If another transaction keeps the user locked for too long, or the database refuses; then a
     /// server goes on.
     pub async fn finish_removal(&self, user: UserId) -> Result<(), StoreError> {
-        let empty = async || self.empty_removed(user, MAILDROP_PATIENCE).await;
+        let empty = async || self.empty_removed(user, MAILDROP_LOCK_TIMEOUT).await;
         while self.with_reserve(empty).await? {
             tokio::time::sleep(PAUSE).await;
         }
@@ -90,7 +92,7 @@ async fn move_some_messages(
         .into_tuple::<i64>()
         .all(transaction);
     let messages = messages.await?;
-    let moved = removal.move_to_deleted(transaction, &messages, Which::All);
+    let moved = removal.move_to_deleted(transaction, &messages, MovedMessages::All);
     moved.await?;
     Ok(!messages.is_empty())
 }

@@ -101,7 +101,7 @@ impl Database {
             .filter(deleted_message::Column::KeptUntilMs.into_expr().gt(now))
             .group_by(deleted_message::Column::SessionId)
             .order_by_desc(deleted_message::Column::DeletedAtMs.min())
-            .into_model::<KeptOfSession>()
+            .into_model::<DeletionRow>()
             .all(read);
         Ok(kept.await?.into_iter().map(Into::into).collect())
     }
@@ -109,15 +109,15 @@ impl Database {
 
 /// A row of [`Database::deletions`].
 #[derive(FromQueryResult)]
-struct KeptOfSession {
+struct DeletionRow {
     session: String,
     messages: i64,
     deleted_at_ms: i64,
     kept_until_ms: i64,
 }
 
-impl From<KeptOfSession> for DeletedBySession {
-    fn from(row: KeptOfSession) -> Self {
+impl From<DeletionRow> for DeletedBySession {
+    fn from(row: DeletionRow) -> Self {
         Self {
             session: row.session,
             messages: row.messages.unsigned_abs(),

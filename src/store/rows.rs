@@ -21,7 +21,7 @@ pub(super) struct NewMessage {
     pub(super) content: ContentId,
     pub(super) content_octets: u64,
     /// What stands in front of the content in this copy alone.
-    pub(super) head: Vec<u8>,
+    pub(super) trace_headers: Vec<u8>,
     /// When it was received; now, by the clock of the database, if it is none.
     pub(super) received_at: Option<SystemTime>,
     pub(super) unique_id: UniqueId,
@@ -54,7 +54,7 @@ pub(super) async fn store_contents(
         let key = keys.get_mut(message.digest().as_slice()).and_then(Vec::pop);
         let key = key.ok_or_else(|| StoreError::Corrupt("INSERT returned no key".into()))?;
         if message.rest().is_empty() {
-            // A message may be nothing but its head; without a chunk it would pass for a lost one.
+            // A message may be nothing but its trace headers; without a chunk it would pass for a lost one.
             chunks.push([key.into(), 0i32.into(), Vec::<u8>::new().into()]);
         }
         for (number, octets) in (0i32..).zip(message.rest().chunks(CHUNK_OCTETS)) {
@@ -88,12 +88,12 @@ pub(super) async fn insert_copies(
 ) -> Result<Vec<MessageId>, StoreError> {
     let mut rows = Vec::with_capacity(copies.len());
     for copy in &copies {
-        let trace_octets = i32::try_from(copy.head.len());
+        let trace_octets = i32::try_from(copy.trace_headers.len());
         let trace_octets = trace_octets.map_err(|error| StoreError::Corrupt(error.to_string()))?;
         rows.push([
             copy.user.row().into(),
             copy.content.0.into(),
-            signed(copy.content_octets + copy.head.len() as u64).into(),
+            signed(copy.content_octets + copy.trace_headers.len() as u64).into(),
             copy.unique_id.as_str().into(),
             copy.received_at.map_or(now, milliseconds).into(),
             now.into(),
@@ -113,8 +113,8 @@ pub(super) async fn insert_copies(
     for copy in copies {
         let key = keys.get(&(copy.user.row(), copy.unique_id.as_str().to_owned()));
         let key = *key.ok_or_else(|| StoreError::Corrupt("INSERT returned no key".into()))?;
-        if !copy.head.is_empty() {
-            traces.push([key.into(), copy.head.into()]);
+        if !copy.trace_headers.is_empty() {
+            traces.push([key.into(), copy.trace_headers.into()]);
         }
         messages.push(MessageId(key));
     }

@@ -23,8 +23,8 @@ use checkpoint::Checkpointer;
 pub(super) use files::SqliteFiles;
 pub use files::open_to_others;
 pub(crate) use space::Disk;
+pub(super) use space::ReserveUse;
 use space::Space;
-pub(super) use space::Using;
 
 /// Number of connections that read from SQLite; more were no faster on two cores.
 pub(super) const READERS: u32 = 4;
@@ -42,7 +42,7 @@ const MAPPED_OCTETS: u64 = 1 << 30;
 const ROW_BUFFER: usize = 1024;
 
 /// The connections to a file: the ones that read, and the one that writes.
-pub(super) struct Opened {
+pub(super) struct SqliteConnections {
     pub(super) read: DatabaseConnection,
     pub(super) write: DatabaseConnection,
     pub(super) files: SqliteFiles,
@@ -50,7 +50,7 @@ pub(super) struct Opened {
 
 /// Opens the file that a URL names, and makes it and its folder if they are missing, accessible to
 /// this user alone under any umask.
-pub(super) async fn open(url: &str, file: &Path) -> Result<Opened, OpenError> {
+pub(super) async fn open(url: &str, file: &Path) -> Result<SqliteConnections, OpenError> {
     if !is_read_only(url) {
         files::make(file)?;
     }
@@ -80,13 +80,13 @@ pub(crate) fn give_up_some_reserve(url: &str) -> bool {
     Space::new(&file).give_up_some_reserve()
 }
 
-async fn open_files(url: &str, file: &Path) -> Result<Opened, OpenError> {
+async fn open_files(url: &str, file: &Path) -> Result<SqliteConnections, OpenError> {
     let apart = Arc::<AtomicBool>::default();
     // The writer connects first: it makes the file of the tables and switches it to WAL.
     let write = connect_when_unlocked(url, &apart).await?;
     let read = connect(options(url, READERS)).await?;
     let files = SqliteFiles::opened(url, file, apart);
-    Ok(Opened { read, write, files })
+    Ok(SqliteConnections { read, write, files })
 }
 
 /// The background tasks of a running server on its database. They end when this is dropped.

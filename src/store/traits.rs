@@ -212,25 +212,70 @@ pub trait IncomingMessage: Send {
 
 /// Users and their keys, for the admin endpoint. Its futures stay on the thread of
 /// the actor that asks.
+///
+/// An address names its user in any spelling, and so does an alias. A change is made whole and
+/// durably, or not at all.
 #[async_trait(?Send)]
-#[expect(
-    missing_docs,
-    reason = "each does what the method of its name does, see `Accounts`"
-)]
 pub trait Directory: Send + Sync {
+    /// Returns the user of this address.
+    ///
+    /// # Errors
+    /// If no user has it, or the store fails.
     async fn find(&self, address: &str) -> Result<UserId, AccountError>;
+
+    /// Returns all users, by address.
+    ///
+    /// # Errors
+    /// If the store fails.
     async fn users(&self) -> Result<Vec<User>, AccountError>;
+
+    /// Adds a user with an empty maildrop.
+    ///
+    /// # Errors
+    /// If an address is malformed or taken, the quota is too large, or the store refuses.
     async fn add(
         &self,
         address: &str,
         aliases: &[String],
         quota: Quota,
     ) -> Result<UserId, AccountError>;
+
+    /// Removes a user with their keys and mail, and returns which one it was. The addresses are
+    /// free at once. An open session can still read what it sees.
+    ///
+    /// # Errors
+    /// If there is no such user, or the store refuses.
     async fn remove(&self, address: &str) -> Result<UserId, AccountError>;
+
+    /// Disables a user, who then gets mail and cannot log in, or enables one again.
+    ///
+    /// # Errors
+    /// If there is no such user, or the store refuses.
     async fn set_disabled(&self, address: &str, disabled: bool) -> Result<(), AccountError>;
+
+    /// Changes the limits of a maildrop. Mail that is there stays, even if it is more.
+    ///
+    /// # Errors
+    /// If there is no such user, a limit is too large, or the store refuses.
     async fn set_quota(&self, address: &str, change: QuotaChange) -> Result<(), AccountError>;
+
+    /// Returns the keys of a user, the oldest first, with those that are expired or revoked.
+    ///
+    /// # Errors
+    /// If there is no such user, or the store fails.
     async fn keys(&self, address: &str) -> Result<Vec<Key>, AccountError>;
+
+    /// Makes a key. The answer is the only one that has its secret.
+    ///
+    /// # Errors
+    /// If there is no such user, the name or a scope is not possible, the key would open nothing,
+    /// or the store refuses.
     async fn create_key(&self, address: &str, options: KeyOptions) -> Result<NewKey, AccountError>;
+
+    /// Revokes a key, by which nobody can log in any more.
+    ///
+    /// # Errors
+    /// If there is no such key, it is revoked already, or the store refuses.
     async fn revoke_key(&self, key: KeyId) -> Result<(), AccountError>;
 }
 

@@ -65,7 +65,7 @@ fn every_return_path_that_is_a_line_is_written_down() {
             mta.expect("RCPT TO:<ada@example.com>", "250");
             assert!(mta.data(b"Subject: hi\r\n\r\nhi\r\n", 1)[0].starts_with("250"));
         }
-        let messages = office.received_with_heads(0);
+        let messages = office.received_with_trace_headers(0);
         assert_eq!(messages.len(), return_paths().len());
         for (message, path) in messages.iter().zip(return_paths()) {
             let line = [b"Return-Path: <", &path[..], b">\r\nDelivered-To: "].concat();
@@ -100,7 +100,7 @@ fn a_return_path_may_be_written_in_other_ways() {
             "250",
         );
         assert!(mta.data(b"hi\r\n", 1)[0].starts_with("250"));
-        let message = office.received_with_heads(0).pop().unwrap();
+        let message = office.received_with_trace_headers(0).pop().unwrap();
         let line = format!("Return-Path: <{path}>\r\nDelivered-To: ");
         assert!(message.starts_with(line.as_bytes()), "{written}");
     }
@@ -132,7 +132,7 @@ fn no_sender_or_recipient_writes_a_line_of_its_own() {
         mta.expect("RCPT TO:<ada@example.com>", "250");
         assert!(mta.data(b"hi\r\n", 1)[0].starts_with("250"));
     }
-    let messages = office.received_with_heads(0);
+    let messages = office.received_with_trace_headers(0);
     assert_eq!(messages.len(), separators.len());
     for message in messages {
         assert!(!String::from_utf8(message).unwrap().contains("X-Evil"));
@@ -246,7 +246,7 @@ fn a_client_that_calls_itself_something_odd_is_let_in() {
         mta.to(&[ADA]);
         assert!(mta.data(b"hi\r\n", 1)[0].starts_with("250"));
     }
-    for message in office.received_with_heads(0) {
+    for message in office.received_with_trace_headers(0) {
         let text = String::from_utf8(message).unwrap();
         assert!(
             text.contains("\r\nReceived: from unknown ([127.0.0.1])\r\n"),

@@ -98,7 +98,7 @@ fn each_recipient_has_a_reply_in_their_order_and_a_head_of_their_own() {
         // Ada was named twice, and has one copy; the message is there once.
         assert_eq!(rows(place, &["messages"]), 2);
         assert_eq!(rows(place, &["contents"]), 1);
-        let adas = office.received_with_heads(0);
+        let adas = office.received_with_trace_headers(0);
         let text = String::from_utf8(adas[0].clone()).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "Return-Path: <>");
@@ -116,7 +116,7 @@ fn each_recipient_has_a_reply_in_their_order_and_a_head_of_their_own() {
             let accounts = accounts(place).await;
             accounts.set_disabled(BOB, false).await.unwrap();
         });
-        let bobs = String::from_utf8(office.received_with_heads(1)[0].clone()).unwrap();
+        let bobs = String::from_utf8(office.received_with_trace_headers(1)[0].clone()).unwrap();
         assert!(
             bobs.contains("\r\nDelivered-To: bob@example.com\r\n"),
             "{bobs}"
@@ -222,7 +222,7 @@ fn a_unix_socket_does_as_well() {
     while !mta.read().starts_with("250 ") {}
     mta.to(&[ADA]);
     assert!(mta.data(b"hello\r\n", 1)[0].starts_with("250"));
-    let message = String::from_utf8(office.received_with_heads(0)[0].clone()).unwrap();
+    let message = String::from_utf8(office.received_with_trace_headers(0)[0].clone()).unwrap();
     assert!(
         message.contains("Received: from [192.0.2.1]\r\n"),
         "{message}"

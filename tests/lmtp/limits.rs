@@ -26,7 +26,7 @@ fn a_full_maildrop_is_refused_before_the_message_comes() {
         let mut mta = office.mta();
         mta.to(&[BOB, ADA]);
         mta.data(b"0\r\n", 2);
-        let octets = office.received_with_heads(1)[0].len() as u64;
+        let octets = office.received_with_trace_headers(1)[0].len() as u64;
         for (quota_octets, quota_messages) in [
             (None, Some(1)),
             (Some(octets), None),

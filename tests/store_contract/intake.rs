@@ -11,7 +11,7 @@ use crate::support::place::on_each;
 async fn delivery(database: &Database, octets: usize, users: &[UserId]) -> Delivery {
     let recipient = |user: &UserId| Recipient {
         user: *user,
-        head: b"X: head\r\n".to_vec(),
+        trace_headers: b"X: head\r\n".to_vec(),
     };
     Delivery {
         message: prepare(database, &message(octets as u64, octets)).await,

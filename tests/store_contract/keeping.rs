@@ -247,7 +247,7 @@ fn servers_that_share_a_database_keep_and_remove_together() {
             message: prepare(&database, &message(1, 300_000)).await,
             recipients: vec![Recipient {
                 user: ada,
-                head: b"X: head\r\n".to_vec(),
+                trace_headers: b"X: head\r\n".to_vec(),
             }],
         };
         database.deliver(&[delivery]).await.unwrap();
@@ -318,7 +318,7 @@ fn what_is_kept_counts_for_no_quota() {
                 message: prepare(&database, &message(seed, 100)).await,
                 recipients: vec![Recipient {
                     user: ada,
-                    head: Vec::new(),
+                    trace_headers: Vec::new(),
                 }],
             };
             database.deliver(&[delivery]).await.unwrap().concat()

@@ -289,7 +289,7 @@ fn a_user_is_removed_at_once_and_a_large_maildrop_is_emptied_in_steps() {
             message: prepare(&database, &message(1, 10)).await,
             recipients: vec![Recipient {
                 user: ada,
-                head: Vec::new(),
+                trace_headers: Vec::new(),
             }],
         };
         let delivered = Intake::new(database.clone()).deliver(delivery).await;

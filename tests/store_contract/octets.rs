@@ -121,7 +121,7 @@ fn gone(content: i64) -> Stored {
     Stored {
         message: MessageId(content),
         content: ContentId(content),
-        has_head: false,
+        has_trace_headers: false,
     }
 }
 
@@ -135,7 +135,7 @@ fn each_recipient_has_a_head_of_their_own_before_the_same_content() {
         let heads = [b"Delivered-To: ada\r\n".to_vec(), b"X: bob\r\n".to_vec()];
         let recipient = |(user, head): (UserId, &Vec<u8>)| Recipient {
             user,
-            head: head.clone(),
+            trace_headers: head.clone(),
         };
         let delivery = Delivery {
             message: prepare(&database, &written).await,
@@ -157,7 +157,7 @@ fn each_recipient_has_a_head_of_their_own_before_the_same_content() {
             let all = all_stored(&maildrop);
             let found = server.first_chunks(&all).await.unwrap();
             assert_eq!(found.len(), all.len());
-            assert_eq!(found.last().unwrap().1.head, *head);
+            assert_eq!(found.last().unwrap().1.trace_headers, *head);
         }
     });
 }

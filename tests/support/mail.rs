@@ -106,7 +106,7 @@ pub(crate) fn message(seed: u64, octets: usize) -> Vec<u8> {
 /// All octets of a message; none if it is not there.
 pub(crate) async fn octets(store: &SqlStore, message: Stored) -> Vec<u8> {
     let head = match store.beginning(message, 0).await {
-        Ok(beginning) => beginning.head.to_vec(),
+        Ok(beginning) => beginning.trace_headers.to_vec(),
         Err(StoreError::Gone) => return Vec::new(),
         Err(error) => panic!("{error}"),
     };

@@ -152,7 +152,9 @@ impl Importer {
         }
         let octets = arrived.message.octets();
         let known = &mut self.known;
-        self.database.look_behind_heads(known, octets).await?;
+        self.database
+            .look_behind_trace_headers(known, octets)
+            .await?;
         let id = match self.judge(name, &arrived, id, unusable, served) {
             Verdict::Known => return Ok(self.database.abandon(&arrived.message).await?),
             Verdict::New(id) => id,

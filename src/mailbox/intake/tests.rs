@@ -131,7 +131,7 @@ async fn a_fault_after_the_first_copies_is_counted_and_told_to_the_store() {
         let (service, _folder) = service(&recorder).await;
         let recipient = |number| Recipient {
             user: UserId::from_row(number),
-            head: Vec::new(),
+            trace_headers: Vec::new(),
         };
         let deliver = Deliver {
             message: None,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 /// What is found in a Maildir without a list.
-fn found(folder: &TempDir, folders: Folders) -> Found {
+fn found(folder: &TempDir, folders: Folders) -> MaildirListing {
     let root = opened(folder.path());
     let inbox = inbox(&root).unwrap();
     maildir(&root, &inbox, None, folders).unwrap()

@@ -35,7 +35,7 @@ const MAX_DOUBLED: usize = 8;
 /// The messages of an mbox.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    pub(super) messages: Vec<Found>,
+    pub(super) messages: Vec<IndexedMessage>,
     /// The state that the server of the file has written into it, if there is one.
     pub(super) base: Option<Base>,
     /// Number of messages that Thunderbird has deleted and not removed yet.
@@ -44,7 +44,7 @@ pub(super) struct Index {
 
 /// The position of a message, and how to read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct IndexedMessage {
     /// Offset of its From_ line.
     pub(super) from: u64,
     /// Offset of its header.
@@ -93,7 +93,7 @@ pub(super) fn read<R: Read + Seek>(pages: &mut Pages<R>, first: u64) -> io::Resu
             return Err(io::Error::new(io::ErrorKind::InvalidData, many));
         }
         let uid = message.facts.uid.unwrap_or_default();
-        index.messages.push(Found {
+        index.messages.push(IndexedMessage {
             uid,
             ..message.found
         });
@@ -126,7 +126,7 @@ struct Scan<'a, R> {
 
 /// A message, and the From_ line behind it.
 struct Message {
-    found: Found,
+    found: IndexedMessage,
     facts: Facts,
     is_daemons: bool,
     next: Option<u64>,
@@ -162,7 +162,7 @@ impl<R: Read + Seek> Scan<'_, R> {
         let line = line_at(self.pages, from)?;
         let start = self.behind_from_lines(from)?;
         let header = self.header(start)?;
-        let mut found = Found {
+        let mut found = IndexedMessage {
             from,
             start,
             end: start,

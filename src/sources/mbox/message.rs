@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek};
 use memchr::memchr;
 
 use super::header::{self, FIELD_OCTETS};
-use super::index::Found;
+use super::index::IndexedMessage;
 use super::pages::Pages;
 use crate::from_line::FROM;
 
@@ -47,7 +47,7 @@ enum Place {
 
 impl Reading {
     /// Begins with a message.
-    pub(super) fn new(found: &Found, has_base: bool) -> Self {
+    pub(super) fn new(found: &IndexedMessage, has_base: bool) -> Self {
         Self {
             at: found.start,
             end: found.end,

@@ -1,14 +1,14 @@
 //! The UIDs that Dovecot and UW-IMAP have given to the messages of an mbox.
 
 use super::header::Base;
-use super::index::Found;
+use super::index::IndexedMessage;
 
 /// Replaces what the messages say with what a server makes of it: UIDs grow from message to
 /// message, and none is beyond the last that was given. A sender may have written the others.
 ///
 /// Messages at the end that have none yet get the next ones in order, as they do when their server
 /// looks at them. One in the middle has lost its own, and stays without.
-pub(super) fn assign(base: Base, messages: &mut [Found]) {
+pub(super) fn assign(base: Base, messages: &mut [IndexedMessage]) {
     let mut last = 0;
     let mut next = u64::from(base.last_uid) + 1;
     let mut behind_last = 0;
@@ -37,7 +37,7 @@ mod tests {
             uidvalidity: 1,
             last_uid,
         };
-        let mut messages = uids.map(|uid| Found {
+        let mut messages = uids.map(|uid| IndexedMessage {
             from: 0,
             start: 0,
             end: 0,

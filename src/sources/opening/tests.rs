@@ -59,11 +59,17 @@ fn what_is_no_regular_file_is_named_and_not_opened() {
     let refusal = refused(root.folder(Path::new("way")));
     assert_eq!(refusal, "it is a symbolic link, which is not followed");
     assert!(root.leads_to_folder(Path::new("way")));
-    assert!(matches!(open(&path("pipe")).unwrap(), Opened::Special));
-    assert!(matches!(open(&path("socket")).unwrap(), Opened::Special));
+    assert!(matches!(
+        open(&path("pipe")).unwrap(),
+        OpenedSource::Special
+    ));
+    assert!(matches!(
+        open(&path("socket")).unwrap(),
+        OpenedSource::Special
+    ));
     assert!(matches!(
         open(Path::new("/dev/zero")).unwrap(),
-        Opened::Special
+        OpenedSource::Special
     ));
     let device = opened(Path::new("/dev"));
     assert_eq!(
@@ -91,7 +97,7 @@ fn the_path_of_a_source_leads_where_the_system_says() {
     ] {
         let opened = open(&path(name)).unwrap();
         assert!(
-            matches!(opened, Opened::File(_, seen) if seen.octets == 1),
+            matches!(opened, OpenedSource::File(_, seen) if seen.octets == 1),
             "{name}"
         );
     }
@@ -105,13 +111,13 @@ fn the_path_of_a_source_leads_where_the_system_says() {
         "a/..",
     ] {
         assert!(
-            matches!(open(&path(name)).unwrap(), Opened::Folder(_)),
+            matches!(open(&path(name)).unwrap(), OpenedSource::Folder(_)),
             "{name}"
         );
     }
     for name in [".", "/", ".."] {
         assert!(
-            matches!(open(Path::new(name)).unwrap(), Opened::Folder(_)),
+            matches!(open(Path::new(name)).unwrap(), OpenedSource::Folder(_)),
             "{name}"
         );
     }

@@ -4,7 +4,7 @@ use std::sync::{MutexGuard, PoisonError};
 
 use super::super::faults::DatabaseFault;
 use super::super::raw;
-use super::super::sqlite::{Disk, Maintenance, SqliteFiles, Using};
+use super::super::sqlite::{Disk, Maintenance, ReserveUse, SqliteFiles};
 use super::Database;
 
 impl Database {
@@ -57,7 +57,7 @@ impl Database {
     pub(in crate::store) fn reserve_for<T, E: DatabaseFault>(
         &self,
         deleted: &Result<T, E>,
-    ) -> Option<Using<'_>> {
+    ) -> Option<ReserveUse<'_>> {
         let error = deleted.as_ref().err()?;
         self.note_damage(error);
         let is_full = self.is_disk_full(error);

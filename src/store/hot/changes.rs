@@ -162,7 +162,7 @@ pub(in crate::store) fn begin_deletion(
 
 /// The messages that a deletion moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) enum Which {
+pub(in crate::store) enum MovedMessages {
     /// All.
     All,
     /// All, unless batches of this maildrop wait to be moved.
@@ -177,23 +177,23 @@ pub(in crate::store) fn move_messages(
     backend: DbBackend,
     (user, version): (i64, i64),
     messages: &[i64],
-    which: Which,
+    which: MovedMessages,
 ) -> Vec<Statement> {
     static INSERTS: Texts<{ 3 * FORMS }> = Texts::new();
     static DELETES: Texts<{ 3 * FORMS }> = Texts::new();
     let messages = filled(messages.to_vec());
     let form = match (form_of(&messages), which) {
         (FORMS, _) => 3 * FORMS,
-        (form, Which::All) => form,
-        (form, Which::UnlessBatched) => FORMS + form,
-        (form, Which::StoredBefore(_)) => 2 * FORMS + form,
+        (form, MovedMessages::All) => form,
+        (form, MovedMessages::UnlessBatched) => FORMS + form,
+        (form, MovedMessages::StoredBefore(_)) => 2 * FORMS + form,
     };
     let mut moved = vec![user.into()];
     moved.extend(values(&messages));
     match which {
-        Which::All => {}
-        Which::UnlessBatched => moved.push(user.into()),
-        Which::StoredBefore(before_ms) => moved.extend([user.into(), before_ms.into()]),
+        MovedMessages::All => {}
+        MovedMessages::UnlessBatched => moved.push(user.into()),
+        MovedMessages::StoredBefore(before_ms) => moved.extend([user.into(), before_ms.into()]),
     }
     let deletion: [Value; 2] = [user.into(), version.into()];
     let delete = || {
@@ -233,7 +233,7 @@ pub(in crate::store) fn move_messages(
 }
 
 /// The condition that a message is one of these.
-fn moved_by(user: i64, messages: &[i64], which: Which) -> Condition {
+fn moved_by(user: i64, messages: &[i64], which: MovedMessages) -> Condition {
     let of_user = without_index(message::Column::UserId).eq(user);
     let those = Condition::all()
         .add(of_user)
@@ -245,9 +245,9 @@ fn moved_by(user: i64, messages: &[i64], which: Which) -> Condition {
         Expr::not_exists(batches.filter(of_user).into_query())
     };
     match which {
-        Which::All => those,
-        Which::UnlessBatched => those.add(no_batches()),
-        Which::StoredBefore(before_ms) => those
+        MovedMessages::All => those,
+        MovedMessages::UnlessBatched => those.add(no_batches()),
+        MovedMessages::StoredBefore(before_ms) => those
             .add(no_batches())
             .add(message::Column::StoredAtMs.lt(before_ms)),
     }

@@ -66,7 +66,7 @@ fn messages_of(user: i64) -> Select<message::Entity> {
 pub(in crate::store) fn first_chunks(backend: DbBackend, messages: &[Stored]) -> Statement {
     static TEXTS: Texts<PAIRS> = Texts::new();
     let contents = filled(messages.iter().map(|it| it.content.0).collect());
-    let traced = messages.iter().filter(|message| message.has_head);
+    let traced = messages.iter().filter(|message| message.has_trace_headers);
     let traced = filled(traced.map(|message| message.message.0).collect());
     let select = || {
         let data = Expr::col((chunk::Entity, chunk::Column::Data));
@@ -82,7 +82,7 @@ pub(in crate::store) fn beginning(backend: DbBackend, message: Stored, octets: i
     static TEXTS: Texts<2> = Texts::new();
     let content = message.content.0;
     let traced: Vec<i64> = message
-        .has_head
+        .has_trace_headers
         .then_some(message.message.0)
         .into_iter()
         .collect();
@@ -95,7 +95,7 @@ pub(in crate::store) fn beginning(backend: DbBackend, message: Stored, octets: i
     };
     let all = [Value::from(octets), content.into()].into_iter();
     let all = all.chain(values(&traced)).collect();
-    TEXTS.statement(backend, usize::from(message.has_head), select, all)
+    TEXTS.statement(backend, usize::from(message.has_trace_headers), select, all)
 }
 
 fn chunks_of(data: Expr) -> Select<chunk::Entity> {

@@ -9,10 +9,10 @@ use super::*;
 
 /// Returns each statement with a few values, named after the operation that runs it.
 fn statements(backend: DbBackend) -> Vec<(&'static str, Statement)> {
-    let message = |id, has_head| Stored {
+    let message = |id, has_trace_headers| Stored {
         message: MessageId(id),
         content: ContentId(10 + id),
-        has_head,
+        has_trace_headers,
     };
     let addresses = ["ada@example.com".to_owned()];
     let identity = ["a@example.com".to_owned()];
@@ -68,9 +68,9 @@ fn statements(backend: DbBackend) -> Vec<(&'static str, Statement)> {
         ),
     ];
     for (name, which) in [
-        ("QUIT: move messages", Which::UnlessBatched),
-        ("move a batch", Which::All),
-        ("expiry", Which::StoredBefore(5)),
+        ("QUIT: move messages", MovedMessages::UnlessBatched),
+        ("move a batch", MovedMessages::All),
+        ("expiry", MovedMessages::StoredBefore(5)),
     ] {
         let moved = move_messages(backend, (1, 7), &[3], which);
         all.extend(moved.into_iter().map(|statement| (name, statement)));
@@ -145,7 +145,11 @@ fn values_stand_in_the_order_of_their_places_for_lists_of_any_length() {
     for backend in [Sqlite, Postgres] {
         for length in [1_i64, 3, 64, 65, 1001] {
             let messages: Vec<i64> = (1..=length).collect();
-            for which in [Which::All, Which::UnlessBatched, Which::StoredBefore(-9)] {
+            for which in [
+                MovedMessages::All,
+                MovedMessages::UnlessBatched,
+                MovedMessages::StoredBefore(-9),
+            ] {
                 let _ = move_messages(backend, (-1, -7), &messages, which);
             }
             for (rows, bump) in [(LockedRows::Wait, true), (LockedRows::Skip, false)] {

@@ -18,8 +18,8 @@ pub struct ImportHistory {
     records: Vec<Record>,
     by_id: HashMap<String, usize>,
     by_digest: HashMap<Vec<u8>, Vec<usize>>,
-    /// Messages with heads, by their octets: what they say with their heads is not known yet.
-    with_heads: HashMap<u64, Vec<(ExportedMessage, usize)>>,
+    /// Messages with trace headers, by their octets: their SHA-256 is not known yet.
+    with_trace_headers: HashMap<u64, Vec<(ExportedMessage, usize)>>,
     /// The unique-ids that are taken.
     taken: HashSet<String>,
     /// The last that was imported for this user, as far as is known here.
@@ -32,8 +32,8 @@ struct Record {
     old_id: Option<String>,
     /// Its place in the maildrop; `None` if it was deleted.
     there: Option<Present>,
-    /// What it was imported as is known by, or else the SHA-256 of its octets; none if it has a head
-    /// that nobody has looked behind.
+    /// What it was imported as is known by, or else the SHA-256 of its octets; none if it has trace
+    /// headers that nobody has looked behind.
     digest: Option<Vec<u8>>,
     octets: u64,
     met: bool,
@@ -73,7 +73,8 @@ impl ImportHistory {
     }
 
     /// Does the message that UIDL called so say something else than this one? Ask
-    /// [`Database::look_behind_heads`] first: a message that nobody has looked at counts as another.
+    /// [`Database::look_behind_trace_headers`] first: a message that nobody has looked at counts as
+    /// another.
     pub fn differs(&self, old_id: &str, message: &StagedMessage, identity: &[u8; 32]) -> bool {
         let is_other = |digest: &[u8]| digest != message.digest() && digest != identity;
         let record = self.named(old_id);
@@ -161,7 +162,7 @@ impl ImportHistory {
     fn add_present(&mut self, row: PresentMessage) {
         let message = ExportedMessage::from(row.message);
         let (unique_id, octets) = (message.unique_id.clone(), message.octets);
-        let digest = (!message.has_head()).then_some(row.digest);
+        let digest = (!message.has_trace_headers()).then_some(row.digest);
         let at = self.add(Record {
             old_id: Some(unique_id.clone()),
             there: Some(Present {
@@ -173,8 +174,8 @@ impl ImportHistory {
             octets,
             met: false,
         });
-        if message.has_head() {
-            self.with_heads
+        if message.has_trace_headers() {
+            self.with_trace_headers
                 .entry(octets)
                 .or_default()
                 .push((message, at));
@@ -219,17 +220,17 @@ impl Database {
         Ok(known)
     }
 
-    /// Finds out what messages of so many octets say that have heads. It takes reading them, so it
-    /// is done only when a message might be one of them.
+    /// Reads the messages of so many octets that have trace headers, to recognize them. It is done
+    /// only when a message may be one of them.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn look_behind_heads(
+    pub async fn look_behind_trace_headers(
         &self,
         known: &mut ImportHistory,
         octets: u64,
     ) -> Result<(), StoreError> {
-        let Some(messages) = known.with_heads.remove(&octets) else {
+        let Some(messages) = known.with_trace_headers.remove(&octets) else {
             return Ok(());
         };
         let reading = self.reading().await?;

@@ -68,9 +68,9 @@ pub(crate) struct Disk {
 }
 
 /// An operation that uses the space of the reserve, which is not restored meanwhile.
-pub(in crate::store) struct Using<'a>(&'a Space);
+pub(in crate::store) struct ReserveUse<'a>(&'a Space);
 
-impl Drop for Using<'_> {
+impl Drop for ReserveUse<'_> {
     fn drop(&mut self) {
         let last = self.0.users.fetch_sub(1, Relaxed) == 1;
         let given_up = self.0.given_up.swap(false, Relaxed);
@@ -123,7 +123,7 @@ impl Space {
     }
 
     /// Gives the reserve up for an operation that deletes.
-    pub(in crate::store) fn give_up_reserve(&self) -> Using<'_> {
+    pub(in crate::store) fn give_up_reserve(&self) -> ReserveUse<'_> {
         self.users.fetch_add(1, Relaxed);
         match fs::remove_file(&self.reserve) {
             Ok(()) => {
@@ -136,7 +136,7 @@ impl Space {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => tracing::error!(error = %error, "the reserve can't be given up"),
         }
-        Using(self)
+        ReserveUse(self)
     }
 
     /// Gives up half of the reserve, or all of a small one, so that the database can be opened.

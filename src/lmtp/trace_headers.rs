@@ -9,7 +9,7 @@ use crate::net::Peer;
 
 /// Returns the header lines for one recipient: Return-Path and Received (RFC 5321, section 4.4),
 /// and Delivered-To with the address of the maildrop.
-pub(super) fn head<R>(
+pub(super) fn trace_headers<R>(
     envelope: &Envelope<R>,
     trace: &Trace<'_>,
     recipient: &Address,
@@ -33,18 +33,18 @@ pub(super) fn head<R>(
     };
     // RFC 2033 with RFC 3848; RFC 6531, section 4.3.
     let protocol = if envelope.utf8 { "UTF8LMTP" } else { "LMTP" };
-    let mut head = return_path(sender);
+    let mut trace_headers = return_path(sender);
     // Writing into memory does not fail.
     let _ = write!(
-        head,
+        trace_headers,
         "Delivered-To: {maildrop}\r\n\
          Received: from {client}{address}\r\n\
          \tby {server_name} with {protocol} id {id}\r\n\
          \tfor <"
     );
-    head.extend_from_slice(recipient.as_bytes());
-    let _ = write!(head, ">; {}\r\n", date(*received_at));
-    head
+    trace_headers.extend_from_slice(recipient.as_bytes());
+    let _ = write!(trace_headers, ">; {}\r\n", date(*received_at));
+    trace_headers
 }
 
 /// Returns the Return-Path line of a sender that has no control characters and is empty for `<>`.
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_head_says_from_whom_through_whom_and_for_whom() {
+    fn the_trace_headers_say_from_whom_through_whom_and_for_whom() {
         let rules = Arc::new(lmtp::Rules {
             server_name: "pop.example.org".into(),
             max_octets: 1,
@@ -106,13 +106,13 @@ mod tests {
                 id: "abc",
                 received_at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_759_200),
             };
-            let head = head(
+            let trace_headers = trace_headers(
                 envelope,
                 &trace,
                 &envelope.recipients[0].0,
                 "ada@example.org",
             );
-            String::from_utf8(head).unwrap()
+            String::from_utf8(trace_headers).unwrap()
         };
         assert_eq!(
             written(Peer::Local),
