@@ -78,6 +78,10 @@ impl LmtpSession {
         let mut session = Session::new(Arc::clone(&rules));
         loop {
             loop {
+                // It may have been killed while a message was stored: what follows is not taken.
+                if self.signals.is_killed() {
+                    return Err(self.say_killed());
+                }
                 let bare = self.lines.next_ends_with_lf_alone();
                 let Some(line) = self.lines.next_line(MAX_LINE_OCTETS) else {
                     break;

@@ -10,6 +10,7 @@ pub struct SessionSignals {
     idle: Cell<bool>,
     interrupted: Notify,
     killed: Notify,
+    is_killed: Cell<bool>,
 }
 
 impl SessionSignals {
@@ -32,6 +33,11 @@ impl SessionSignals {
         self.killed.notified().await;
     }
 
+    /// Returns true once the session has been killed.
+    pub(crate) fn is_killed(&self) -> bool {
+        self.is_killed.get()
+    }
+
     /// Runs a conversation until its end, or until the session is killed, which drops it.
     pub(crate) async fn until_killed<T>(&self, conversation: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
@@ -43,6 +49,7 @@ impl SessionSignals {
 
     /// Ends the session at once.
     pub(super) fn kill(&self) {
+        self.is_killed.set(true);
         self.killed.notify_one();
     }
 }
