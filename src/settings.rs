@@ -10,6 +10,7 @@ mod database;
 mod duration;
 mod environment;
 mod file;
+mod health_check;
 mod live;
 mod lmtp;
 mod load;
@@ -31,6 +32,7 @@ use value::SettingValue;
 
 pub use admin::AdminSettings;
 pub use database::{DatabaseSettings, RelateSettings};
+pub use health_check::{HealthCheckSettings, HealthUrl};
 pub use live::{Live, LiveConfig, Reloaded};
 pub use lmtp::LmtpSettings;
 pub use load::{ConfigError, Loaded};
@@ -58,6 +60,8 @@ sections! {
         database: DatabaseSettings,
         /// What the server does in a database of Relate.
         relate: RelateSettings,
+        /// A further listener, which answers `/healthz` and nothing else.
+        health_check: HealthCheckSettings,
         /// The HTTP endpoint for operators.
         admin: AdminSettings,
         /// Delivery over LMTP.

@@ -180,6 +180,7 @@ mod tests {
             "PLAIN",
             "own",
             "hide",
+            "http://+:8082",
         ];
         let configs = texts.iter().filter_map(|text| {
             let line = format!("{} = \"{text}\"", setting.path);
