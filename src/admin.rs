@@ -6,6 +6,7 @@ mod body;
 mod changes;
 mod guard;
 mod health;
+mod health_listener;
 mod openapi;
 mod overview;
 mod page;
@@ -41,6 +42,7 @@ use problem::Problem;
 use token::Token;
 
 pub(crate) use health::Health;
+pub(crate) use health_listener::{HealthListener, bind as bind_health};
 
 /// The largest number of connections.
 const MAX_CONNECTIONS: usize = 256;
@@ -170,7 +172,7 @@ fn run(server: Server) -> ServerHandle {
     let handle = server.handle();
     actix_rt::spawn(async {
         if let Err(error) = server.await {
-            tracing::error!(error = %error, "the admin endpoint has ended");
+            tracing::error!(error = %error, "an HTTP endpoint has ended");
         }
     });
     handle
@@ -181,7 +183,7 @@ pub(crate) struct Admin {
     pub(crate) registry: Supervised<RegistryActor>,
     pub(crate) mailbox: Mailbox,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) health: Health,
+    pub(crate) health: Arc<Health>,
     pub(crate) table: Table,
     /// Cancelled when the server begins to stop.
     pub(crate) drain: CancellationToken,

@@ -32,6 +32,7 @@ pub use peer::{ListenAddress, Peer};
 pub use self_test::SelfTests;
 pub use session_actor::SessionActor;
 pub use signals::SessionSignals;
+pub(crate) use socket::listen_on;
 pub use socket::{BindError, ListeningSocket};
 pub use transport::Transport;
 pub use unix_socket::probe;

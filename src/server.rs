@@ -49,7 +49,8 @@ pub struct Server {
     lmtp_listener: Option<Supervised<ListenerActor<LmtpContext>>>,
     pub(crate) workers: Arc<Vec<Worker<SessionContext>>>,
     renewal: Option<Supervised<RenewalActor>>,
-    admin: Option<ServerHandle>,
+    /// The admin endpoint and the listener for health checks.
+    http: Vec<ServerHandle>,
     arbiters: Vec<Arbiter>,
     maintenance: Arbiter,
 }
@@ -84,16 +85,19 @@ impl Server {
         let workers = shared.workers(&arbiters, &registry);
         let listener = shared.accept_pop3(parts.pop3, Arc::clone(&workers), registry.clone());
         let lmtp_listener = shared.accept_lmtp(parts.lmtp, &workers, registry.clone());
-        let health = Health::new(
+        let health = Arc::new(Health::new(
             listeners,
             shared.self_tests.clone(),
             mailbox.clone(),
             shared.tls.clone(),
-        );
-        let admin = parts
-            .admin
-            .map(|endpoint| serve_admin(endpoint, &shared, &registry, mailbox, health))
-            .transpose()?;
+        ));
+        let mut http = Vec::new();
+        if let Some(listener) = parts.health {
+            http.push(listener.serve(Arc::clone(&health))?);
+        }
+        if let Some(endpoint) = parts.admin {
+            http.push(serve_admin(endpoint, &shared, &registry, mailbox, health)?);
+        }
         Ok(Self {
             shared,
             addresses,
@@ -103,7 +107,7 @@ impl Server {
             lmtp_listener,
             workers,
             renewal,
-            admin,
+            http,
             arbiters,
             maintenance,
         })
@@ -205,8 +209,8 @@ impl Server {
         }
         // First the actors, so that none works on a database that is being closed.
         stops.working.cancel();
-        if let Some(admin) = &self.admin {
-            admin.stop(true).await;
+        for endpoint in &self.http {
+            endpoint.stop(true).await;
         }
         let closing = Arc::clone(&self.shared.mail).close();
         match tokio::time::timeout(CLOSE_TIMEOUT, closing).await {
@@ -245,7 +249,7 @@ fn serve_admin(
     shared: &Shared,
     registry: &Supervised<RegistryActor>,
     mailbox: Mailbox,
-    health: Health,
+    health: Arc<Health>,
 ) -> std::io::Result<ServerHandle> {
     endpoint.serve(Admin {
         registry: registry.clone(),

@@ -10,6 +10,7 @@ mod database;
 mod duration;
 mod environment;
 mod file;
+mod health_check;
 mod live;
 mod lmtp;
 mod load;
@@ -32,6 +33,7 @@ use value::SettingValue;
 
 pub use admin::AdminSettings;
 pub use database::DatabaseSettings;
+pub use health_check::{HealthCheckSettings, HealthUrl};
 pub use live::{Live, LiveConfig, Reloaded};
 pub use lmtp::LmtpSettings;
 pub use load::{ConfigError, Loaded};
@@ -57,6 +59,8 @@ sections! {
         database: DatabaseSettings,
         /// How a database of Relate Mail is served.
         relate: RelateSettings,
+        /// A further listener, which answers `/healthz` and nothing else.
+        health_check: HealthCheckSettings,
         /// The HTTP endpoint for operators.
         admin: AdminSettings,
         /// Delivery over LMTP.

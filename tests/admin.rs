@@ -5,6 +5,7 @@ mod accounts;
 mod commands;
 mod fuzz;
 mod health;
+mod health_listener;
 mod log;
 mod metrics;
 mod monitoring;

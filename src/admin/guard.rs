@@ -162,8 +162,13 @@ pub(super) async fn guard(
         Ok(()) => next.call(request).await?,
         Err(problem) => request.into_response(problem.error_response()),
     };
-    let mut response = response.map_into_boxed_body();
+    let response = response.map_into_boxed_body();
     changes::log(&response, guard.name);
+    Ok(finished(response))
+}
+
+/// Puts the headers on a response, and the document of a problem on an error without one.
+pub(super) fn finished(mut response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
     if is_bare(response.response()) {
         let status = response.status();
         let detail = status.canonical_reason().unwrap_or_default().to_lowercase();
@@ -177,7 +182,7 @@ pub(super) async fn guard(
             response.headers_mut().insert(name, value);
         }
     }
-    Ok(response)
+    response
 }
 
 /// Returns whether it is an error without a problem document, such as actix-web's own.

@@ -73,6 +73,19 @@ pub(super) struct Check {
     data: serde_json::Map<String, Json>,
 }
 
+impl Report {
+    /// Returns the report of a server that waits for its database.
+    pub(super) fn of_waiting() -> Self {
+        let waits = "the server waits for its database".to_owned();
+        let described = (Status::Unhealthy, waits);
+        Self {
+            status: Status::Unhealthy,
+            total_duration: Duration::ZERO,
+            checks: vec![Check::new("database", Duration::ZERO, described)],
+        }
+    }
+}
+
 impl Check {
     fn new(
         name: &'static str,
@@ -130,6 +143,11 @@ impl Health {
         let report = self.check().await;
         *last = Some((Instant::now(), report.clone()));
         report
+    }
+
+    /// Returns the response to a health check.
+    pub(super) async fn answer(&self) -> HttpResponse {
+        response(self.report(FRESH).await)
     }
 
     async fn check(&self) -> Report {
@@ -274,7 +292,11 @@ fn check_certificates(certificates: &[CertificateReport], now: SystemTime) -> Ch
     )
 )]
 pub(super) async fn healthz(admin: web::Data<Admin>) -> HttpResponse {
-    let report = admin.health.report(FRESH).await;
+    admin.health.answer().await
+}
+
+/// Returns the response that tells this report.
+pub(super) fn response(report: Report) -> HttpResponse {
     let status = match report.status {
         Status::Healthy | Status::Degraded => StatusCode::OK,
         Status::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,

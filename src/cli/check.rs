@@ -71,7 +71,9 @@ pub(super) async fn run(file: Option<&Path>, as_json: bool) -> anyhow::Result<Ex
         Ok(loaded) => {
             let mut findings = settings(&loaded, file);
             findings.extend(listeners::check(&loaded.config));
-            findings.extend(certificate::check(&loaded.config.pop3));
+            if loaded.config.pop3.enabled {
+                findings.extend(certificate::check(&loaded.config.pop3));
+            }
             findings.extend(collector(loaded.config.otel.endpoint.as_deref()));
             findings.extend(storage::check(&loaded.config.database).await);
             findings.extend(machine::check(&loaded.config));

@@ -19,7 +19,7 @@ use super::reload::reload;
 use super::service_user::{INSTEAD_OF_ROOT, ServiceUser, is_root};
 use super::systemd;
 use crate::admin::token::{self, Origin, Token};
-use crate::admin::{self, AdminSocket, Endpoint};
+use crate::admin::{self, AdminSocket, Endpoint, HealthListener};
 use crate::lmtp;
 use crate::net::ListeningSocket;
 use crate::server::{Parts, Preloaded, Server, bind};
@@ -121,6 +121,7 @@ async fn parts(config: &Config, user: Option<&ServiceUser>) -> anyhow::Result<Pa
     let of_path = lmtp::bind_path(&config.lmtp)?;
     Ok(Parts {
         admin: prepared.admin.map(endpoint).transpose()?,
+        health: prepared.health,
         lmtp: prepared.lmtp.into_iter().chain(of_path).collect(),
         store: store_of(opened, &prepared.preloaded, config).await?,
         preloaded: prepared.preloaded,
@@ -208,11 +209,23 @@ fn bind_admin(config: &Config) -> anyhow::Result<Option<(AdminSocket, Option<Tok
     }
 }
 
+/// Binds the sockets for health checks, if the settings ask for them.
+fn bind_health(config: &Config) -> anyhow::Result<Option<HealthListener>> {
+    let listener = admin::bind_health(&config.health_check)?;
+    if let Some(listener) = &listener {
+        for address in listener.addresses()? {
+            tracing::info!(%address, "listening for health checks");
+        }
+    }
+    Ok(listener)
+}
+
 /// What needs root's rights: ports below 1024, and files that only root can read.
 struct Prepared {
     sockets: Vec<ListeningSocket>,
     /// The admin endpoint's socket, with its token if one is set.
     admin: Option<(AdminSocket, Option<Token>)>,
+    health: Option<HealthListener>,
     lmtp: Option<ListeningSocket>,
     preloaded: Preloaded,
 }
@@ -231,6 +244,7 @@ impl Prepared {
         Ok(Self {
             sockets,
             admin: bind_admin(config)?,
+            health: bind_health(config)?,
             lmtp: lmtp::bind_port(&config.lmtp)?,
             preloaded: Preloaded::new(config)?,
         })

@@ -36,6 +36,14 @@ pub(super) fn inherited(settings: &Pop3Settings) -> anyhow::Result<Vec<Listening
     let names: Vec<_> = names.split(':').collect();
     let mut given = ListenFd::from_env();
     let mut sockets = Vec::new();
+    if !settings.enabled {
+        if given.len() != 0 {
+            tracing::warn!(
+                "Pop3__Enabled is false: stop the socket units, as clients would wait there in vain"
+            );
+        }
+        return Ok(sockets);
+    }
     for at in 0..given.len() {
         let socket = given.take_tcp_listener(at);
         let socket = socket.with_context(|| format!("socket {at} of LISTEN_FDS can't be used"))?;

@@ -50,17 +50,7 @@ impl ListeningSocket {
     /// # Errors
     /// If the system refuses: the port is in use, or not for this user.
     pub fn tcp(address: Option<IpAddr>, port: u16, kind: ListenerKind) -> Result<Self, BindError> {
-        let socket = match address {
-            Some(address) => listen(SocketAddr::new(address, port)),
-            // One socket for IPv6 serves IPv4 too, unless the machine has no IPv6.
-            None => match listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))) {
-                Err(error) if lacks_ipv6(&error) => {
-                    listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
-                }
-                listening => listening,
-            },
-        };
-        let socket = socket.map_err(|reason| BindError {
+        let socket = listen_on(address, port).map_err(|reason| BindError {
             place: address.map_or_else(
                 || format!("port {port}"),
                 |ip| SocketAddr::new(ip, port).to_string(),
@@ -173,6 +163,21 @@ pub struct BindError {
     pub reason: io::Error,
     /// The kind of listener.
     pub kind: ListenerKind,
+}
+
+/// Listens on this port of this address, or of all addresses; the socket does not block.
+///
+/// # Errors
+/// If the system refuses: the port is in use, or not for this user.
+pub(crate) fn listen_on(address: Option<IpAddr>, port: u16) -> io::Result<StdTcpListener> {
+    if let Some(address) = address {
+        return listen(SocketAddr::new(address, port));
+    }
+    // One socket for IPv6 serves IPv4 too, unless the machine has no IPv6.
+    match listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))) {
+        Err(error) if lacks_ipv6(&error) => listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))),
+        listening => listening,
+    }
 }
 
 /// Listens on this address; the socket does not block.

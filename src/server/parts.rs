@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::watch;
-use crate::admin::Endpoint;
+use crate::admin::{Endpoint, HealthListener};
 use crate::identity::new_name;
 use crate::metrics::Metrics;
 use crate::net::ListeningSocket;
@@ -25,6 +25,8 @@ pub struct Parts {
     pub lmtp: Vec<ListeningSocket>,
     /// The admin endpoint, unless it is off.
     pub admin: Option<Endpoint>,
+    /// The listener for health checks alone, unless it is off.
+    pub health: Option<HealthListener>,
 }
 
 /// The parts that may need root's rights to be read: the certificates.
@@ -42,6 +44,7 @@ impl Parts {
             pop3,
             lmtp: Vec::new(),
             admin: None,
+            health: None,
         }
     }
 }
@@ -53,7 +56,11 @@ impl Preloaded {
     /// If a certificate can't be used.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::exporting_to(config.otel.endpoint.as_deref())?);
-        let tls = Tls::load(&config.pop3, Arc::clone(&metrics))?.map(Arc::new);
+        let tls = if config.pop3.enabled {
+            Tls::load(&config.pop3, Arc::clone(&metrics))?.map(Arc::new)
+        } else {
+            None
+        };
         Ok(Self { metrics, tls })
     }
 

@@ -8,8 +8,13 @@ use crate::settings::Pop3Settings;
 /// Binds the sockets that the settings ask for.
 ///
 /// # Errors
-/// If one can't be bound, there would be none, or other machines could open maildrops without a key.
+/// If one can't be bound, there would be none although POP3 is on, or other machines could open
+/// maildrops without a key.
 pub fn bind(settings: &Pop3Settings) -> anyhow::Result<Vec<ListeningSocket>> {
+    if !settings.enabled {
+        tracing::warn!("no POP3: Pop3__Enabled is false");
+        return Ok(Vec::new());
+    }
     let address = settings.bind_address;
     refuse_strangers(settings, address)?;
     let listeners = listeners(settings)?.into_iter();
@@ -27,8 +32,11 @@ pub fn bind(settings: &Pop3Settings) -> anyhow::Result<Vec<ListeningSocket>> {
 /// Returns the ports that the settings ask for, with their protocols.
 ///
 /// # Errors
-/// If there is none.
+/// If there is none although POP3 is on.
 pub fn listeners(settings: &Pop3Settings) -> anyhow::Result<Vec<(u16, ListenerKind)>> {
+    if !settings.enabled {
+        return Ok(Vec::new());
+    }
     let has_certificate = !settings.certificate_path.is_empty();
     let secure_port = settings.secure_port * u16::from(has_certificate);
     let listeners: Vec<_> = [

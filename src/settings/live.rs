@@ -178,6 +178,9 @@ mod tests {
             "sqlite://other.db",
             "offer",
             "PLAIN",
+            "own",
+            "hide",
+            "http://+:8082",
         ];
         let configs = texts.iter().filter_map(|text| {
             let line = format!("{} = \"{text}\"", setting.path);

@@ -22,6 +22,8 @@ const SECONDS_OF_A_DAY: u64 = 24 * 60 * 60;
 section! {
     /// The POP3 listeners, and what a session may do.
     pub struct Pop3Settings in "pop3" {
+        /// Whether there are POP3 listeners.
+        restart enabled: bool = true;
         /// The name in the greeting.
         reload server_name: String = "localhost".to_owned(),
             refuse |name| name.is_empty() || !name.chars().all(|c| c.is_ascii_graphic()) =>

@@ -6,6 +6,7 @@ use std::process::{Child, Stdio};
 
 use super::{Site, TOKEN, admin_endpoint};
 use crate::support::client::Client;
+use crate::support::http::Http;
 use crate::support::postgres::free_port;
 use crate::support::{cli, eventually};
 
@@ -46,7 +47,7 @@ fn a_server_waits_at_its_start_for_a_database_that_is_away() {
     let Some(site) = Site::on_postgres(1, 1) else {
         return;
     };
-    let [database, pop3, admin] = [free_port(), free_port(), free_port()];
+    let [database, pop3, admin, health] = std::array::from_fn(|_| free_port());
     let real = site.place.url.split_once('@').unwrap().1;
     let (real, name) = real.split_once('/').unwrap();
     let mut child = cli::restante()
@@ -60,6 +61,7 @@ fn a_server_waits_at_its_start_for_a_database_that_is_away() {
         .env("Pop3__SecurePort", "0")
         .env("Admin__Port", admin.to_string())
         .env("Admin__Token", TOKEN)
+        .env("HealthCheck__Url", format!("http://127.0.0.1:{health}"))
         .stderr(Stdio::null())
         .spawn()
         .map(Killed)
@@ -78,6 +80,16 @@ fn a_server_waits_at_its_start_for_a_database_that_is_away() {
                 .contains("waits for its database")
         );
     }
+    let health = Http::new(here(health));
+    eventually("the listener for health checks", || {
+        TcpStream::connect(health.address).ok()
+    });
+    let waiting = health.get("/healthz");
+    assert_eq!(waiting.status, 503);
+    let waiting = waiting.json();
+    assert_eq!(waiting["status"], "Unhealthy", "{waiting}");
+    assert_eq!(waiting["checks"][0]["name"], "database", "{waiting}");
+    health.get("/readyz").problem(404);
     assert!(child.0.try_wait().unwrap().is_none());
 
     relay(TcpListener::bind(here(database)).unwrap(), real.to_owned());
@@ -91,6 +103,7 @@ fn a_server_waits_at_its_start_for_a_database_that_is_away() {
             .starts_with("+OK 1 ")
     );
     assert_eq!(admin.get("/readyz").status, 200);
+    assert_eq!(health.get("/healthz").status, 200);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Checks whether the server can listen where the settings say.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,7 +11,9 @@ use super::super::endpoint::Endpoint;
 use super::Finding;
 use crate::net::{BindError, ListenerKind, ListeningSocket};
 use crate::server;
-use crate::settings::{AdminSettings, Config, LmtpSettings, Pop3Settings};
+use crate::settings::{
+    AdminSettings, Config, HealthCheckSettings, HealthUrl, LmtpSettings, Pop3Settings,
+};
 
 /// The longest wait for the greeting of a program that listens on a port of the settings.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(3);
@@ -30,6 +32,11 @@ const CHECK_AS_THE_SERVICE: &str = "if the service may, check as it: systemd-run
 pub(super) fn check(config: &Config) -> Vec<Finding> {
     let pop3 = &config.pop3;
     let mut findings = Vec::new();
+    if !pop3.enabled {
+        findings.push(Finding::ok("pop3", "no POP3: Pop3__Enabled is false"));
+        findings.extend(other_ports(config, answers(config)));
+        return findings;
+    }
     findings.extend(authentication(pop3));
     findings.extend(channel_binding(pop3));
     if pop3.secure_port != 0 && pop3.certificate_path.is_empty() {
@@ -57,10 +64,30 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
             "set Pop3__Port=110",
         )),
     }
-    findings.extend(admin(&config.admin, is_running));
+    findings.extend(other_ports(config, is_running));
+    findings
+}
+
+/// Checks the listeners that are not POP3's, and that no two are to have the same port.
+fn other_ports(config: &Config, is_running: bool) -> Vec<Finding> {
+    let mut findings = admin(&config.admin, is_running);
+    findings.extend(health(&config.health_check, is_running));
     findings.extend(lmtp(&config.lmtp, is_running));
     findings.extend(collisions(config));
     findings
+}
+
+fn health(settings: &HealthCheckSettings, is_running: bool) -> Option<Finding> {
+    let url = settings.url.as_ref()?;
+    let address = url.address().unwrap_or_else(|| Ipv6Addr::UNSPECIFIED.into());
+    let place = (address, url.port());
+    other_port(
+        "health",
+        "health checks",
+        "HealthCheck__Url",
+        place,
+        is_running,
+    )
 }
 
 fn authentication(settings: &Pop3Settings) -> Option<Finding> {
@@ -147,13 +174,17 @@ fn here(settings: &Pop3Settings) -> IpAddr {
     settings.bind_address.unwrap_or(loopback)
 }
 
-/// Whether the admin endpoint of the settings answers. It tells what a listener for proxies does not.
+/// Whether the admin endpoint tells that the server runs where a listener for proxies does not.
 fn admin_is_alive(config: &Config) -> bool {
     let silent = config.pop3.proxy_networks.contain(here(&config.pop3));
-    silent
-        && Endpoint::without_token(config)
-            .and_then(|endpoint| endpoint.get("/livez"))
-            .is_ok_and(|answer| answer.status.is_success())
+    silent && answers(config)
+}
+
+/// Whether the admin endpoint of the settings answers.
+fn answers(config: &Config) -> bool {
+    Endpoint::without_token(config)
+        .and_then(|endpoint| endpoint.get("/livez"))
+        .is_ok_and(|answer| answer.status.is_success())
 }
 
 fn greeting(address: SocketAddr) -> std::io::Result<Vec<u8>> {
@@ -233,9 +264,12 @@ fn socket(path: &Path, is_running: bool) -> Finding {
 
 /// Finds settings that ask for the same port.
 fn collisions(config: &Config) -> Vec<Finding> {
+    let pop3 = |port: u16| port * u16::from(config.pop3.enabled);
+    let health = config.health_check.url.as_ref();
     let ports = [
-        ("Pop3__Port", config.pop3.port),
-        ("Pop3__SecurePort", config.pop3.secure_port),
+        ("Pop3__Port", pop3(config.pop3.port)),
+        ("Pop3__SecurePort", pop3(config.pop3.secure_port)),
+        ("HealthCheck__Url", health.map_or(0, HealthUrl::port)),
         ("Admin__Port", config.admin.port),
         ("Lmtp__Port", config.lmtp.port),
     ];

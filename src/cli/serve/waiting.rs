@@ -6,7 +6,7 @@ use actix_web::dev::ServerHandle;
 
 use super::super::database::{Opened, migrate_by_reserve};
 use super::{Prepared, bind_admin, guarded, systemd};
-use crate::admin::Endpoint;
+use crate::admin::{self, Endpoint, HealthListener};
 use crate::log_throttle::LogThrottle;
 use crate::settings::Config;
 
@@ -16,7 +16,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The time that systemd is asked for with each attempt.
 const MORE_TIME: Duration = Duration::from_secs(60);
 
-/// Opens the database, and waits for it while it is away. Meanwhile `/livez` answers.
+/// Opens the database, and waits for it while it is away. Meanwhile `/livez` answers, and `/healthz` of
+/// the listener for health checks says that the server waits.
 ///
 /// # Errors
 /// If waiting does not help, as when the password is wrong.
@@ -24,7 +25,7 @@ pub(super) async fn open(config: &Config, prepared: Option<&Prepared>) -> anyhow
     let began = Instant::now();
     let said = LogThrottle::default();
     let mut has_waited = false;
-    let mut endpoint: Option<ServerHandle> = None;
+    let mut endpoints: Vec<ServerHandle> = Vec::new();
     let opened = loop {
         match migrate_by_reserve(config).await {
             Err(error) if error.is_away() => {
@@ -33,16 +34,19 @@ pub(super) async fn open(config: &Config, prepared: Option<&Prepared>) -> anyhow
                 }
                 has_waited = true;
                 systemd::waiting(MORE_TIME);
-                if endpoint.is_none() {
+                if endpoints.is_empty() {
                     let bound = admin_endpoint(config, prepared)?;
-                    endpoint = bound.map(Endpoint::serve_while_waiting).transpose()?;
+                    endpoints.extend(bound.map(Endpoint::serve_while_waiting).transpose()?);
+                    let bound = health_listener(config, prepared)?;
+                    let health = bound.map(HealthListener::serve_while_waiting);
+                    endpoints.extend(health.transpose()?);
                 }
                 tokio::time::sleep(PAUSE).await;
             }
             opened => break opened,
         }
     };
-    if let Some(endpoint) = endpoint {
+    for endpoint in endpoints {
         endpoint.stop(true).await;
     }
     let (opened, _) = opened?;
@@ -69,4 +73,16 @@ fn admin_endpoint(
     bound
         .map(|(socket, token)| guarded(socket, token, config))
         .transpose()
+}
+
+/// Returns the listener for health checks on the prepared sockets, or else on new ones.
+fn health_listener(
+    config: &Config,
+    prepared: Option<&Prepared>,
+) -> anyhow::Result<Option<HealthListener>> {
+    let Some(prepared) = prepared else {
+        return admin::bind_health(&config.health_check);
+    };
+    let prepared = prepared.health.as_ref();
+    Ok(prepared.map(HealthListener::try_clone).transpose()?)
 }
