@@ -1,7 +1,9 @@
 //! A database of Relate Mail, served as it is.
 
+mod clients;
 mod commands;
 mod deleting;
+mod faults;
 mod logins;
 mod mail;
 mod recognition;

@@ -79,7 +79,9 @@ fn other_ports(config: &Config, is_running: bool) -> Vec<Finding> {
 
 fn health(settings: &HealthCheckSettings, is_running: bool) -> Option<Finding> {
     let url = settings.url.as_ref()?;
-    let address = url.address().unwrap_or_else(|| Ipv6Addr::UNSPECIFIED.into());
+    let address = url
+        .address()
+        .unwrap_or_else(|| Ipv6Addr::UNSPECIFIED.into());
     let place = (address, url.port());
     other_port(
         "health",

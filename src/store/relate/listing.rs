@@ -18,10 +18,6 @@ use super::maildrop::RelateMaildrop;
 use super::{RelateStore, uuid};
 use crate::store::{KEYS_PER_STATEMENT, StoreError, UserId};
 
-/// A message of a maildrop that no session has listed yet is composed, and the maildrop is listed
-/// again. Mail that arrives meanwhile may need another round.
-const MAX_ROUNDS: usize = 5;
-
 /// A message of a maildrop.
 #[derive(Debug, FromQueryResult)]
 pub(super) struct Listed {
@@ -43,21 +39,22 @@ impl RelateStore {
         limit: u32,
     ) -> Result<RelateMaildrop, StoreError> {
         self.link(user).await?;
-        for _ in 0..MAX_ROUNDS {
-            let listed = self.list(user, limit).await?;
-            let is_new = |mail: &&Listed| mail.octets.is_none();
-            let new: Vec<Uuid> = listed.iter().filter(is_new).map(|mail| mail.id).collect();
-            let has_names = listed.iter().all(|mail| mail.unique_id.is_some());
-            if new.is_empty() && has_names {
-                return self.maildrop(user, &listed);
-            }
+        let mut listed = self.list(user, limit).await?;
+        let is_new = |mail: &&Listed| mail.octets.is_none();
+        let new: Vec<Uuid> = listed.iter().filter(is_new).map(|mail| mail.id).collect();
+        let has_names = listed.iter().all(|mail| mail.unique_id.is_some());
+        if !new.is_empty() || !has_names {
             self.compose_new(&new).await?;
-            if !has_names {
-                self.give_unique_ids(user, &listed).await?;
-            }
+            self.give_unique_ids(user, &listed).await?;
+            listed = self.list(user, limit).await?;
         }
-        let unstable = format!("the maildrop of {user} changes faster than it can be listed");
-        Err(StoreError::Other(unstable.into()))
+        let all = listed
+            .first()
+            .map_or(0, |mail| mail.messages.unsigned_abs());
+        let older = all.saturating_sub(listed.len() as u64);
+        // What has come meanwhile is for the next session.
+        listed.retain(|mail| mail.octets.is_some() && mail.unique_id.is_some());
+        self.maildrop(user, &listed, older)
     }
 
     /// Opens a maildrop with all its messages.
@@ -94,7 +91,12 @@ impl RelateStore {
         Ok(maildrop.all_mails().iter().map(seconds).collect())
     }
 
-    fn maildrop(&self, user: Uuid, listed: &[Listed]) -> Result<RelateMaildrop, StoreError> {
+    fn maildrop(
+        &self,
+        user: Uuid,
+        listed: &[Listed],
+        older: u64,
+    ) -> Result<RelateMaildrop, StoreError> {
         let mut snapshot = Snapshot::default();
         for mail in listed {
             let octets = mail.octets.unwrap_or_default().unsigned_abs();
