@@ -104,10 +104,7 @@ impl RelateStore {
             let pushed = snapshot.push(octets, unique_id);
             pushed.map_err(|error| StoreError::Corrupt(error.to_string()))?;
         }
-        let all = listed
-            .first()
-            .map_or(0, |mail| mail.messages.unsigned_abs());
-        snapshot.hide(all.saturating_sub(listed.len() as u64));
+        snapshot.hide(older);
         let mails = listed.iter().map(|mail| mail.id).collect();
         Ok(RelateMaildrop::new(
             self.clone(),
