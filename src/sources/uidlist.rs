@@ -177,11 +177,13 @@ fn courier(text: &str) -> Option<UidList> {
         return None;
     }
     let mut list = UidList::default();
+    // A file may be listed twice, so this is not the number of files.
+    let mut place = 0;
     for (number, line) in (2..).zip(lines).filter(|(_, line)| !line.is_empty()) {
-        let place = list.listed.len();
         match courier_line(line) {
             Some((file, unique_id)) => {
                 list.listed.insert(file, Listed { place, unique_id });
+                place += 1;
             }
             None => list.bad_lines.push(number),
         }
@@ -382,5 +384,12 @@ mod tests {
                 .to_string()
                 .starts_with("dovecot-uidlist: it is a symbolic link")
         );
+    }
+
+    #[test]
+    fn a_file_that_courier_lists_twice_takes_the_place_of_no_other() {
+        let list = courier("/2 4 1\na 0 3:0\na 0 4:0\nb 0 5:0\n").unwrap();
+        assert_eq!(said(&list, "a"), Some((1, "UID4".into())));
+        assert_eq!(said(&list, "b"), Some((2, "UID5".into())));
     }
 }
