@@ -45,7 +45,7 @@ const FAILED: u8 = 1;
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100, after_long_help = SETTINGS)]
 struct Cli {
-    /// The file with the settings (TOML).
+    /// The file with the settings (TOML, or JSON if its name ends in .json).
     #[arg(long, value_name = "FILE", global = true, env = "RESTANTE_CONFIG")]
     config: Option<PathBuf>,
     #[command(subcommand)]

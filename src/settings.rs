@@ -11,6 +11,7 @@ mod duration;
 mod environment;
 mod file;
 mod health_check;
+mod json;
 mod live;
 mod lmtp;
 mod load;
@@ -19,6 +20,7 @@ mod observability;
 mod pop3;
 mod sasl;
 mod section;
+mod suite;
 mod types;
 mod value;
 mod warnings;
@@ -31,7 +33,7 @@ use section::sections;
 use value::SettingValue;
 
 pub use admin::AdminSettings;
-pub use database::{DatabaseSettings, RelateSettings};
+pub use database::{DatabaseSchema, DatabaseSettings, RelateDelete, RelateSettings};
 pub use health_check::{HealthCheckSettings, HealthUrl};
 pub use live::{Live, LiveConfig, Reloaded};
 pub use lmtp::LmtpSettings;
@@ -40,10 +42,7 @@ pub use observability::{LogSettings, OtelSettings};
 pub use pop3::Pop3Settings;
 pub use sasl::AuthMechanisms;
 pub use section::{Change, Setting};
-pub use types::{
-    DatabaseSchema, Domain, ExpireAfter, FileMode, LogFormat, PlaintextAuth, RelateDelete,
-    SecretText, SecretUrl,
-};
+pub use types::{Domain, ExpireAfter, FileMode, LogFormat, PlaintextAuth, SecretText, SecretUrl};
 
 /// The longest domain (RFC 5321, section 4.5.3.1.2).
 const LONGEST_DOMAIN_OCTETS: usize = 255;

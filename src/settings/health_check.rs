@@ -176,7 +176,7 @@ mod tests {
             ("http://pop3.example.org:8082", "the host"),
             ("http://u:hunter2@localhost:8082", "the host"),
             ("http://::1:8082", "the host"),
-            ("http://+:1;http://+:2", "the host"),
+            ("http://+:1;http://+:2", "without one"),
             ("+:8082", "not a URL"),
             ("8082", "not a URL"),
             ("tcp://+:8082", "not a URL"),

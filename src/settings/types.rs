@@ -58,27 +58,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// Whose tables a database has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DatabaseSchema {
-    /// Relate's where its history of migrations says so, else our own. A database that holds other
-    /// tables is refused.
-    Auto,
-    /// Our own, also beside tables of other programs.
-    Own,
-    /// Relate's; any other database is refused.
-    Relate,
-}
-
-/// What QUIT does in a database of Relate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RelateDelete {
-    /// The user's copy leaves the database; other users keep theirs.
-    Remove,
-    /// The user's copy is hidden from POP3 and stays for Relate's other programs.
-    Hide,
-}
-
 impl SecretText {
     /// Takes the text as it came.
     pub fn new(text: impl Into<String>) -> Self {
@@ -262,42 +241,6 @@ impl SettingValue for LogFormat {
     }
 }
 
-impl SettingValue for DatabaseSchema {
-    fn from_text(text: &str) -> Result<Self, String> {
-        match text.trim().to_ascii_lowercase().as_str() {
-            "auto" => Ok(Self::Auto),
-            "own" => Ok(Self::Own),
-            "relate" => Ok(Self::Relate),
-            _ => Err(format!("{text:?} is not one of auto, own and relate")),
-        }
-    }
-
-    fn to_json(&self) -> Json {
-        match self {
-            Self::Auto => "auto".into(),
-            Self::Own => "own".into(),
-            Self::Relate => "relate".into(),
-        }
-    }
-}
-
-impl SettingValue for RelateDelete {
-    fn from_text(text: &str) -> Result<Self, String> {
-        match text.trim().to_ascii_lowercase().as_str() {
-            "remove" => Ok(Self::Remove),
-            "hide" => Ok(Self::Hide),
-            _ => Err(format!("{text:?} is neither remove nor hide")),
-        }
-    }
-
-    fn to_json(&self) -> Json {
-        match self {
-            Self::Remove => "remove".into(),
-            Self::Hide => "hide".into(),
-        }
-    }
-}
-
 impl ExpireAfter {
     /// The shortest time. CAPA tells whole days, and 0 would mean that nothing is kept (RFC 2449,
     /// section 6.7).
@@ -346,10 +289,6 @@ mod tests {
         );
         let reason = LogFormat::from_text("xml").unwrap_err();
         assert_eq!(reason, "\"xml\" is neither text nor json");
-        let reason = DatabaseSchema::from_text("public").unwrap_err();
-        assert_eq!(reason, "\"public\" is not one of auto, own and relate");
-        let reason = RelateDelete::from_text("").unwrap_err();
-        assert_eq!(reason, "\"\" is neither remove nor hide");
     }
 
     #[test]

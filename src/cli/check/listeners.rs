@@ -79,7 +79,7 @@ fn other_ports(config: &Config, is_running: bool) -> Vec<Finding> {
 
 fn health(settings: &HealthCheckSettings, is_running: bool) -> Option<Finding> {
     let url = settings.url.as_ref()?;
-    let address = url.address().unwrap_or(Ipv6Addr::UNSPECIFIED.into());
+    let address = url.address().unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
     let place = (address, url.port());
     other_port(
         "health",
