@@ -125,6 +125,8 @@ fn settings(loaded: &Loaded, file: Option<&Path>) -> Vec<Finding> {
         Finding::warning("settings", warning, fix)
     };
     findings.extend(loaded.warnings.iter().map(warning));
+    let without_effect = loaded.without_effect.as_ref();
+    findings.extend(without_effect.map(|names| Finding::ok("settings", names)));
     findings
 }
 

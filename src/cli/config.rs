@@ -11,7 +11,7 @@ use crate::settings::Loaded;
 const DEFAULT: &str = "default";
 
 pub(super) fn run(loaded: &Loaded, as_json: bool) -> anyhow::Result<ExitCode> {
-    for warning in &loaded.warnings {
+    for warning in loaded.warnings.iter().chain(&loaded.without_effect) {
         eprintln!("restante: {warning}");
     }
     let sections = serde_json::to_value(&loaded.config)?;

@@ -53,6 +53,9 @@ pub(super) async fn start(
     let traces = traces.transpose()?;
     let (level, lines) = log::start_with_thread(&config.log, traces.as_ref())?;
     super::log_warnings(&loaded);
+    if let Some(names) = &loaded.without_effect {
+        tracing::warn!("{names}");
+    }
     actix_rt::spawn(lines.tell_what_was_dropped());
     let status = serve(loaded.config, file, user, &level, &lines).await?;
     if let Some(traces) = traces {

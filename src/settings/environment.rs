@@ -2,24 +2,36 @@
 
 use std::ffi::OsString;
 
-use super::connection_string;
 use super::load::{ConfigError, Given, GivenValue};
-use super::names::{self, pascal, squash};
+use super::names::{self, pascal};
+use super::suite;
 
-/// The path under which a connection string is kept until it has become the URL.
-const CONNECTION_STRING: &str = "connectionstrings.defaultconnection";
+/// What a variable is.
+enum Variable {
+    /// A setting of ours, or one of the suite that is read here: its path.
+    Setting(&'static str),
+    /// A setting of the suite that does nothing here.
+    WithoutEffect,
+    /// Another program's.
+    Foreign,
+}
 
-/// Reads what the environment says, with warnings.
+/// Reads what the environment says.
 ///
-/// A variable whose section is not one of ours belongs to another program.
+/// A variable whose section is neither one of ours nor of the suite belongs to another program.
 pub(super) fn read(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<(Given, Vec<String>), ConfigError> {
+) -> Result<Given, ConfigError> {
     let mut given = Given::default();
     for (name, text) in environment {
         let name = name.to_string_lossy();
-        let Some(path) = path(&name)? else {
-            continue;
+        let path = match variable(&name)? {
+            Variable::Setting(path) => path,
+            Variable::WithoutEffect => {
+                given.without_effect.push(name.into_owned());
+                continue;
+            }
+            Variable::Foreign => continue,
         };
         let origin = format!("environment variable {name}");
         let Ok(text) = text.into_string() else {
@@ -27,55 +39,31 @@ pub(super) fn read(
         };
         given.add(path, GivenValue { origin, text })?;
     }
-    let warnings = connect(&mut given)?;
-    Ok((given, warnings))
+    Ok(given)
 }
 
-/// Returns the path of the setting that a variable is for, if it is one of ours.
-fn path(name: &str) -> Result<Option<&'static str>, ConfigError> {
-    let Some((section, key)) = name.split_once("__") else {
-        return Ok(None);
-    };
-    if format!("{}.{}", squash(section), squash(key)) == CONNECTION_STRING {
-        return Ok(Some(CONNECTION_STRING));
+fn variable(name: &str) -> Result<Variable, ConfigError> {
+    if suite::has_variable(name) {
+        return Ok(Variable::WithoutEffect);
     }
-    let Ok(section) = names::section(section) else {
-        return Ok(None);
+    let Some((section, key)) = name.split_once("__") else {
+        return Ok(Variable::Foreign);
     };
-    match names::setting(section, key) {
-        Ok(setting) => Ok(Some(setting.path)),
+    let Ok(ours) = names::section(section) else {
+        return Ok(match suite::other_name(&name.replace("__", ".")) {
+            Some(other) => Variable::Setting(other.spelled),
+            None if suite::has_section(section) => Variable::WithoutEffect,
+            None => Variable::Foreign,
+        });
+    };
+    match names::setting(ours, key) {
+        Ok(setting) => Ok(Variable::Setting(setting.path)),
         Err(near) => {
             let origin = format!("environment variable {name}");
-            let near = format!("{}__{}", pascal(section), pascal(near));
+            let near = format!("{}__{}", pascal(ours), pascal(near));
             Err(ConfigError::unknown("setting", origin, near))
         }
     }
-}
-
-/// Turns the connection string, if there is one, into the URL of the database.
-fn connect(given: &mut Given) -> Result<Vec<String>, ConfigError> {
-    let Some(GivenValue { origin, text }) = given.0.remove(CONNECTION_STRING) else {
-        return Ok(Vec::new());
-    };
-    if text.trim().is_empty() {
-        return Ok(Vec::new());
-    }
-    if let Some(url) = given.0.get("database.url") {
-        return Ok(vec![format!(
-            "{origin} has no effect, because {} is set as well",
-            url.origin
-        )]);
-    }
-    let (url, ignored) = match connection_string::parse(&text) {
-        Ok(parsed) => parsed,
-        Err(reason) => return Err(ConfigError::invalid(origin, reason)),
-    };
-    let warnings = ignored
-        .into_iter()
-        .map(|part| format!("{origin}: {part} has no effect"))
-        .collect();
-    given.add("database.url", GivenValue { origin, text: url })?;
-    Ok(warnings)
 }
 
 #[cfg(test)]
@@ -93,9 +81,10 @@ mod tests {
     }
 
     fn read_os(pairs: Vec<(OsString, OsString)>) -> Read {
-        let (given, warnings) = super::read(pairs).map_err(|e| e.to_string())?;
+        let given = super::read(pairs).and_then(Given::settled);
+        let (given, warnings) = given.map_err(|e| e.to_string())?;
         let text = |(path, setting): (&'static str, GivenValue)| (path.to_owned(), setting.text);
-        Ok((given.0.into_iter().map(text).collect(), warnings))
+        Ok((given.values.into_iter().map(text).collect(), warnings))
     }
 
     fn only(path: &str, text: &str) -> Read {

@@ -1,4 +1,4 @@
-//! Reads settings from a TOML file.
+//! Reads settings from a file: TOML, or JSON if its name ends so.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,26 @@ use std::path::Path;
 use config::{FileFormat, Source, Value, ValueKind};
 
 use super::load::{ConfigError, Given, GivenValue};
-use super::names;
+use super::{json, names, suite};
+
+/// What a file has behind a name.
+pub(super) enum Node {
+    /// A value, as text.
+    Text(String),
+    /// A list.
+    List(Vec<Self>),
+    /// Names, with what is behind them.
+    Table(Vec<(String, Self)>),
+    /// `null`: as if the name were not there.
+    Nothing,
+}
+
+/// The form of a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Toml,
+    Json,
+}
 
 /// Reads what a file says.
 pub(super) fn read(path: &Path) -> Result<Given, ConfigError> {
@@ -19,46 +38,128 @@ pub(super) fn read(path: &Path) -> Result<Given, ConfigError> {
 
 /// Reads what the text of a file says.
 pub(super) fn parse(file: &str, text: &str) -> Result<Given, ConfigError> {
-    let sections = config::File::from_str(text, FileFormat::Toml)
-        .collect()
-        .map_err(|error| ConfigError::Malformed {
-            file: file.to_owned(),
-            reason: without_source(&error.to_string()),
-        })?;
+    let form = Form::of(file);
+    let sections = match form {
+        Form::Toml => toml(text),
+        Form::Json => json::parse(text),
+    };
+    let sections = sections.map_err(|reason| ConfigError::Malformed {
+        file: file.to_owned(),
+        form: form.name(),
+        reason,
+    })?;
     let mut given = Given::default();
-    for (spelled, value) in sorted(sections) {
+    for (spelled, node) in sorted(sections) {
         let origin = format!("{file}: {spelled}");
-        let section = match names::section(&spelled) {
-            Ok(section) => section,
-            Err(near) => return Err(ConfigError::unknown("section", origin, format!("[{near}]"))),
-        };
-        let ValueKind::Table(settings) = value.kind else {
-            let reason = format!("this is a section, which begins with a line [{section}]");
-            return Err(ConfigError::invalid(origin, reason));
-        };
-        for (spelled, value) in sorted(settings) {
-            let origin = format!("{origin}.{spelled}");
-            add(&mut given, section, &spelled, origin, value)?;
+        match names::section(&spelled) {
+            Ok(section) => add_section(&mut given, form, section, &origin, node)?,
+            Err(_) if form == Form::Json && suite::has_section(&spelled) => {
+                add_of_suite(&mut given, file, spelled, node)?;
+            }
+            Err(near) => {
+                let near = form.section(near);
+                return Err(ConfigError::unknown("section", origin, near));
+            }
         }
     }
     Ok(given)
 }
 
+impl Form {
+    fn of(file: &str) -> Self {
+        let extension = Path::new(file).extension();
+        if extension.is_some_and(|it| it.eq_ignore_ascii_case("json")) {
+            Self::Json
+        } else {
+            Self::Toml
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Toml => "TOML",
+            Self::Json => "JSON",
+        }
+    }
+
+    /// Returns how a section is written.
+    fn section(self, name: &str) -> String {
+        match self {
+            Self::Toml => format!("[{name}]"),
+            Self::Json => format!("{:?}: {{…}}", names::pascal(name)),
+        }
+    }
+}
+
+fn toml(text: &str) -> Result<Vec<(String, Node)>, String> {
+    let sections = config::File::from_str(text, FileFormat::Toml).collect();
+    let sections = sections.map_err(|error| without_source(&error.to_string()))?;
+    Ok(table(sections))
+}
+
+fn table(entries: impl IntoIterator<Item = (String, Value)>) -> Vec<(String, Node)> {
+    let entries = entries.into_iter();
+    entries.map(|(name, value)| (name, node(value))).collect()
+}
+
+fn node(value: Value) -> Node {
+    if let ValueKind::Table(entries) = value.kind {
+        return Node::Table(table(entries));
+    }
+    if let ValueKind::Array(values) = value.kind {
+        return Node::List(values.into_iter().map(node).collect());
+    }
+    value.into_string().map_or(Node::Nothing, Node::Text)
+}
+
+fn add_section(
+    given: &mut Given,
+    form: Form,
+    section: &str,
+    origin: &str,
+    node: Node,
+) -> Result<(), ConfigError> {
+    let settings = match node {
+        Node::Table(settings) => settings,
+        Node::Nothing => return Ok(()),
+        Node::Text(_) | Node::List(_) => {
+            let written = form.section(section);
+            let reason = match form {
+                Form::Toml => format!("this is a section, which begins with a line {written}"),
+                Form::Json => format!("this is a section, which is an object: {written}"),
+            };
+            return Err(ConfigError::invalid(origin, reason));
+        }
+    };
+    for (spelled, node) in sorted(settings) {
+        let origin = format!("{origin}.{spelled}");
+        add(given, form, section, &spelled, origin, node)?;
+    }
+    Ok(())
+}
+
 fn add(
     given: &mut Given,
+    form: Form,
     section: &str,
     spelled: &str,
     origin: String,
-    value: Value,
+    node: Node,
 ) -> Result<(), ConfigError> {
     let setting = match names::setting(section, spelled) {
         Ok(setting) => setting,
         Err(near) => {
-            let near = format!("{section}.{near}");
+            let near = match form {
+                Form::Toml => format!("{section}.{near}"),
+                Form::Json => format!("{}.{}", names::pascal(section), names::pascal(near)),
+            };
             return Err(ConfigError::unknown("setting", origin, near));
         }
     };
-    let Some(text) = text_of(value, setting.takes_lists) else {
+    if matches!(node, Node::Nothing) {
+        return Ok(());
+    }
+    let Some(text) = text_of(node, setting.takes_lists) else {
         let reason = if setting.takes_lists {
             "this takes one value, or a list of them"
         } else {
@@ -69,21 +170,47 @@ fn add(
     given.add(setting.path, GivenValue { origin, text })
 }
 
-/// Returns a value as text; those of a list are separated by commas, as in the environment.
-fn text_of(value: Value, takes_lists: bool) -> Option<String> {
-    let ValueKind::Array(values) = value.kind else {
-        return value.into_string().ok();
-    };
-    if !takes_lists {
-        return None;
+/// Adds what a section of the suite says: what is another name of a setting, and the names of the rest.
+fn add_of_suite(
+    given: &mut Given,
+    file: &str,
+    name: String,
+    node: Node,
+) -> Result<(), ConfigError> {
+    match (suite::other_name(&name), node) {
+        (_, Node::Nothing) => Ok(()),
+        (_, Node::Table(entries)) => sorted(entries)
+            .into_iter()
+            .try_for_each(|(key, node)| add_of_suite(given, file, format!("{name}.{key}"), node)),
+        (Some(other), Node::Text(text)) => {
+            let origin = format!("{file}: {name}");
+            given.add(other.spelled, GivenValue { origin, text })
+        }
+        (Some(_), Node::List(_)) => {
+            let reason = "this takes one value, neither a list nor a table";
+            Err(ConfigError::invalid(format!("{file}: {name}"), reason))
+        }
+        (None, Node::Text(_) | Node::List(_)) => {
+            given.without_effect.push(name);
+            Ok(())
+        }
     }
-    let texts: Result<Vec<_>, _> = values.into_iter().map(Value::into_string).collect();
-    texts.ok().map(|texts| texts.join(","))
+}
+
+/// Returns a value as text; those of a list are separated by commas, as in the environment.
+fn text_of(node: Node, takes_lists: bool) -> Option<String> {
+    match node {
+        Node::Text(text) => Some(text),
+        Node::List(nodes) if takes_lists => {
+            let texts = nodes.into_iter().map(|node| text_of(node, false));
+            Some(texts.collect::<Option<Vec<_>>>()?.join(","))
+        }
+        Node::List(_) | Node::Table(_) | Node::Nothing => None,
+    }
 }
 
 /// Sorts by name, so that the same file always has the same first mistake.
-fn sorted(table: impl IntoIterator<Item = (String, Value)>) -> Vec<(String, Value)> {
-    let mut entries: Vec<_> = table.into_iter().collect();
+fn sorted(mut entries: Vec<(String, Node)>) -> Vec<(String, Node)> {
     entries.sort_by(|(one, _), (other, _)| one.cmp(other));
     entries
 }
@@ -108,7 +235,7 @@ mod tests {
     fn given(text: &str) -> Vec<(String, String)> {
         let given = parse("r.toml", text).unwrap();
         let text = |(path, setting): (&'static str, GivenValue)| (path.to_owned(), setting.text);
-        given.0.into_iter().map(text).collect()
+        given.values.into_iter().map(text).collect()
     }
 
     fn error(text: &str) -> String {

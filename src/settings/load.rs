@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 
-use super::{Config, environment, file};
+use super::{Config, environment, file, suite};
 
 /// Settings, with where they came from and what is wrong with them.
 #[derive(Debug)]
@@ -15,6 +15,9 @@ pub struct Loaded {
     pub config: Config,
     /// Warnings for the operator, without secrets.
     pub warnings: Vec<String>,
+    /// The names of settings that belong to services of the .NET suite and do nothing here, in a
+    /// sentence. They are no mistake, so only a start and a check tell them.
+    pub without_effect: Option<String>,
     /// Where each setting that is not a default came from, by its path, such as `pop3.port`.
     pub origins: BTreeMap<String, String>,
 }
@@ -30,11 +33,13 @@ pub enum ConfigError {
         /// Why not.
         source: io::Error,
     },
-    /// The file is not in the form of TOML.
-    #[error("{file} is not valid TOML: {reason}")]
+    /// The file is not in the form that its name tells.
+    #[error("{file} is not valid {form}: {reason}")]
     Malformed {
         /// The file.
         file: String,
+        /// `TOML` or `JSON`.
+        form: &'static str,
         /// The line, and what is wrong there.
         reason: String,
     },
@@ -73,34 +78,43 @@ pub(super) struct GivenValue {
     pub(super) text: String,
 }
 
-/// What one place says about the settings, by path.
+/// What one place says about the settings.
 #[derive(Default)]
-pub(super) struct Given(pub(super) BTreeMap<&'static str, GivenValue>);
+pub(super) struct Given {
+    /// The values by path; those of [`suite::OTHER_NAMES`] by their own, until [`Given::settled`].
+    pub(super) values: BTreeMap<&'static str, GivenValue>,
+    /// The names of settings that are known and do nothing here.
+    pub(super) without_effect: Vec<String>,
+}
 
 /// Does what [`Config::load`] promises.
 pub(super) fn load(
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Loaded, ConfigError> {
-    let mut given = match file {
+    let from_file = match file {
         Some(file) => file::read(file)?,
         None => Given::default(),
     };
-    let (from_environment, warnings) = environment::read(environment)?;
-    given.0.extend(from_environment.0);
+    let (mut given, mut warnings) = from_file.settled()?;
+    let (from_environment, further) = environment::read(environment)?.settled()?;
+    given.values.extend(from_environment.values);
+    given.without_effect.extend(from_environment.without_effect);
+    warnings.extend(further);
     given.loaded(warnings)
 }
 
 /// Loads the text of a file and nothing else.
 #[cfg(test)]
 pub(super) fn load_text(text: &str) -> Result<Loaded, ConfigError> {
-    file::parse("restante.toml", text)?.loaded(Vec::new())
+    let (given, warnings) = file::parse("restante.toml", text)?.settled()?;
+    given.loaded(warnings)
 }
 
 impl Given {
     /// Adds a setting, unless this place has it already.
     pub(super) fn add(&mut self, path: &'static str, value: GivenValue) -> Result<(), ConfigError> {
-        match self.0.entry(path) {
+        match self.values.entry(path) {
             Entry::Vacant(entry) => {
                 entry.insert(value);
                 Ok(())
@@ -112,6 +126,37 @@ impl Given {
         }
     }
 
+    /// Gives our settings the values that the suite's names for them have, with warnings.
+    ///
+    /// # Errors
+    /// If such a value makes no sense.
+    pub(super) fn settled(mut self) -> Result<(Self, Vec<String>), ConfigError> {
+        let mut warnings = Vec::new();
+        for other in &suite::OTHER_NAMES {
+            let Some(GivenValue { origin, text }) = self.values.remove(other.spelled) else {
+                continue;
+            };
+            if text.trim().is_empty() {
+                continue;
+            }
+            if let Some(ours) = self.values.get(other.path) {
+                let ours = &ours.origin;
+                warnings.push(format!(
+                    "{origin} has no effect, because {ours} is set as well"
+                ));
+                continue;
+            }
+            let (text, ignored) = match (other.translate)(&text) {
+                Ok(translated) => translated,
+                Err(reason) => return Err(ConfigError::invalid(origin, reason)),
+            };
+            let ignored = ignored.iter();
+            warnings.extend(ignored.map(|part| format!("{origin}: {part} has no effect")));
+            self.add(other.path, GivenValue { origin, text })?;
+        }
+        Ok((self, warnings))
+    }
+
     fn loaded(mut self, mut warnings: Vec<String>) -> Result<Loaded, ConfigError> {
         self.follow();
         let config = self.deserialise().map_err(|error| self.explained(&error))?;
@@ -119,11 +164,15 @@ impl Given {
             return Err(self.invalid(path, reason));
         }
         warnings.extend(config.pop3.without_effect().map(str::to_owned));
+        self.without_effect.sort_unstable();
+        let names = self.without_effect.join(", ");
+        let without_effect = format!("settings of the .NET suite without effect here: {names}");
         let origin = |(path, value): (&str, GivenValue)| (path.to_owned(), value.origin);
-        let origins = self.0.into_iter().map(origin).collect();
+        let origins = self.values.into_iter().map(origin).collect();
         Ok(Loaded {
             config,
             warnings,
+            without_effect: (!names.is_empty()).then_some(without_effect),
             origins,
         })
     }
@@ -135,19 +184,19 @@ impl Given {
                 continue;
             };
             let is_set = |value: &GivenValue| !value.text.trim().is_empty();
-            if self.0.get(setting.path).is_some_and(is_set) {
+            if self.values.get(setting.path).is_some_and(is_set) {
                 continue;
             }
-            match self.0.get(leader).cloned() {
-                Some(value) => self.0.insert(setting.path, value),
-                None => self.0.remove(setting.path),
+            match self.values.get(leader).cloned() {
+                Some(value) => self.values.insert(setting.path, value),
+                None => self.values.remove(setting.path),
             };
         }
     }
 
     fn deserialise(&self) -> Result<Config, config::ConfigError> {
         let mut builder = config::Config::builder();
-        for (path, value) in &self.0 {
+        for (path, value) in &self.values {
             builder = builder.set_override(path, value.text.as_str())?;
         }
         builder.build()?.try_deserialize()
@@ -167,7 +216,7 @@ impl Given {
     }
 
     fn invalid(&self, path: &str, reason: &str) -> ConfigError {
-        let origin = self.0.get(path).map_or(path, |value| &value.origin);
+        let origin = self.values.get(path).map_or(path, |value| &value.origin);
         ConfigError::invalid(origin, reason)
     }
 }

@@ -301,3 +301,132 @@ fn a_mechanism_or_a_binding_that_cannot_be_used_is_told() {
         assert_eq!(warned(settings), Vec::<String>::new(), "{settings:?}");
     }
 }
+
+#[test]
+fn the_names_of_the_suite_are_other_names_of_settings() {
+    let names = [
+        ("Logging__LogLevel__Default", "Warning"),
+        ("Security__RateLimit__BaseBackoffDelay", "00:00:01"),
+        ("SECURITY__RATE_LIMIT__MAX_BACKOFF_DELAY", "30"),
+    ];
+    let loaded = loaded(&names);
+    assert_eq!(loaded.config.log.level, "warn");
+    let pop3 = &loaded.config.pop3;
+    assert_eq!(pop3.auth_failure_delay, Some(Duration::from_secs(1)));
+    assert_eq!(pop3.max_auth_failure_delay, Duration::from_secs(30));
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+    for (path, (name, _)) in [
+        "log.level",
+        "pop3.auth_failure_delay",
+        "pop3.max_auth_failure_delay",
+    ]
+    .into_iter()
+    .zip(names)
+    {
+        let origin = format!("environment variable {name}");
+        assert_eq!(loaded.origins[path], origin);
+    }
+}
+
+#[test]
+fn our_name_of_a_setting_wins_over_the_suites() {
+    let loaded = loaded(&[
+        ("Logging__LogLevel__Default", "Warning"),
+        ("Log__Level", "debug"),
+        ("Security__RateLimit__MaxBackoffDelay", ""),
+    ]);
+    assert_eq!(loaded.config.log.level, "debug");
+    assert_eq!(
+        loaded.warnings,
+        [
+            "environment variable Logging__LogLevel__Default has no effect, \
+             because environment variable Log__Level is set as well"
+        ]
+    );
+}
+
+#[test]
+fn a_wrong_value_under_a_name_of_the_suite_is_explained() {
+    for (name, text, reason) in [
+        (
+            "Logging__LogLevel__Default",
+            "Verbose",
+            "\"Verbose\" is not one of Trace, Debug,",
+        ),
+        (
+            "Security__RateLimit__BaseBackoffDelay",
+            "soon",
+            "\"soon\" is not a duration",
+        ),
+        (
+            "Security__RateLimit__BaseBackoffDelay",
+            "00:01:00",
+            "the first delay is longer than the longest",
+        ),
+    ] {
+        let error = error(name, text);
+        let expected = format!("environment variable {name}: {reason}");
+        assert!(error.starts_with(&expected), "{error}");
+    }
+}
+
+#[test]
+fn what_the_suite_sets_beside_is_told_in_one_line_by_its_names() {
+    let loaded = loaded(&[
+        ("Jwt__Key", "hunter2"),
+        ("ASPNETCORE_ENVIRONMENT", "Production"),
+        ("DOTNET_ENVIRONMENT", "Production"),
+        ("AllowedHosts", "*"),
+        ("Security__AuthenticationSalt", "hunter2"),
+        ("Security__RateLimit__MaxAttempts", "5"),
+        ("Logging__LogLevel__Microsoft", "Warning"),
+        ("ConnectionStrings__Redis", "hunter2"),
+        ("Smtp__Port", "25"),
+        ("Other__Port", "25"),
+        ("DOTNET_ROOT", "/usr/share/dotnet"),
+    ]);
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+    assert_eq!(
+        loaded.without_effect.unwrap(),
+        "settings of the .NET suite without effect here: ASPNETCORE_ENVIRONMENT, AllowedHosts, \
+             ConnectionStrings__Redis, DOTNET_ENVIRONMENT, Jwt__Key, Logging__LogLevel__Microsoft, \
+             Security__AuthenticationSalt, Security__RateLimit__MaxAttempts, Smtp__Port"
+    );
+    // What is nearly a setting of ours stays a mistake.
+    assert!(error("Pop3__Ports", "110").contains("did you mean Pop3__Port?"));
+}
+
+#[test]
+fn an_appsettings_file_is_read_and_the_environment_wins_over_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("appsettings.JSON");
+    let text = r#"{
+        "Logging": { "LogLevel": { "Default": "Information", "Microsoft.AspNetCore": "Warning" } },
+        "AllowedHosts": "*",
+        "ConnectionStrings": { "DefaultConnection": "Host=db;Database=d;Username=u;Password=hunter2" },
+        "Pop3": { "Enabled": true, "Port": 1110, "SessionTimeout": "00:20:00" }, // POP3
+        "Jwt": { "Key": "hunter2" },
+    }"#;
+    fs::write(&file, text).unwrap();
+    let variables = variables(&[
+        ("Pop3__Port", "2110"),
+        ("Logging__LogLevel__Default", "Error"),
+        ("Oidc__Authority", "x"),
+    ]);
+    let loaded = load(Some(&file), variables).unwrap();
+    assert_eq!(loaded.config.pop3.port, 2110);
+    assert_eq!(
+        loaded.config.pop3.session_timeout,
+        Duration::from_secs(1200)
+    );
+    assert_eq!(&*loaded.config.database.url, "postgres://u:hunter2@db/d");
+    assert_eq!(loaded.config.log.level, "error");
+    let origin = format!("{}: ConnectionStrings.DefaultConnection", file.display());
+    assert_eq!(loaded.origins["database.url"], origin);
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+    assert_eq!(
+        loaded.without_effect.unwrap(),
+        "settings of the .NET suite without effect here: AllowedHosts, Jwt.Key, \
+             Logging.LogLevel.Microsoft.AspNetCore, Oidc__Authority"
+    );
+}

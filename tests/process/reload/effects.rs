@@ -90,7 +90,18 @@ fn each_setting_that_needs_a_restart_is_named() {
 fn other_value(setting: &Setting) -> String {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("restante.toml");
-    let texts = ["true", "false", "7", "1d", "json", "0600", "192.0.2.1"];
+    let texts = [
+        "true",
+        "false",
+        "7",
+        "1d",
+        "json",
+        "0600",
+        "192.0.2.1",
+        "own",
+        "hide",
+        "http://+:8082",
+    ];
     let mut lines = texts.map(|text| format!("{} = \"{text}\"", setting.path));
     let is_other = |line: &&mut String| {
         std::fs::write(&file, line.as_str()).unwrap();
