@@ -9,6 +9,10 @@ use crate::store::relate::RelateStore;
 use crate::store::{Database, Directory, OpenError, SchemaKind, give_up_some_reserve};
 use std::process::ExitCode;
 
+/// The log line for a privilege that the role lacks, with the statement that grants it.
+pub(super) const MISSING_GRANT: &str =
+    "the server's role lacks a privilege on Relate Mail's database";
+
 /// A database with its schema up to date.
 #[derive(Debug)]
 pub(super) enum Opened {
@@ -69,7 +73,15 @@ async fn open_and_migrate(config: &Config) -> Result<(Opened, usize), OpenError>
             Ok((Opened::Own(database), applied))
         }
         SchemaKind::Relate => {
-            let applied = database.migrate_beside_relate().await?;
+            let applied = match database.migrate_beside_relate().await {
+                Ok(applied) => applied,
+                Err(error) => {
+                    for grant in database.missing_grants().await.unwrap_or_default() {
+                        tracing::error!(%grant, "{MISSING_GRANT}");
+                    }
+                    return Err(error);
+                }
+            };
             let store = RelateStore::new(database, config.relate.delete);
             Ok((Opened::Relate(store), applied))
         }

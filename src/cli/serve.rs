@@ -13,7 +13,7 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::database::Opened;
+use super::database::{MISSING_GRANT, Opened};
 use super::log::{self, Apart, Level};
 use super::reload::reload;
 use super::service_user::{INSTEAD_OF_ROOT, ServiceUser, is_root};
@@ -148,7 +148,7 @@ async fn store_of(opened: Opened, preloaded: &Preloaded, config: &Config) -> any
     );
     tracing::info!("serving the database of Relate Mail; users, keys and mail are changed there");
     for grant in relate.database().missing_grants().await? {
-        tracing::error!(%grant, "the server's role lacks a privilege on Relate Mail's tables");
+        tracing::error!(%grant, "{MISSING_GRANT}");
     }
     Ok(preloaded.relate_store(relate))
 }

@@ -73,6 +73,7 @@ impl DatabaseFault for OpenError {
             | Self::File { .. }
             | Self::ForeignTables(_)
             | Self::UnknownRelate(_)
+            | Self::HistoryDenied(_)
             | Self::NotRelate(_) => None,
         }
     }

@@ -85,6 +85,9 @@ impl Database {
                 false => Ok(false),
             };
         }
+        if let Some(grant) = self.missing_history_grant().await? {
+            return Err(OpenError::HistoryDenied(grant));
+        }
         let applied = applied_migration::Entity::find()
             .order_by_asc(applied_migration::Column::Id)
             .all(self.read())

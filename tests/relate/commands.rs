@@ -1,6 +1,6 @@
 //! The commands of the program on such a database.
 
-use super::{ALICE, BOB, BOB_ID, Site};
+use super::{ALICE, BOB_ID, Site};
 use crate::support::cli::Cli;
 
 fn run(site: &Site, words: &str) -> String {
@@ -104,5 +104,26 @@ fn missing_grants_are_named_with_the_statement_to_type() {
     }
     assert!(!said.contains("GRANT SELECT"), "{said}");
     site.sql("DROP OWNED BY narrow; DROP ROLE narrow");
-    let _ = BOB;
+}
+
+#[test]
+fn a_role_without_any_grant_is_told_the_first_one_and_then_the_others() {
+    let Some(site) = Site::new() else { return };
+    site.sql("DROP ROLE IF EXISTS bare; CREATE ROLE bare LOGIN");
+    let url = site.url.replace("postgres@", "bare@");
+    let history = "GRANT SELECT ON public.\"__EFMigrationsHistory\" TO bare;";
+    for command in ["check", "migrate", "user list"] {
+        let outcome = Cli::new(&url).args(command.split(' ')).run();
+        let said = format!("{}{}", outcome.stdout, outcome.stderr);
+        assert!(said.contains(history), "{command}: {said}");
+    }
+    site.sql(history);
+    let said = Cli::new(&url).args(["migrate"]).run().stderr;
+    for grant in [
+        "GRANT SELECT ON public.\"Emails\" TO bare;",
+        "GRANT CREATE ON DATABASE",
+    ] {
+        assert!(said.contains(grant), "{grant}: {said}");
+    }
+    site.sql("DROP OWNED BY bare; DROP ROLE bare");
 }

@@ -68,6 +68,12 @@ pub enum OpenError {
          or set Database__Schema=own if Restante's own tables are to be made there"
     )]
     UnknownRelate(String),
+    /// The role may not read the history of Relate Mail's schema.
+    #[error(
+        "the database looks like one of Relate Mail, and this role may not read its history; the \
+         owner of the tables grants it: {0}"
+    )]
+    HistoryDenied(String),
     /// The database is not one of Relate Mail.
     #[error(
         "Database__Schema is relate, but the schema public of the database has {0}; nothing was changed"
@@ -90,6 +96,7 @@ impl OpenError {
             | Self::Damaged(_)
             | Self::ForeignTables(_)
             | Self::UnknownRelate(_)
+            | Self::HistoryDenied(_)
             | Self::NotRelate(_) => false,
         }
     }

@@ -39,31 +39,47 @@ impl Database {
     /// If the database can't say.
     pub(crate) async fn missing_grants(&self) -> Result<Vec<String>, OpenError> {
         let mut missing = Vec::new();
-        for (privilege, table, column) in NEEDED {
-            let question = match (privilege, column) {
-                ("USAGE", _) => schema_question(),
-                (_, None) => format!("has_table_privilege('public.\"{table}\"', '{privilege}')"),
-                (_, Some(column)) => {
-                    format!("has_column_privilege('public.\"{table}\"', '{column}', '{privilege}')")
-                }
-            };
-            let answer = self.answer(&question).await?;
-            if answer.has {
-                continue;
-            }
-            let role = quoted(&answer.role);
-            missing.push(match (privilege, column) {
-                ("USAGE", _) => format!(
-                    "GRANT CREATE ON DATABASE {} TO {role};",
-                    quoted(&answer.database)
-                ),
-                (_, None) => format!("GRANT {privilege} ON public.\"{table}\" TO {role};"),
-                (_, Some(column)) => {
-                    format!("GRANT {privilege} (\"{column}\") ON public.\"{table}\" TO {role};")
-                }
-            });
+        for privilege in NEEDED {
+            missing.extend(self.missing_grant(privilege).await?);
         }
         Ok(missing)
+    }
+
+    /// Returns the statement that lets the role read the history of Relate's schema, if it may not.
+    ///
+    /// # Errors
+    /// If the database can't say.
+    pub(in crate::store) async fn missing_history_grant(
+        &self,
+    ) -> Result<Option<String>, OpenError> {
+        let [history, ..] = NEEDED;
+        self.missing_grant(history).await
+    }
+
+    async fn missing_grant(
+        &self,
+        (privilege, table, column): Privilege,
+    ) -> Result<Option<String>, OpenError> {
+        let question = match (privilege, column) {
+            ("USAGE", _) => schema_question(),
+            (_, None) => format!("has_table_privilege('public.\"{table}\"', '{privilege}')"),
+            (_, Some(column)) => {
+                format!("has_column_privilege('public.\"{table}\"', '{column}', '{privilege}')")
+            }
+        };
+        let answer = self.answer(&question).await?;
+        if answer.has {
+            return Ok(None);
+        }
+        let role = quoted(&answer.role);
+        let database = quoted(&answer.database);
+        Ok(Some(match (privilege, column) {
+            ("USAGE", _) => format!("GRANT CREATE ON DATABASE {database} TO {role};"),
+            (_, None) => format!("GRANT {privilege} ON public.\"{table}\" TO {role};"),
+            (_, Some(column)) => {
+                format!("GRANT {privilege} (\"{column}\") ON public.\"{table}\" TO {role};")
+            }
+        }))
     }
 
     async fn answer(&self, question: &str) -> Result<Answer, OpenError> {
