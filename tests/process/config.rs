@@ -195,7 +195,7 @@ fn a_json_file_with_a_mistake_is_refused_with_the_place_of_it() {
     for (text, words) in [
         (
             "{\n  \"Pop3\": { \"Port\": 110 \"SecurePort\": 0 }\n}",
-            "is not valid JSON: line 2, column 26: ",
+            "is not valid JSON: line 2, column 24: ",
         ),
         (
             "{ \"Pop3\": { \"MaxConns\": 7 } }",
