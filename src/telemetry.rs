@@ -1,18 +1,16 @@
-//! Traces and metrics for a collector of OpenTelemetry, by OTLP over HTTP.
+//! Traces and metrics for a collector of OpenTelemetry, by OTLP over HTTP or gRPC.
 //!
 //! Threads of their own export them. What does not fit into their queue, or what the collector
 //! does not take in time, is dropped: no session ever waits for it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+mod collector;
+mod grpc;
+
 use std::time::Duration;
 
 use anyhow::Context;
-use async_trait::async_trait;
-use bytes::Bytes;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider;
-use opentelemetry_http::{HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{
     MetricExporter, Protocol, SpanExporter, WithExportConfig, WithHttpConfig,
 };
@@ -27,6 +25,9 @@ use tracing::{Metadata, Span, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::registry::LookupSpan;
+
+pub(crate) use collector::Collector;
+use collector::Signal;
 
 /// The target of spans that are exported and never logged. It is disabled unless there is a
 /// collector, and then a span costs one lookup.
@@ -47,9 +48,6 @@ const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Interval at which metrics are exported.
 const METRICS_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Maximum size of an answer of a collector, in octets.
-const ANSWER_OCTETS: u64 = 64 * 1024;
-
 /// The exporter of traces.
 #[derive(Debug)]
 pub(crate) struct Traces(SdkTracerProvider);
@@ -60,11 +58,12 @@ impl Traces {
     /// # Errors
     /// If it is no URL.
     pub(crate) fn new(endpoint: &str) -> anyhow::Result<Self> {
+        let collector = Collector::new(endpoint)?;
         let exporter = SpanExporter::builder()
             .with_http()
             .with_protocol(Protocol::HttpBinary)
-            .with_http_client(Client::new())
-            .with_endpoint(signal_url(endpoint, "traces")?)
+            .with_http_client(collector.client())
+            .with_endpoint(collector.url(Signal::Traces))
             .with_timeout(EXPORT_TIMEOUT)
             .build()
             .context("Otel__Endpoint can't be used")?;
@@ -120,28 +119,17 @@ fn is_exported(metadata: &Metadata<'_>) -> bool {
 /// # Errors
 /// If it is no URL.
 pub(crate) fn metrics(endpoint: &str) -> anyhow::Result<PeriodicReader<MetricExporter>> {
+    let collector = Collector::new(endpoint)?;
     let exporter = MetricExporter::builder()
         .with_http()
         .with_protocol(Protocol::HttpBinary)
-        .with_http_client(Client::new())
-        .with_endpoint(signal_url(endpoint, "metrics")?)
+        .with_http_client(collector.client())
+        .with_endpoint(collector.url(Signal::Metrics))
         .with_timeout(EXPORT_TIMEOUT)
         .build()
         .context("Otel__Endpoint can't be used")?;
     let reader = PeriodicReader::builder(exporter).with_interval(METRICS_INTERVAL);
     Ok(reader.build())
-}
-
-/// The port on which collectors speak gRPC.
-const GRPC_PORT: u16 = 4317;
-
-/// Returns whether the URL is that of a collector that speaks gRPC, which is not supported.
-///
-/// # Errors
-/// If it is no URL.
-pub(crate) fn speaks_grpc(endpoint: &str) -> anyhow::Result<bool> {
-    let url = signal_url(endpoint, "traces")?;
-    Ok(url::Url::parse(&url)?.port() == Some(GRPC_PORT))
 }
 
 /// Returns the resource that exports.
@@ -150,17 +138,6 @@ pub(crate) fn resource() -> Resource {
         .with_service_name("restante")
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
         .build()
-}
-
-/// Returns the URL of a kind of data, as the specification of OTLP has it.
-fn signal_url(endpoint: &str, signal: &str) -> anyhow::Result<String> {
-    let url = url::Url::parse(endpoint).context("Otel__Endpoint is no URL")?;
-    anyhow::ensure!(
-        ["http", "https"].contains(&url.scheme()) && url.has_host(),
-        "Otel__Endpoint is no URL such as http://localhost:4318"
-    );
-    let endpoint = endpoint.trim_end_matches('/');
-    Ok(format!("{endpoint}/v1/{signal}"))
 }
 
 /// Returns the span of a command, without the client's line.
@@ -189,80 +166,4 @@ pub(crate) fn note_refusal(validation: Span, reason: &'static str) {
 /// Returns the span of reading a maildrop from the database.
 pub(crate) fn loading() -> Span {
     tracing::info_span!(target: TRACES_ONLY, "pop3.messages.load")
-}
-
-/// Sends to the collector, from a thread of its own.
-#[derive(Debug)]
-struct Client {
-    agent: ureq::Agent,
-    works: Arc<AtomicBool>,
-}
-
-impl Client {
-    fn new() -> Self {
-        let agent = ureq::Agent::config_builder()
-            .timeout_global(Some(EXPORT_TIMEOUT))
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .proxy(None)
-            .build();
-        Self {
-            agent: agent.into(),
-            works: Arc::new(AtomicBool::new(true)),
-        }
-    }
-
-    fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let (head, body) = request.into_parts();
-        let request = Request::from_parts(head, body.as_ref());
-        let (head, mut body) = self.agent.run(request)?.into_parts();
-        let body = body.with_config().limit(ANSWER_OCTETS).read_to_vec()?;
-        Ok(Response::from_parts(head, Bytes::from(body)))
-    }
-
-    /// Logs once that the collector fails, and once that it works again.
-    fn note(&self, result: &Result<Response<Bytes>, HttpError>) {
-        let trouble = match result {
-            Ok(response) if response.status().is_success() => None,
-            Ok(response) => Some(response.status().to_string()),
-            Err(error) => Some(error.to_string()),
-        };
-        let worked = self.works.swap(trouble.is_none(), Relaxed);
-        match trouble {
-            Some(error) if worked => {
-                tracing::warn!(
-                    error,
-                    "the collector of Otel__Endpoint fails; traces and metrics are dropped"
-                );
-            }
-            None if !worked => tracing::info!("the collector of Otel__Endpoint is back"),
-            Some(_) | None => {}
-        }
-    }
-}
-
-#[async_trait]
-impl HttpClient for Client {
-    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let result = self.send(request);
-        self.note(&result);
-        result
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_kind_of_data_has_its_own_url() {
-        let url = |endpoint| signal_url(endpoint, "traces").ok();
-        let expected = Some("http://otel:4318/v1/traces".to_owned());
-        assert_eq!(url("http://otel:4318"), expected);
-        assert_eq!(url("http://otel:4318/"), expected);
-        assert!(url("https://otel.example.org/otlp").is_some());
-        for wrong in ["otel", "otel:4318", "ftp://otel", "http://"] {
-            assert_eq!(url(wrong), None, "{wrong}");
-        }
-    }
 }

@@ -8,3 +8,4 @@ mod reload;
 mod service_user;
 mod systemd;
 mod telemetry;
+mod telemetry_grpc;

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::output::print;
 use crate::settings::{Config, Loaded};
-use crate::telemetry;
+use crate::telemetry::Collector;
 
 /// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -131,13 +131,16 @@ fn settings(loaded: &Loaded, file: Option<&Path>) -> Vec<Finding> {
 }
 
 fn collector(endpoint: Option<&str>) -> Option<Finding> {
-    match telemetry::speaks_grpc(endpoint?) {
-        Ok(false) => None,
-        Ok(true) => Some(Finding::warning(
-            "otel",
-            "Otel__Endpoint has the port of gRPC, but traces and metrics are sent over HTTP",
-            "set the collector's port for OTLP over HTTP, which is 4318",
-        )),
+    match Collector::new(endpoint?) {
+        Ok(collector) => {
+            let by = if collector.speaks_grpc() {
+                "gRPC"
+            } else {
+                "HTTP"
+            };
+            let message = format!("traces and metrics go to the collector by OTLP over {by}");
+            Some(Finding::ok("otel", message))
+        }
         Err(error) => Some(Finding::problem(
             "otel",
             error.to_string(),

@@ -251,14 +251,14 @@ fn in_a_folder_it_is_the_files_of_keys_that_nobody_else_may_read() {
 }
 
 #[test]
-fn a_collector_that_would_not_understand_is_a_warning() {
+fn a_collector_is_told_with_how_it_is_spoken_to() {
     let place = sqlite();
-    let (code, findings) = check(&place.url, &[("Otel__Endpoint", "http://otel:4317")]);
-    assert_eq!(code, Some(0), "{findings:#?}");
-    assert!(
-        tells(&findings, "warning", "the port of gRPC"),
-        "{findings:#?}"
-    );
+    for (url, how) in [("http://otel:4317", "gRPC"), ("http://otel:4318", "HTTP")] {
+        let (code, findings) = check(&place.url, &[("Otel__Endpoint", url)]);
+        assert_eq!(code, Some(0), "{findings:#?}");
+        let words = format!("OTLP over {how}");
+        assert!(tells(&findings, "ok", &words), "{findings:#?}");
+    }
 }
 
 #[test]
