@@ -24,8 +24,8 @@ use text::BodyPart;
 
 /// The version of the composition, which is stored with each composed mail.
 ///
-/// A mail is always composed by the version that its clients have seen: whoever changes an octet of
-/// what rows become adds a version, and keeps this one.
+/// A mail is always composed by the version that its clients have seen. A change of any octet that rows
+/// become adds a version, and keeps this one.
 pub(crate) const VERSION: i16 = 1;
 
 /// How many octets of an attachment a line of base64 stands for.
