@@ -41,7 +41,9 @@ pub enum AccountError {
     #[error("a key needs a scope: pop3 or pop3:read")]
     NoScope,
     /// A key that ends at once would open nothing.
-    #[error("a key must work for some time: give a time such as 90d, or none for ever")]
+    #[error(
+        "the lifetime of a key must be positive: give one such as 90d, or none for a key without an end"
+    )]
     AlreadyExpired,
     /// A short key that would work from everywhere.
     #[error(

@@ -100,7 +100,7 @@ async fn speak(
     timeout: Duration,
 ) -> anyhow::Result<Bytes> {
     let (client, connection) = h2::client::handshake(stream).await?;
-    // It ends with the runtime; what goes wrong with it is told by the call.
+    // It ends with the runtime. The call reports its errors.
     tokio::spawn(async { drop(connection.await) });
     let mut client = client.ready().await?;
     let (head, message) = framed(request, timeout)?;

@@ -17,7 +17,7 @@ const MAX_ADDRESS_OCTETS: usize = 900;
 /// What stands for an address that no header can hold.
 const UNUSABLE: &str = "<invalid@internationalized-address.invalid>";
 
-/// Returns the fields To and Cc, whatever order the recipients are given in; nothing of Bcc.
+/// Returns the fields To and Cc, never Bcc. The order of the recipients given makes no difference.
 ///
 /// They are stored when a mail is first seen, since the rows of others may go later.
 pub(crate) fn recipient_lines(recipients: &[NamedRecipient]) -> String {
